@@ -1,0 +1,224 @@
+// The database without its transport: models, contexts, sessions and attention over
+// them. Joins storage with index; knows no gRPC.
+//
+// Life: Open -> calls from any thread -> Drain -> destruction.
+//
+// Every name, shape, size and number that comes from outside is checked here; a call
+// that returns an error has changed nothing. Methods may read from disk and block,
+// unless they say otherwise: call them from a worker thread, never from a gRPC
+// callback.
+
+#ifndef ALAYA_SERVER_ENGINE_ENGINE_H_
+#define ALAYA_SERVER_ENGINE_ENGINE_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "index/attention/backend.h"
+#include "server/engine/attend_types.h"
+#include "storage/context/context_store.h"
+
+namespace alaya {
+
+// Time from outside, so that tests can replace it.
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual WallTime now() const = 0;
+};
+class SystemClock : public Clock {
+ public:
+  WallTime now() const override;
+};
+
+// Limits on requests; a request beyond one is refused and names it.
+struct EngineLimits {
+  uint64_t max_context_tokens = 4'000'000;
+  uint32_t max_queries_per_item = 4096;
+  uint32_t max_sessions = 4096;
+  uint64_t max_tail_tokens_per_session = 1'000'000;
+  uint64_t max_tail_bytes_total = uint64_t{4} << 30;
+};
+
+struct EngineOptions {
+  uint32_t worker_count = 0;  // threads that compute attention; 0: one per core
+  EngineLimits limits;
+  std::chrono::milliseconds expiry_sweep_interval{1000};
+};
+
+using Deadline = std::chrono::steady_clock::time_point;  // max(): none
+
+struct ImportHeader {
+  std::string tenant;
+  std::string model;
+  std::vector<TokenId> tokens;
+  std::optional<std::string> context_id;
+  Labels labels;
+  std::optional<std::chrono::milliseconds> ttl;
+};
+
+struct ImportChunk {
+  LayerIndex layer{};
+  uint64_t token_begin = 0;
+  TensorView key;
+  TensorView value;
+  std::optional<TensorView> query;
+};
+
+struct ImportResult {
+  std::string context_id;
+  uint64_t reused_tokens = 0;
+  uint64_t stored_bytes = 0;
+};
+
+// One ImportContext call. Not thread-safe; destruction before Finish discards it.
+class ContextImport {
+ public:
+  virtual ~ContextImport() = default;
+  virtual Status AddChunk(const ImportChunk& chunk) = 0;
+  virtual StatusOr<ImportResult> Finish() = 0;
+};
+
+struct SessionInfo {
+  std::string session_id;
+  std::string model;
+  std::string context_id;  // empty: none
+  uint64_t reused_tokens = 0;
+  uint64_t tail_tokens = 0;
+  uint64_t tail_bytes = 0;
+  WallTime create_time;
+  WallTime last_use_time;
+};
+
+struct CreateSessionParams {
+  std::string tenant;
+  std::string model;
+  std::vector<TokenId> tokens;  // or
+  std::string context_id;
+  std::optional<uint64_t> reuse_limit;
+};
+
+struct StoreSessionParams {
+  std::string tenant;
+  std::string session_id;
+  std::vector<TokenId> tokens;
+  std::optional<std::string> context_id;
+  Labels labels;
+  std::optional<std::chrono::milliseconds> ttl;
+};
+
+struct UpdateContextParams {
+  std::string tenant;
+  std::string context_id;
+  std::optional<bool> pinned;
+  std::optional<std::chrono::milliseconds> ttl;  // from now; 0 removes the expiry
+  std::optional<Labels> labels;
+};
+
+struct SearchParams {
+  std::string tenant;
+  std::string context_id;
+  LayerIndex layer{};
+  TensorView query;
+  Target target;  // DiprTarget or TopKTarget
+  std::optional<TokenRange> token_range;
+  std::optional<double> scale;
+};
+struct SearchHit {
+  uint64_t token = 0;
+  float score = 0;
+};
+struct SearchAnswer {
+  std::vector<std::vector<SearchHit>> heads;  // [T * Hq], by falling score
+  AttendStats stats;
+};
+
+// Keys and values of tokens [token_begin, token_begin + tokens) of one layer, each
+// [tokens, num_kv_heads, head_dim] in the model's dtype.
+struct ReadChunk {
+  LayerIndex layer{};
+  uint64_t token_begin = 0;
+  uint64_t tokens = 0;
+  std::string keys;
+  std::string values;
+};
+
+struct EngineStats {
+  ContextStoreStats store;
+  uint64_t sessions = 0;
+  uint64_t tail_bytes = 0;
+  uint64_t lookup_tokens = 0;  // asked for in prefix lookups
+  uint64_t hit_tokens = 0;     // found
+  uint64_t attend_items_in_flight = 0;
+  uint64_t attended_tokens = 0;
+  uint64_t scored_tokens = 0;
+};
+
+class Engine {
+ public:
+  // `store`, `backend` and `clock` must outlive the engine.
+  static StatusOr<std::unique_ptr<Engine>> Open(EngineOptions options, ContextStore* store,
+                                                AttentionBackend* backend, const Clock* clock);
+  virtual ~Engine() = default;
+
+  virtual StatusOr<bool> RegisterModel(const Model& model) = 0;
+  virtual std::vector<Model> ListModels() const = 0;
+
+  virtual StatusOr<std::unique_ptr<ContextImport>> BeginImport(ImportHeader header) = 0;
+  struct MatchAnswer {
+    std::string context_id;
+    uint64_t matched_tokens = 0;
+  };
+  virtual StatusOr<MatchAnswer> MatchContext(std::string_view tenant, std::string_view model,
+                                             std::span<const TokenId> tokens) = 0;
+  virtual StatusOr<std::shared_ptr<const StoredContext>> GetContext(std::string_view tenant,
+                                                                    std::string_view id) = 0;
+  virtual StatusOr<std::vector<std::shared_ptr<const StoredContext>>> ListContexts(
+      const ContextFilter& filter, std::string_view after_id, size_t limit) = 0;
+  virtual StatusOr<std::shared_ptr<const StoredContext>> UpdateContext(
+      const UpdateContextParams& params) = 0;
+  virtual StatusOr<uint64_t> DeleteContext(std::string_view tenant, std::string_view id) = 0;
+  virtual StatusOr<SearchAnswer> SearchContext(const SearchParams& params) = 0;
+  // Calls `sink` for each chunk of at most about 1 MiB, layers in the order given
+  // (empty: all, rising), tokens rising; stops when it returns false.
+  virtual Status ReadContext(std::string_view tenant, std::string_view id,
+                             std::optional<TokenRange> range, std::span<const uint32_t> layers,
+                             const std::function<bool(ReadChunk)>& sink) = 0;
+
+  virtual StatusOr<SessionInfo> CreateSession(const CreateSessionParams& params) = 0;
+  // Queues an item and returns at once; never blocks, fit for a gRPC callback.
+  // `done` runs exactly once, on a worker thread. Items of one session run, and are
+  // answered, in the order of the calls. An item whose deadline passes or that
+  // `cancelled` reports before it starts answers DeadlineExceeded or Cancelled.
+  virtual void Attend(AttendItem item, Deadline deadline, std::function<bool()> cancelled,
+                      std::function<void(AttendResult)> done) = 0;
+  virtual StatusOr<ImportResult> StoreSession(const StoreSessionParams& params) = 0;
+  virtual StatusOr<std::string> ForkSession(std::string_view tenant, std::string_view id) = 0;
+  virtual Status TruncateSession(std::string_view tenant, std::string_view id,
+                                 uint64_t token_count) = 0;
+  virtual Status CloseSession(std::string_view tenant, std::string_view id) = 0;
+  virtual StatusOr<SessionInfo> GetSession(std::string_view tenant, std::string_view id) = 0;
+  virtual std::vector<SessionInfo> ListSessions(std::string_view tenant, std::string_view after_id,
+                                                size_t limit) = 0;
+
+  virtual StatusOr<uint64_t> CreateBackup(const std::string& directory) = 0;
+  virtual StatusOr<uint64_t> CompactStorage() = 0;
+
+  // Refuses new work with Unavailable and waits until what was admitted is answered.
+  virtual void Drain() = 0;
+
+  virtual EngineStats stats() const = 0;
+  virtual const EngineLimits& limits() const = 0;
+  virtual std::vector<const AttentionBackend*> backends() const = 0;
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_SERVER_ENGINE_ENGINE_H_

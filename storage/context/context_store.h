@@ -1,0 +1,124 @@
+// The durable store of models, contexts and segments, and the door to their pages.
+//
+// Life: Open (recovers: drops what no committed context needs) -> calls from any
+// thread -> destruction (waits for writers; sessions must have let go of segments).
+//
+// A write is durable when its call returns OK and leaves nothing behind when it
+// returns an error. Knows nothing of attention.
+
+#ifndef ALAYA_STORAGE_CONTEXT_CONTEXT_STORE_H_
+#define ALAYA_STORAGE_CONTEXT_CONTEXT_STORE_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "storage/cache/page_cache.h"
+#include "storage/context/context_writer.h"
+#include "storage/context/stored_context.h"
+#include "storage/types/status.h"
+
+namespace alaya {
+
+enum class StorageLogLevel { kDebug, kInfo, kWarning, kError };
+using StorageLog = std::function<void(StorageLogLevel, std::string_view message)>;
+
+struct ContextStoreOptions {
+  std::string directory;  // created if missing; one process at a time
+  uint64_t memory_budget_bytes = uint64_t{1} << 30;  // page cache; at least 16 MiB
+  StorageLog log;         // RocksDB's messages too; may be null
+};
+
+struct ContextFilter {
+  std::string tenant;
+  std::optional<std::string> model;
+  Labels labels;  // a context must carry all of them
+};
+
+struct ContextUpdate {
+  std::optional<bool> pinned;
+  // Set: replaces the expiry; the inner nullopt removes it.
+  std::optional<std::optional<WallTime>> expire_time;
+  std::optional<Labels> labels;
+};
+
+struct PrefixMatch {
+  std::shared_ptr<const StoredContext> context;  // null: nothing matches
+  uint64_t matched_tokens = 0;
+};
+
+struct ContextStoreStats {
+  uint64_t models = 0;
+  uint64_t contexts = 0;
+  uint64_t segments = 0;
+  uint64_t stored_tokens = 0;   // of segments, so shared ones count once
+  uint64_t stored_bytes = 0;    // of segments
+  uint64_t disk_bytes = 0;      // of the data directory's files, as RocksDB counts them
+  uint64_t disk_free_bytes = 0;  // of the file system
+  uint64_t checksum_failures = 0;
+  uint64_t background_errors = 0;
+  uint64_t pending_compaction_bytes = 0;
+  bool write_stopped = false;
+  PageCacheStats cache;
+};
+
+class ContextStore {
+ public:
+  // Errors: FailedPrecondition for a directory of another format version or one in
+  //   use; DataLoss for a damaged catalog; what the file system says.
+  static StatusOr<std::unique_ptr<ContextStore>> Open(ContextStoreOptions options);
+  virtual ~ContextStore() = default;
+
+  // True if new, false if the same model was there. Errors: AlreadyExists if the
+  // name is taken by another shape.
+  virtual StatusOr<bool> RegisterModel(const Model& model) = 0;
+  virtual StatusOr<std::shared_ptr<const RegisteredModel>> FindModel(
+      std::string_view name) const = 0;
+  virtual std::vector<std::shared_ptr<const RegisteredModel>> ListModels() const = 0;
+
+  // Errors: NotFound.
+  virtual StatusOr<std::shared_ptr<const StoredContext>> FindContext(std::string_view tenant,
+                                                                     std::string_view id) const = 0;
+  // The stored context of the tenant and model that shares the longest prefix with
+  // `tokens`; compares every token. Contexts expired at `now` do not match.
+  virtual PrefixMatch MatchPrefix(std::string_view tenant, ModelId model,
+                                  std::span<const TokenId> tokens, WallTime now) const = 0;
+  // By falling create time, then rising id; starts after `after_id` if not empty.
+  virtual std::vector<std::shared_ptr<const StoredContext>> ListContexts(
+      const ContextFilter& filter, std::string_view after_id, size_t limit) const = 0;
+  virtual StatusOr<std::shared_ptr<const StoredContext>> UpdateContext(
+      std::string_view tenant, std::string_view id, const ContextUpdate& update) = 0;
+  // Returns the bytes that no other context needs. They are freed when the last
+  // holder of the segments lets go.
+  virtual StatusOr<uint64_t> DeleteContext(std::string_view tenant, std::string_view id) = 0;
+  // Deletes contexts expired at `now`; returns how many.
+  virtual StatusOr<size_t> DeleteExpired(WallTime now) = 0;
+
+  // Starts a new context: `draft.prefix` is shared, the rest comes through the
+  // writer. Nothing is visible before ContextWriter::Commit.
+  // Errors: AlreadyExists for an id in use, also by an open writer.
+  virtual StatusOr<std::unique_ptr<ContextWriter>> BeginContext(ContextDraft draft) = 0;
+
+  // A page in memory, pinned until the result dies; read from disk if need be.
+  // `row_count` is the number of rows the page was stored with.
+  virtual StatusOr<PinnedPage> ReadPage(const Segment& segment, const PageId& id) = 0;
+  // True if a ReadPage would do no I/O.
+  virtual bool IsResident(const PageId& id) const = 0;
+
+  // A consistent copy in a new directory, made while serving. Returns its bytes.
+  virtual StatusOr<uint64_t> CreateBackup(const std::string& directory) = 0;
+  // Reclaims space of deleted segments now. Returns the bytes freed.
+  virtual StatusOr<uint64_t> Compact() = 0;
+
+  virtual ContextStoreStats stats() const = 0;
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_STORAGE_CONTEXT_CONTEXT_STORE_H_

@@ -1,0 +1,81 @@
+// Contexts as chains of immutable segments.
+//
+// A segment is stored once and shared: a context is a list of links, each the first
+// `token_count` tokens of a segment. A context that grew out of another one links to
+// (a prefix of) its segments and adds one of its own.
+
+#ifndef ALAYA_STORAGE_CONTEXT_STORED_CONTEXT_H_
+#define ALAYA_STORAGE_CONTEXT_STORED_CONTEXT_H_
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "storage/types/ids.h"
+#include "storage/types/model.h"
+
+namespace alaya {
+
+using WallTime = std::chrono::time_point<std::chrono::system_clock, std::chrono::milliseconds>;
+
+// A registered model and the number that its pages carry.
+struct RegisteredModel {
+  ModelId id{};
+  Model model;
+};
+
+// Immutable once committed. While anyone holds a Segment its pages stay readable,
+// even after the last context that links to it was deleted.
+struct Segment {
+  SegmentId id{};
+  std::shared_ptr<const RegisteredModel> model;
+  std::string tenant;
+  uint64_t token_begin = 0;       // position of its first token in a context
+  std::vector<TokenId> tokens;    // all of them
+  std::vector<uint32_t> query_counts;  // [num_layers] sampled queries stored per query head
+  uint64_t stored_bytes = 0;      // bytes on disk
+
+  uint64_t token_count() const { return tokens.size(); }
+};
+
+// The first token_count tokens of a segment.
+struct SegmentLink {
+  std::shared_ptr<const Segment> segment;
+  uint64_t token_count = 0;  // 1 .. segment->token_count()
+
+  TokenRange range() const {
+    return {segment->token_begin, segment->token_begin + token_count};
+  }
+};
+
+using Labels = std::map<std::string, std::string>;
+
+// A snapshot; an update makes a new one.
+struct StoredContext {
+  std::string id;
+  std::string tenant;
+  std::shared_ptr<const RegisteredModel> model;
+  std::vector<SegmentLink> chain;  // links' ranges follow each other from 0
+  Labels labels;
+  WallTime create_time;
+  std::optional<WallTime> expire_time;
+  bool pinned = false;
+
+  uint64_t token_count() const { return chain.empty() ? 0 : chain.back().range().end; }
+  // Bytes of KV that the chain spans.
+  uint64_t kv_bytes() const { return token_count() * model->model.token_bytes(); }
+  bool expired_at(WallTime now) const { return !pinned && expire_time && *expire_time <= now; }
+};
+
+// The tokens of a chain, one after the other.
+std::vector<TokenId> ChainTokens(const std::vector<SegmentLink>& chain);
+// The chain's first token_count tokens. Requires: no more than the chain has.
+std::vector<SegmentLink> ChainPrefix(const std::vector<SegmentLink>& chain, uint64_t token_count);
+
+}  // namespace alaya
+
+#endif  // ALAYA_STORAGE_CONTEXT_STORED_CONTEXT_H_
