@@ -15,23 +15,13 @@
 #include <vector>
 
 #include "index/attention/attention_part.h"
-#include "index/kv_reader.h"
+#include "index/sequence_part.h"
 #include "index/target.h"
-#include "index/token_index.h"
 #include "storage/types/ids.h"
 #include "storage/types/status.h"
 #include "storage/types/views.h"
 
 namespace alaya {
-
-// One part of a sequence. Parts are disjoint, in token order and without gaps.
-struct SequencePart {
-  const KvReader* reader = nullptr;
-  // The plan: how this part is searched. Null: its tokens are always attended
-  // (the tail).
-  const TokenIndex* index = nullptr;
-  uint64_t token_begin = 0;  // sequence position of the reader's token 0
-};
 
 // The queries of one item for one kv head, and what they look at. All views must
 // outlive the call.
@@ -75,8 +65,9 @@ class AttentionBackend {
 
   // Writes the attention of every query to `output`.
   //
-  // Guarantees: finite input gives finite output; a query without visible tokens
-  //   gets output 0 and log_sum_exp -inf. After an error `output` is unspecified.
+  // Guarantees: finite input gives finite output, while sums of values stay in
+  //   float's range; a query without visible tokens gets output 0 and log_sum_exp
+  //   -inf. After an error `output` is unspecified.
   // Errors: whatever a block read returns.
   // Threads: any number of calls at a time, with different outputs.
   virtual StatusOr<AttentionReport> Attend(const AttentionTask& task, AttentionPart output) = 0;
