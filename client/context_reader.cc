@@ -1,0 +1,49 @@
+#include "client/context_reader.h"
+
+#include <grpcpp/client_context.h>
+#include <grpcpp/support/sync_stream.h>
+
+#include <utility>
+
+#include "client/rpc_status.h"
+
+namespace alaya::client {
+
+struct ContextReader::State {
+  ~State() {
+    if (finished) return;
+    context.TryCancel();
+    // gRPC wants every call finished; the outcome of a cancelled one says nothing.
+    while (call->Read(&chunk)) {
+    }
+    (void)call->Finish();
+  }
+
+  grpc::ClientContext context;
+  std::unique_ptr<grpc::ClientReader<pb::ReadContextResponse>> call;
+  pb::ReadContextResponse chunk;
+  bool finished = false;
+  Status final_status;
+};
+
+ContextReader::ContextReader(pb::ContextService::Stub& stub, const pb::ReadContextRequest& request)
+    : state_(std::make_unique<State>()) {
+  state_->call = stub.ReadContext(&state_->context, request);
+}
+ContextReader::~ContextReader() = default;
+ContextReader::ContextReader(ContextReader&&) noexcept = default;
+ContextReader& ContextReader::operator=(ContextReader&&) noexcept = default;
+
+StatusOr<std::optional<pb::ReadContextResponse>> ContextReader::Next() {
+  if (!state_->finished && state_->call->Read(&state_->chunk)) {
+    return std::optional(std::move(state_->chunk));
+  }
+  if (!state_->finished) {
+    state_->finished = true;
+    state_->final_status = ToStatus(state_->call->Finish());
+  }
+  ALAYA_RETURN_IF_ERROR(state_->final_status);
+  return std::optional<pb::ReadContextResponse>();
+}
+
+}  // namespace alaya::client
