@@ -1,12 +1,14 @@
 // The memory tier: a buffer pool of equal, aligned frames under a hard budget.
 //
-// Pages are pinned while used; pinned pages stay, others leave in LRU order when a
-// frame is needed. All frames have kPagePayloadBytesMax bytes, so memory never
-// fragments and the budget is exact.
+// Pages are pinned while used; pinned pages stay, others leave about in LRU order
+// (CLOCK: a hit costs no list surgery) when a frame is needed. All frames have
+// kPagePayloadBytesMax bytes, so memory never fragments and the budget is exact.
+// Frames lie in one mapping of huge pages and take memory when first used.
 
 #ifndef ALAYA_STORAGE_CACHE_PAGE_CACHE_H_
 #define ALAYA_STORAGE_CACHE_PAGE_CACHE_H_
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -38,7 +40,6 @@ class PinnedPage {
   PinnedPage() = default;
   PinnedPage(PinnedPage&& other) noexcept { *this = std::move(other); }
   PinnedPage& operator=(PinnedPage&& other) noexcept {
-    std::swap(cache_, other.cache_);
     std::swap(frame_, other.frame_);
     std::swap(was_resident_, other.was_resident_);
     return *this;
@@ -57,7 +58,8 @@ class PinnedPage {
 
  private:
   friend class PageCache;
-  PageCache* cache_ = nullptr;
+  PinnedPage(PageFrame* frame, bool was_resident) : frame_(frame), was_resident_(was_resident) {}
+
   PageFrame* frame_ = nullptr;
   bool was_resident_ = false;
 };
@@ -68,15 +70,24 @@ class PageCache {
   // how many bytes it has.
   using Loader = std::function<StatusOr<size_t>(std::span<std::byte> frame)>;
 
-  explicit PageCache(uint64_t budget_bytes);
+  // How long Get waits for a frame while all are pinned.
+  static constexpr std::chrono::milliseconds kFrameTimeout{10'000};
+
+  // Errors: InvalidArgument if the budget holds no frame; ResourceExhausted if the
+  //   address space cannot be had.
+  static StatusOr<std::unique_ptr<PageCache>> Create(
+      uint64_t budget_bytes, std::chrono::milliseconds frame_timeout = kFrameTimeout);
   ~PageCache();  // requires: nothing pinned
+  PageCache(const PageCache&) = delete;
+  PageCache& operator=(const PageCache&) = delete;
 
   // The page, pinned; loads it if it is not there. Calls for one page at the same
   // time load it once.
   //
-  // Errors: ResourceExhausted if every frame stays pinned for 10 seconds; what the
-  //   loader returns (nothing is cached then).
-  // Threads: any.
+  // Errors: ResourceExhausted if every frame stays pinned for the frame timeout; what
+  //   the loader returns (nothing is cached then).
+  // Threads: any; the loader runs outside every lock.
+  // Cost: a hit is one lock of one of many shards, far below a microsecond.
   StatusOr<PinnedPage> Get(const PageId& id, const Loader& load);
 
   bool Contains(const PageId& id) const;
@@ -87,7 +98,10 @@ class PageCache {
 
  private:
   friend class PinnedPage;
+  friend struct PageFrame;
   struct Impl;
+  explicit PageCache(std::unique_ptr<Impl> impl);
+
   std::unique_ptr<Impl> impl_;
 };
 

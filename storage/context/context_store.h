@@ -30,9 +30,9 @@ enum class StorageLogLevel { kDebug, kInfo, kWarning, kError };
 using StorageLog = std::function<void(StorageLogLevel, std::string_view message)>;
 
 struct ContextStoreOptions {
-  std::string directory;  // created if missing; one process at a time
+  std::string directory;                             // created if missing; one process at a time
   uint64_t memory_budget_bytes = uint64_t{1} << 30;  // page cache; at least 16 MiB
-  StorageLog log;         // RocksDB's messages too; may be null
+  StorageLog log;                                    // RocksDB's messages too; may be null
 };
 
 struct ContextFilter {
@@ -57,9 +57,9 @@ struct ContextStoreStats {
   uint64_t models = 0;
   uint64_t contexts = 0;
   uint64_t segments = 0;
-  uint64_t stored_tokens = 0;   // of segments, so shared ones count once
-  uint64_t stored_bytes = 0;    // of segments
-  uint64_t disk_bytes = 0;      // of the data directory's files, as RocksDB counts them
+  uint64_t stored_tokens = 0;    // of segments, so shared ones count once
+  uint64_t stored_bytes = 0;     // of segments
+  uint64_t disk_bytes = 0;       // of the data directory's files, as RocksDB counts them
   uint64_t disk_free_bytes = 0;  // of the file system
   uint64_t checksum_failures = 0;
   uint64_t background_errors = 0;

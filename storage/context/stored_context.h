@@ -34,10 +34,10 @@ struct Segment {
   SegmentId id{};
   std::shared_ptr<const RegisteredModel> model;
   std::string tenant;
-  uint64_t token_begin = 0;       // position of its first token in a context
-  std::vector<TokenId> tokens;    // all of them
+  uint64_t token_begin = 0;            // position of its first token in a context
+  std::vector<TokenId> tokens;         // all of them
   std::vector<uint32_t> query_counts;  // [num_layers] sampled queries stored per query head
-  uint64_t stored_bytes = 0;      // bytes on disk
+  uint64_t stored_bytes = 0;           // bytes on disk
 
   uint64_t token_count() const { return tokens.size(); }
 };
@@ -47,9 +47,7 @@ struct SegmentLink {
   std::shared_ptr<const Segment> segment;
   uint64_t token_count = 0;  // 1 .. segment->token_count()
 
-  TokenRange range() const {
-    return {segment->token_begin, segment->token_begin + token_count};
-  }
+  TokenRange range() const { return {segment->token_begin, segment->token_begin + token_count}; }
 };
 
 using Labels = std::map<std::string, std::string>;

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "storage/types/dtype.h"
 #include "storage/types/ids.h"
@@ -26,6 +27,8 @@
 namespace alaya {
 
 inline constexpr size_t kPagePayloadBytesMax = 64 * 1024;
+inline constexpr size_t kPageHeaderBytes = 64;
+inline constexpr uint16_t kPageFormatVersion = 1;
 
 enum class PageKind : uint8_t { kKey = 0, kValue = 1, kQuery = 2 };
 
@@ -40,28 +43,45 @@ struct PageId {
   friend bool operator==(const PageId&, const PageId&) = default;
 };
 
+// "page 3 of values of head 1, layer 0, segment 42"
+std::string ToString(const PageId& id);
+
 // Tokens of a full page: the largest multiple of 8 (at least 8) whose rows fit
 // kPagePayloadBytesMax.
 size_t PageTokens(const Model& model);
 
-// The page's RocksDB key. Keys sort by segment, layer, page_index, head, kind: an
-// import writes each layer of a segment in this order.
+// The page's RocksDB key. Keys sort by segment, class (keys and values before
+// sampled queries), layer, page_index, head, kind. An import writes each layer of a
+// class in this order; the class stands before the layer so that queries, which come
+// at any time, live in files of their own.
 std::string EncodePageKey(const PageId& id);
 StatusOr<PageId> DecodePageKey(std::span<const std::byte> key);
 // [begin, end) of all keys of a segment.
 std::string SegmentKeyBegin(SegmentId segment);
 std::string SegmentKeyEnd(SegmentId segment);
 
+// The first bytes of a page key that name its segment.
+inline constexpr size_t kSegmentKeyPrefixBytes = 8;
+
 struct PageInfo {
   PageId id;
   ModelId model{};
-  uint64_t tenant_hash = 0;  // XXH3 of the tenant's name
+  uint64_t tenant_hash = 0;  // TenantHash of the tenant's name
   DType dtype = DType::kF32;
   uint32_t row_count = 0;
   uint32_t head_dim = 0;
+
+  size_t payload_bytes() const { return size_t{row_count} * head_dim * ElementBytes(dtype); }
 };
 
-// Appends header and payload to *out. Requires payload of row_count * head_dim elements.
+uint64_t TenantHash(std::string_view tenant);
+
+// Writes the header of a page with this payload, for writers that keep room for it
+// in front of the payload. Requires payload.size() == info.payload_bytes().
+void EncodePageHeader(const PageInfo& info, std::span<const std::byte> payload,
+                      std::span<std::byte, kPageHeaderBytes> header);
+
+// Appends header and payload to *out. Requires payload.size() == info.payload_bytes().
 void EncodePage(const PageInfo& info, std::span<const std::byte> payload, std::string* out);
 
 // The payload within `stored`, if it is exactly the page that `expected` describes.

@@ -8,12 +8,12 @@
 #include <cstdio>
 #include <cstdlib>
 
-#define ALAYA_CHECK(condition)                                                           \
-  do {                                                                                   \
-    if (!(condition)) [[unlikely]] {                                                     \
+#define ALAYA_CHECK(condition)                                                               \
+  do {                                                                                       \
+    if (!(condition)) [[unlikely]] {                                                         \
       std::fprintf(stderr, "%s:%d: broken invariant: %s\n", __FILE__, __LINE__, #condition); \
-      std::abort();                                                                      \
-    }                                                                                    \
+      std::abort();                                                                          \
+    }                                                                                        \
   } while (false)
 
 #endif  // ALAYA_STORAGE_TYPES_CHECK_H_
