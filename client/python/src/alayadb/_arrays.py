@@ -86,23 +86,23 @@ def checked(
     Errors: InvalidArgumentError for another shape, for a dtype other than `dtype`, or, if that is
       None, for one that the wire does not know.
     """
-    array = np.asarray(array)
+    result: Array = np.asarray(array)
     count, word = heads
-    if array.ndim == 2:
-        array = array[np.newaxis]
-    if array.ndim != 3 or array.shape[1:] != (count, head_dim):
+    if result.ndim == 2:
+        result = result[np.newaxis]
+    if result.ndim != 3 or result.shape[1:] != (count, head_dim):
         raise InvalidArgumentError(
-            f"{what} shape {show(array.shape)}: expected [T,{count},{head_dim}] or "
+            f"{what} shape {show(result.shape)}: expected [T,{count},{head_dim}] or "
             f"[{count},{head_dim}], the model has {count} {word} of head_dim {head_dim}"
         )
-    native = array.dtype.newbyteorder("=")
+    native = result.dtype.newbyteorder("=")
     if dtype is not None and native != dtype:
-        raise InvalidArgumentError(f"{what} dtype {array.dtype}: the model's dtype is {dtype}")
+        raise InvalidArgumentError(f"{what} dtype {result.dtype}: the model's dtype is {dtype}")
     if native not in _TO_WIRE:
         raise InvalidArgumentError(
-            f"{what} dtype {array.dtype}: use float32, float16 or ml_dtypes.bfloat16"
+            f"{what} dtype {result.dtype}: use float32, float16 or ml_dtypes.bfloat16"
         )
-    return array if array.dtype == native else array.astype(native)
+    return result if result.dtype == native else result.astype(native)
 
 
 def token_list(tokens: Tokens) -> list[int]:

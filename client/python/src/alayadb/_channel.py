@@ -1,0 +1,142 @@
+"""The connection: one channel, its retry policy, and calls whose failures are AlayaErrors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import grpc
+
+from alayadb._errors import UnavailableError, raise_rpc
+from alayadb.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
+    context_service_pb2_grpc,
+    session_service_pb2_grpc,
+)
+
+_Response = TypeVar("_Response")
+
+# Repeating these changes nothing, so gRPC repeats them by itself while the server is away: for
+# about 1.5 s, which is a restart.
+_IDEMPOTENT = {
+    "ContextService": (
+        "MatchContext",
+        "ReadContext",
+        "GetContext",
+        "ListContexts",
+        "UpdateContext",
+        "SearchContext",
+    ),
+    "SessionService": ("GetSession", "ListSessions", "TruncateSession"),
+    "AdminService": (
+        "RegisterModel",
+        "ListModels",
+        "GetServerInfo",
+        "GetStats",
+        "CompactStorage",
+        "SetLogLevel",
+    ),
+}
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [
+                {"service": f"alaya.v1.{service}", "method": method}
+                for service, methods in _IDEMPOTENT.items()
+                for method in methods
+            ],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+_OPTIONS: list[tuple[str, Any]] = [
+    # The server bounds what it sends; a prefill's outputs exceed gRPC's default of 4 MiB.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # The server runs beside the engine: look for it again soon after it went away.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # A proxy meant for the web must not be asked for 127.0.0.1.
+    ("grpc.enable_http_proxy", 0),
+    # Clients do not share connections: closing or saturating one leaves the others alone.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+]
+
+
+class Channel:
+    """A connection to one server. Thread-safe."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float | None,
+        credentials: grpc.ChannelCredentials | None,
+    ) -> None:
+        self.address = address
+        self.timeout = timeout
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, options=_OPTIONS)
+        self.contexts: Any = context_service_pb2_grpc.ContextServiceStub(self._channel)
+        self.sessions: Any = session_service_pb2_grpc.SessionServiceStub(self._channel)
+        self.admin: Any = admin_service_pb2_grpc.AdminServiceStub(self._channel)
+
+    def wait_until_ready(self, timeout: float) -> None:
+        """Errors: UnavailableError if no AlayaDB server answers in time."""
+        request = admin_service_pb2.GetServerInfoRequest()
+        try:
+            self.admin.GetServerInfo(request, timeout=timeout, wait_for_ready=True)
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise_rpc(error)
+            raise UnavailableError(
+                f"no server answered at {self.address} within {timeout:g} s"
+            ) from None
+
+    def call(
+        self,
+        method: Any,
+        request: Any,
+        response: type[_Response],
+        timeout: float | None = None,
+        *,
+        unlimited: bool = False,
+    ) -> _Response:
+        """One request, one response. `response` is only there to be type-checked.
+
+        `timeout` None stands for the client's, or, if `unlimited`, for any time.
+        """
+        if timeout is None and not unlimited:
+            timeout = self.timeout
+        try:
+            answer: _Response = method(request, timeout=timeout)
+            return answer
+        except grpc.RpcError as error:
+            raise_rpc(error)
+
+    def stream(
+        self, method: Any, request: Any, response: type[_Response], timeout: float | None
+    ) -> Iterator[_Response]:
+        """One request, many responses; the call ends with the iterator."""
+        call = method(request, timeout=timeout)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise_rpc(error)
+        finally:
+            call.cancel()
+
+    def close(self) -> None:
+        self._channel.close()
