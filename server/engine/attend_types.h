@@ -29,8 +29,8 @@ struct TensorView {
 };
 
 struct AttendOptions {
-  std::optional<double> scale;    // none: 1 / sqrt(head_dim)
-  std::optional<Target> target;   // none: the planner's default, DIPR
+  std::optional<double> scale;   // none: 1 / sqrt(head_dim)
+  std::optional<Target> target;  // none: the planner's default, DIPR
   Window window;
   std::optional<TokenRange> token_range;  // none: all tokens
   std::optional<bool> tail_estimate;
@@ -83,7 +83,7 @@ struct AttendResult {
   size_t tokens = 0;
   size_t heads = 0;
   size_t dim = 0;
-  std::string output;             // bytes, ready for the wire
+  std::string output;              // bytes, ready for the wire
   std::vector<float> log_sum_exp;  // [tokens * heads]
   AttendStats stats;
 };

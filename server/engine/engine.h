@@ -50,7 +50,9 @@ struct EngineLimits {
 struct EngineOptions {
   uint32_t worker_count = 0;  // threads that compute attention; 0: one per core
   EngineLimits limits;
-  std::chrono::milliseconds expiry_sweep_interval{1000};
+  std::chrono::milliseconds expiry_sweep_interval{1000};  // > 0
+  // 64 random bits per call, for session and context ids; null: the system's entropy.
+  std::function<uint64_t()> random_bits;
 };
 
 using Deadline = std::chrono::steady_clock::time_point;  // max(): none
@@ -159,6 +161,8 @@ struct EngineStats {
   uint64_t attend_items_in_flight = 0;
   uint64_t attended_tokens = 0;
   uint64_t scored_tokens = 0;
+  uint64_t expired_contexts = 0;  // deleted by the expiry sweep
+  uint64_t failed_sweeps = 0;     // expiry sweeps that the store refused
 };
 
 class Engine {

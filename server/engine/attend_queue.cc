@@ -1,0 +1,83 @@
+#include "server/engine/attend_queue.h"
+
+#include <chrono>
+#include <utility>
+
+namespace alaya {
+namespace {
+
+using std::chrono::steady_clock;
+
+double Microseconds(steady_clock::duration duration) {
+  return std::chrono::duration<double, std::micro>(duration).count();
+}
+
+}  // namespace
+
+struct AttendQueue::Job {
+  AttendItem item;
+  Deadline deadline;
+  std::function<bool()> cancelled;  // may be null
+  std::function<void(AttendResult)> done;
+  Admission::Ticket ticket;
+  steady_clock::time_point arrival = steady_clock::now();
+
+  // Why the item need not start; OK if it should.
+  Status Refusal() const {
+    if (cancelled && cancelled())
+      return MakeError(StatusCode::kCancelled, "cancelled before start");
+    if (deadline != Deadline::max() && steady_clock::now() >= deadline) {
+      return MakeError(StatusCode::kDeadlineExceeded, "deadline passed before start");
+    }
+    return OkStatus();
+  }
+};
+
+void AttendQueue::Attend(AttendItem item, Deadline deadline, std::function<bool()> cancelled,
+                         std::function<void(AttendResult)> done) {
+  const auto job = std::make_shared<Job>(
+      Job{std::move(item), deadline, std::move(cancelled), std::move(done), Admission::Ticket()});
+  StatusOr<Admission::Ticket> ticket = admission_->Enter();
+  if (!ticket.ok()) return AnswerWithError(job, ticket.status());
+  job->ticket = *std::move(ticket);
+  StatusOr<std::shared_ptr<Session>> found =
+      sessions_->Find(job->item.tenant, job->item.session_id);
+  if (!found.ok()) return AnswerWithError(job, found.status());
+
+  items_in_flight_.fetch_add(1, std::memory_order_relaxed);
+  std::shared_ptr<Session> session = *std::move(found);
+  Strand& strand = session->strand();
+  strand.Post([this, job, session = std::move(session)] {
+    Run(job.get(), session.get());
+    // The strand may keep this task for a moment; the drain must not wait for that.
+    job->ticket = Admission::Ticket();
+  });
+}
+
+void AttendQueue::AnswerWithError(std::shared_ptr<Job> job, Status status) {
+  pool_->Post([job = std::move(job), status = std::move(status)] {
+    AttendResult result;
+    result.status = status;
+    job->done(std::move(result));
+  });
+}
+
+void AttendQueue::Run(Job* job, Session* session) {
+  const auto start = steady_clock::now();
+  AttendResult result;
+  result.status = job->Refusal();
+  if (result.status.ok()) {
+    result = runner_.Run(job->item, session);
+    if (result.status.ok()) {
+      session->Publish(clock_->now());
+      attended_tokens_.fetch_add(result.stats.tokens_attended, std::memory_order_relaxed);
+      scored_tokens_.fetch_add(result.stats.tokens_scored, std::memory_order_relaxed);
+    }
+  }
+  result.stats.queue_us = Microseconds(start - job->arrival);
+  result.stats.engine_us = Microseconds(steady_clock::now() - job->arrival);
+  items_in_flight_.fetch_sub(1, std::memory_order_relaxed);
+  job->done(std::move(result));
+}
+
+}  // namespace alaya

@@ -1,0 +1,55 @@
+// The way of attention items through the engine: admitted, queued on their session's
+// strand, run, answered.
+
+#ifndef ALAYA_SERVER_ENGINE_ATTEND_QUEUE_H_
+#define ALAYA_SERVER_ENGINE_ATTEND_QUEUE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "server/engine/admission.h"
+#include "server/engine/attend_runner.h"
+#include "server/engine/engine.h"
+#include "server/engine/session.h"
+#include "server/engine/session_table.h"
+#include "server/engine/worker_pool.h"
+
+namespace alaya {
+
+// Threads: any.
+class AttendQueue {
+ public:
+  // All pointers must outlive every answer.
+  AttendQueue(Admission* admission, const SessionTable* sessions, AttendRunner runner,
+              const Clock* clock, WorkerPool* pool)
+      : admission_(admission), sessions_(sessions), runner_(runner), clock_(clock), pool_(pool) {}
+
+  // Engine::Attend.
+  void Attend(AttendItem item, Deadline deadline, std::function<bool()> cancelled,
+              std::function<void(AttendResult)> done);
+
+  uint64_t items_in_flight() const { return items_in_flight_.load(std::memory_order_relaxed); }
+  uint64_t attended_tokens() const { return attended_tokens_.load(std::memory_order_relaxed); }
+  uint64_t scored_tokens() const { return scored_tokens_.load(std::memory_order_relaxed); }
+
+ private:
+  struct Job;
+
+  void AnswerWithError(std::shared_ptr<Job> job, Status status);
+  void Run(Job* job, Session* session);
+
+  Admission* admission_;
+  const SessionTable* sessions_;
+  AttendRunner runner_;
+  const Clock* clock_;
+  WorkerPool* pool_;
+  std::atomic<uint64_t> items_in_flight_{0};
+  std::atomic<uint64_t> attended_tokens_{0};
+  std::atomic<uint64_t> scored_tokens_{0};
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_SERVER_ENGINE_ATTEND_QUEUE_H_

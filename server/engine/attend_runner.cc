@@ -1,0 +1,121 @@
+#include "server/engine/attend_runner.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "server/engine/attend_checks.h"
+#include "server/engine/attention_fan_out.h"
+#include "server/engine/sequence_view.h"
+
+namespace alaya {
+namespace {
+
+using std::chrono::steady_clock;
+
+double MicrosecondsSince(steady_clock::time_point begin) {
+  return std::chrono::duration<double, std::micro>(steady_clock::now() - begin).count();
+}
+
+// What each position of the item sees: everything up to its own token, within the
+// caller's range. Without new tokens every position sees everything.
+std::vector<TokenRange> VisibleTokens(const AttendItem& item, uint64_t token_count) {
+  const size_t position_count = item.query->tokens;
+  const size_t appended_count = item.key ? item.key->tokens : 0;
+  std::vector<TokenRange> visible(position_count);
+  for (size_t i = 0; i < position_count; ++i) {
+    const uint64_t end = token_count - appended_count + (item.key ? i + 1 : 0);
+    visible[i] = {0, end};
+    if (item.options.token_range) visible[i] = Intersect(visible[i], *item.options.token_range);
+    if (visible[i].empty()) visible[i] = {};
+  }
+  return visible;
+}
+
+void FillStats(FanOutReport report, AttendPlan plan, const SequenceView& sequence,
+               AttendStats* stats) {
+  for (size_t i = 0; i < plan.segments.size(); ++i) {
+    PlanReport& segment = plan.segments[i];
+    segment.tier = sequence.tier(i);
+    if (!report.segment_ns.empty()) {
+      segment.actual_us = static_cast<double>(report.segment_ns[i]) / 1000;
+    }
+    stats->tier = std::max(stats->tier, *segment.tier);
+  }
+  stats->plans = std::move(plan.segments);
+  stats->rejected_plans = std::move(plan.rejected);
+  stats->tokens_scored = report.tokens_scored;
+  stats->tokens_attended = report.tokens_attended;
+  stats->tail_estimated = report.tail_estimated;
+  stats->head_tokens_attended = std::move(report.head_tokens_attended);
+  stats->head_covered_mass = std::move(report.head_covered_mass);
+}
+
+}  // namespace
+
+AttendResult AttendRunner::Run(const AttendItem& item, Session* session) const {
+  AttendResult result;
+  result.status = CheckAttendItem(item, session->model(), limits_);
+  if (!result.status.ok()) return result;
+  if (item.key) {
+    result.status = session->Append(item.layer, item.key->data, item.value->data,
+                                    limits_.max_tail_tokens_per_session);
+    if (!result.status.ok()) return result;
+  }
+  if (!item.query) return result;
+  if (Status status = Answer(item, *session, &result); !status.ok()) {
+    if (item.key) session->UndoAppend(item.layer, item.key->tokens);
+    result = AttendResult();
+    result.status = std::move(status);
+  }
+  return result;
+}
+
+Status AttendRunner::Answer(const AttendItem& item, const Session& session,
+                            AttendResult* result) const {
+  const Model& model = session.model();
+  FanOutTask task;
+  task.visible = VisibleTokens(item, session.token_count(item.layer));
+  // The last position sees the most.
+  const SequenceView sequence({.store = store_,
+                               .model = &model,
+                               .chain = &session.prefix().chain,
+                               .tail = &session.tail(),
+                               .layer = item.layer},
+                              task.visible.back());
+
+  PlanRequest request;
+  request.model = &model;
+  request.target = item.options.target;
+  request.query_count = item.query->tokens;
+  request.tail_token_count = sequence.tail_token_count();
+  request.explain = item.options.explain;
+  for (size_t i = 0; i < sequence.segment_count(); ++i) {
+    request.segments.push_back({sequence.segment_tokens(i), sequence.ResidentShare(i)});
+  }
+  AttendPlan plan = planner_->Plan(request);
+
+  task.backend = backend_;
+  task.pool = plan.parallel ? pool_ : nullptr;
+  task.model = &model;
+  task.sequence = &sequence;
+  task.query = *item.query;
+  task.target = plan.target;
+  task.window = item.options.window;
+  task.scale = ScaleOrDefault(item.options.scale, model);
+  task.explain = item.options.explain;
+
+  const auto begin = steady_clock::now();
+  ALAYA_ASSIGN_OR_RETURN(FanOutReport report, AttendAllHeads(task, result));
+  const double wall_us = MicrosecondsSince(begin);
+
+  // Units run side by side: their summed times share the wall time out.
+  const auto search_ns = static_cast<double>(report.search_ns);
+  const double total_ns = search_ns + static_cast<double>(report.attend_ns);
+  result->stats.search_us = total_ns > 0 ? wall_us * search_ns / total_ns : 0;
+  result->stats.attend_us = wall_us - result->stats.search_us;
+  FillStats(std::move(report), std::move(plan), sequence, &result->stats);
+  return OkStatus();
+}
+
+}  // namespace alaya

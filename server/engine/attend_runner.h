@@ -1,0 +1,41 @@
+// Runs one attention item on its session: check, append, plan, attend, answer.
+
+#ifndef ALAYA_SERVER_ENGINE_ATTEND_RUNNER_H_
+#define ALAYA_SERVER_ENGINE_ATTEND_RUNNER_H_
+
+#include "index/attention/backend.h"
+#include "server/engine/attend_types.h"
+#include "server/engine/engine.h"
+#include "server/engine/planner.h"
+#include "server/engine/session.h"
+#include "server/engine/worker_pool.h"
+#include "storage/context/context_store.h"
+
+namespace alaya {
+
+// Threads: any, one item of a session at a time.
+class AttendRunner {
+ public:
+  // All pointers must outlive the runner.
+  AttendRunner(ContextStore* store, AttentionBackend* backend, const Planner* planner,
+               WorkerPool* pool, EngineLimits limits)
+      : store_(store), backend_(backend), planner_(planner), pool_(pool), limits_(limits) {}
+
+  // An item applies wholly or not at all: if its attention fails, what it appended is
+  // taken back. Call on the session's strand.
+  AttendResult Run(const AttendItem& item, Session* session) const;
+
+ private:
+  // Fills the result of an item with a query, whose keys are appended already.
+  Status Answer(const AttendItem& item, const Session& session, AttendResult* result) const;
+
+  ContextStore* store_;
+  AttentionBackend* backend_;
+  const Planner* planner_;
+  WorkerPool* pool_;
+  EngineLimits limits_;
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_SERVER_ENGINE_ATTEND_RUNNER_H_

@@ -1,0 +1,314 @@
+#include "server/engine/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "server/engine/admission.h"
+#include "server/engine/attend_queue.h"
+#include "server/engine/attend_runner.h"
+#include "server/engine/context_catalog.h"
+#include "server/engine/context_import.h"
+#include "server/engine/context_reader.h"
+#include "server/engine/context_search.h"
+#include "server/engine/expiry_sweeper.h"
+#include "server/engine/new_context.h"
+#include "server/engine/planner.h"
+#include "server/engine/random_ids.h"
+#include "server/engine/request_checks.h"
+#include "server/engine/session.h"
+#include "server/engine/session_storing.h"
+#include "server/engine/session_table.h"
+#include "server/engine/tail_budget.h"
+#include "server/engine/worker_pool.h"
+
+namespace alaya {
+namespace {
+
+size_t WorkerCount(uint32_t configured) {
+  if (configured > 0) return configured;
+  return std::max<size_t>(1, std::thread::hardware_concurrency());
+}
+
+// Keeps every caller's door and hands the work to the parts. Each call holds a ticket
+// while it runs.
+class StandardEngine final : public Engine {
+ public:
+  StandardEngine(EngineOptions options, MachineCosts costs, ContextStore* store,
+                 AttentionBackend* backend, const Clock* clock)
+      : options_(std::move(options)),
+        store_(store),
+        backend_(backend),
+        clock_(clock),
+        ids_(options_.random_bits),
+        tail_budget_(options_.limits.max_tail_bytes_total),
+        catalog_(store, clock),
+        planner_(costs),
+        sessions_(options_.limits.max_sessions),
+        attend_queue_(&admission_, &sessions_,
+                      AttendRunner(store, backend, &planner_, &pool_, options_.limits), clock,
+                      &pool_),
+        pool_("worker", WorkerCount(options_.worker_count)),
+        sweeper_(store, clock, options_.expiry_sweep_interval) {}
+  ~StandardEngine() override { Drain(); }
+
+  StatusOr<bool> RegisterModel(const Model& model) override {
+    ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
+    ALAYA_RETURN_IF_ERROR(CheckModel(model));
+    return store_->RegisterModel(model);
+  }
+  std::vector<Model> ListModels() const override;
+
+  StatusOr<std::unique_ptr<ContextImport>> BeginImport(ImportHeader header) override;
+  StatusOr<MatchAnswer> MatchContext(std::string_view tenant, std::string_view model,
+                                     std::span<const TokenId> tokens) override;
+  StatusOr<std::shared_ptr<const StoredContext>> GetContext(std::string_view tenant,
+                                                            std::string_view id) override {
+    ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
+    return catalog_.FindContext(tenant, id);
+  }
+  StatusOr<std::vector<std::shared_ptr<const StoredContext>>> ListContexts(
+      const ContextFilter& filter, std::string_view after_id, size_t limit) override {
+    ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
+    if (filter.model) ALAYA_RETURN_IF_ERROR(catalog_.FindModel(*filter.model).status());
+    return store_->ListContexts(filter, after_id, limit);
+  }
+  StatusOr<std::shared_ptr<const StoredContext>> UpdateContext(
+      const UpdateContextParams& params) override {
+    ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
+    return catalog_.Update(params);
+  }
+  StatusOr<uint64_t> DeleteContext(std::string_view tenant, std::string_view id) override {
+    ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
+    return catalog_.Delete(tenant, id);
+  }
+  StatusOr<SearchAnswer> SearchContext(const SearchParams& params) override {
+    ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
+    ALAYA_ASSIGN_OR_RETURN(const auto context,
+                           catalog_.FindContext(params.tenant, params.context_id));
+    return SearchStoredContext(store_, &pool_, options_.limits, *context, params);
+  }
+  Status ReadContext(std::string_view tenant, std::string_view id, std::optional<TokenRange> range,
+                     std::span<const uint32_t> layers,
+                     const std::function<bool(ReadChunk)>& sink) override {
+    ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
+    ALAYA_ASSIGN_OR_RETURN(const auto context, catalog_.FindContext(tenant, id));
+    return ReadStoredContext(store_, *context, range, layers, sink);
+  }
+
+  StatusOr<SessionInfo> CreateSession(const CreateSessionParams& params) override;
+  void Attend(AttendItem item, Deadline deadline, std::function<bool()> cancelled,
+              std::function<void(AttendResult)> done) override {
+    attend_queue_.Attend(std::move(item), deadline, std::move(cancelled), std::move(done));
+  }
+  StatusOr<ImportResult> StoreSession(const StoreSessionParams& params) override;
+  StatusOr<std::string> ForkSession(std::string_view tenant, std::string_view id) override;
+  Status TruncateSession(std::string_view tenant, std::string_view id,
+                         uint64_t token_count) override;
+  Status CloseSession(std::string_view tenant, std::string_view id) override {
+    // Closing is no new work: it goes on while the engine drains.
+    return sessions_.Remove(tenant, id).status();
+  }
+  StatusOr<SessionInfo> GetSession(std::string_view tenant, std::string_view id) override {
+    ALAYA_ASSIGN_OR_RETURN(const auto session, sessions_.Find(tenant, id));
+    return session->info();
+  }
+  std::vector<SessionInfo> ListSessions(std::string_view tenant, std::string_view after_id,
+                                        size_t limit) override;
+
+  StatusOr<uint64_t> CreateBackup(const std::string& directory) override {
+    ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
+    return store_->CreateBackup(directory);
+  }
+  StatusOr<uint64_t> CompactStorage() override {
+    ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
+    return store_->Compact();
+  }
+
+  void Drain() override {
+    admission_.Close();
+    admission_.WaitUntilEmpty();
+  }
+
+  EngineStats stats() const override;
+  const EngineLimits& limits() const override { return options_.limits; }
+  std::vector<const AttentionBackend*> backends() const override { return {backend_}; }
+
+ private:
+  // The prefix that a new session starts from, and the model.
+  struct SessionStart {
+    std::shared_ptr<const RegisteredModel> model;
+    SessionPrefix prefix;
+  };
+  StatusOr<SessionStart> FindSessionStart(const CreateSessionParams& params);
+
+  const EngineOptions options_;
+  ContextStore* const store_;
+  AttentionBackend* const backend_;
+  const Clock* const clock_;
+  RandomIds ids_;
+  Admission admission_;
+  TailBudget tail_budget_;
+  ContextCatalog catalog_;
+  const Planner planner_;
+  SessionTable sessions_;
+  AttendQueue attend_queue_;
+  // Last, so that it ends first: its tasks use all of the above.
+  WorkerPool pool_;
+  ExpirySweeper sweeper_;
+};
+
+std::vector<Model> StandardEngine::ListModels() const {
+  std::vector<Model> models;
+  for (const auto& registered : store_->ListModels()) models.push_back(registered->model);
+  std::sort(models.begin(), models.end(),
+            [](const Model& a, const Model& b) { return a.name < b.name; });
+  return models;
+}
+
+StatusOr<std::unique_ptr<ContextImport>> StandardEngine::BeginImport(ImportHeader header) {
+  ALAYA_ASSIGN_OR_RETURN(Admission::Ticket ticket, admission_.Enter());
+  ALAYA_ASSIGN_OR_RETURN(const auto model, catalog_.FindModel(header.model));
+  NewContextRequest request{std::move(header.tenant), model,
+                            std::move(header.tokens), std::move(header.context_id),
+                            std::move(header.labels), header.ttl};
+  ALAYA_RETURN_IF_ERROR(NewContext::Check(request, options_.limits.max_context_tokens));
+  // Holding the matched segments keeps them from being deleted under the import.
+  const PrefixMatch match =
+      store_->MatchPrefix(request.tenant, model->id, request.tokens, clock_->now());
+  std::vector<SegmentLink> prefix;
+  if (match.context) prefix = ChainPrefix(match.context->chain, match.matched_tokens);
+  ALAYA_ASSIGN_OR_RETURN(auto context, NewContext::Begin(std::move(request), std::move(prefix),
+                                                         store_, clock_, &ids_));
+  return std::make_unique<CheckedImport>(std::move(ticket), model, std::move(context));
+}
+
+StatusOr<Engine::MatchAnswer> StandardEngine::MatchContext(std::string_view tenant,
+                                                           std::string_view model,
+                                                           std::span<const TokenId> tokens) {
+  ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
+  ALAYA_ASSIGN_OR_RETURN(const auto registered, catalog_.FindModel(model));
+  const PrefixMatch match = catalog_.Match(tenant, registered->id, tokens);
+  if (!match.context) return MatchAnswer();
+  return MatchAnswer{match.context->id, match.matched_tokens};
+}
+
+StatusOr<StandardEngine::SessionStart> StandardEngine::FindSessionStart(
+    const CreateSessionParams& params) {
+  SessionStart start;
+  std::shared_ptr<const StoredContext> context;
+  uint64_t reused_tokens = 0;
+  if (!params.model.empty() || params.context_id.empty()) {
+    ALAYA_ASSIGN_OR_RETURN(start.model, catalog_.FindModel(params.model));
+  }
+  if (!params.context_id.empty()) {
+    if (!params.tokens.empty()) {
+      return InvalidArgument("tokens and context_id are both set: one of them");
+    }
+    ALAYA_ASSIGN_OR_RETURN(context, catalog_.FindContext(params.tenant, params.context_id));
+    if (start.model && start.model->id != context->model->id) {
+      return InvalidArgument(fmt::format("model '{}': context '{}' is of model '{}'", params.model,
+                                         context->id, context->model->model.name));
+    }
+    start.model = context->model;
+    reused_tokens = context->token_count();
+  } else {
+    const PrefixMatch match = catalog_.Match(params.tenant, start.model->id, params.tokens);
+    context = match.context;
+    reused_tokens = match.matched_tokens;
+  }
+  reused_tokens = std::min(reused_tokens, params.reuse_limit.value_or(reused_tokens));
+  if (reused_tokens > 0) {
+    start.prefix = {context->id, ChainPrefix(context->chain, reused_tokens)};
+  }
+  return start;
+}
+
+StatusOr<SessionInfo> StandardEngine::CreateSession(const CreateSessionParams& params) {
+  ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
+  ALAYA_ASSIGN_OR_RETURN(SessionStart start, FindSessionStart(params));
+  Tail tail(start.model->model, &tail_budget_);
+  const auto session = std::make_shared<Session>(
+      SessionOwner{ids_.Next(), params.tenant, start.model, clock_->now()}, std::move(start.prefix),
+      std::move(tail), &pool_);
+  ALAYA_RETURN_IF_ERROR(sessions_.Insert(session));
+  return session->info();
+}
+
+StatusOr<ImportResult> StandardEngine::StoreSession(const StoreSessionParams& params) {
+  ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
+  ALAYA_ASSIGN_OR_RETURN(const auto session, sessions_.Find(params.tenant, params.session_id));
+  std::optional<StatusOr<ImportResult>> result;
+  session->strand().Run([&] {
+    result =
+        StoreSessionAsContext(params, {store_, clock_, &ids_, &options_.limits}, session.get());
+    session->Publish(clock_->now());
+  });
+  return *std::move(result);
+}
+
+StatusOr<std::string> StandardEngine::ForkSession(std::string_view tenant, std::string_view id) {
+  ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
+  ALAYA_ASSIGN_OR_RETURN(const auto session, sessions_.Find(tenant, id));
+  std::shared_ptr<Session> fork;
+  session->strand().Run([&] { fork = session->Fork(ids_.Next(), clock_->now(), &pool_); });
+  ALAYA_RETURN_IF_ERROR(sessions_.Insert(fork));
+  return fork->id();
+}
+
+Status StandardEngine::TruncateSession(std::string_view tenant, std::string_view id,
+                                       uint64_t token_count) {
+  ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
+  ALAYA_ASSIGN_OR_RETURN(const auto session, sessions_.Find(tenant, id));
+  Status status;
+  session->strand().Run([&] {
+    status = session->Truncate(token_count);
+    session->Publish(clock_->now());
+  });
+  return status;
+}
+
+std::vector<SessionInfo> StandardEngine::ListSessions(std::string_view tenant,
+                                                      std::string_view after_id, size_t limit) {
+  std::vector<SessionInfo> infos;
+  for (const auto& session : sessions_.List(tenant, after_id, limit)) {
+    infos.push_back(session->info());
+  }
+  return infos;
+}
+
+EngineStats StandardEngine::stats() const {
+  EngineStats stats;
+  stats.store = store_->stats();
+  stats.sessions = sessions_.size();
+  stats.tail_bytes = tail_budget_.used_bytes();
+  stats.lookup_tokens = catalog_.lookup_tokens();
+  stats.hit_tokens = catalog_.hit_tokens();
+  stats.attend_items_in_flight = attend_queue_.items_in_flight();
+  stats.attended_tokens = attend_queue_.attended_tokens();
+  stats.scored_tokens = attend_queue_.scored_tokens();
+  stats.expired_contexts = sweeper_.expired_count();
+  stats.failed_sweeps = sweeper_.failure_count();
+  return stats;
+}
+
+}  // namespace
+
+WallTime SystemClock::now() const {
+  return std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
+}
+
+StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options, ContextStore* store,
+                                               AttentionBackend* backend, const Clock* clock) {
+  if (options.expiry_sweep_interval.count() <= 0) {
+    return InvalidArgument(fmt::format("expiry_sweep_interval of {} ms: must be > 0",
+                                       options.expiry_sweep_interval.count()));
+  }
+  ALAYA_ASSIGN_OR_RETURN(const MachineCosts costs, MeasureMachineCosts(backend));
+  return std::make_unique<StandardEngine>(std::move(options), costs, store, backend, clock);
+}
+
+}  // namespace alaya

@@ -1,0 +1,43 @@
+#include "server/engine/segment_reader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "storage/types/check.h"
+
+namespace alaya {
+
+SegmentReader::SegmentReader(ContextStore* store, const SegmentLink& link, LayerIndex layer,
+                             KvHeadIndex head)
+    : store_(store),
+      link_(link),
+      model_(link.segment->model->model),
+      layer_(layer),
+      head_(head),
+      page_tokens_(PageTokens(model_)) {}
+
+PageId SegmentReader::Page(KvKind kind, size_t block_index) const {
+  return {.segment = link_.segment->id,
+          .layer = ToInt(layer_),
+          .page_index = static_cast<uint32_t>(block_index),
+          .kind = kind == KvKind::kKey ? PageKind::kKey : PageKind::kValue,
+          .head = ToInt(head_)};
+}
+
+StatusOr<PinnedRows> SegmentReader::ReadBlock(KvKind kind, size_t block_index) const {
+  ALAYA_ASSIGN_OR_RETURN(PinnedPage page,
+                         store_->ReadPage(*link_.segment, Page(kind, block_index)));
+  if (!page.was_resident()) read_from_disk_.store(true, std::memory_order_relaxed);
+  // The page may hold more than the link keeps of its segment.
+  const size_t row_count =
+      std::min<size_t>(page_tokens_, link_.token_count - block_index * page_tokens_);
+  ALAYA_CHECK(page.payload().size() >= row_count * model_.row_bytes());
+  const EncodedMatrixView rows{page.payload().data(), row_count, model_.head_dim, model_.dtype};
+  return PinnedRows{rows, BlockPin(page.Detach(), &PinnedPage::ReleasePin)};
+}
+
+bool SegmentReader::IsResident(KvKind kind, size_t block_index) const {
+  return store_->IsResident(Page(kind, block_index));
+}
+
+}  // namespace alaya

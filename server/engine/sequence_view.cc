@@ -1,0 +1,67 @@
+#include "server/engine/sequence_view.h"
+
+#include <algorithm>
+
+namespace alaya {
+namespace {
+
+// Blocks that are asked for to guess how much of a segment is in memory.
+constexpr size_t kResidencySamples = 4;
+
+}  // namespace
+
+SequenceView::SequenceView(const SequenceSource& source, TokenRange visible) {
+  const uint64_t tail_begin = source.chain->empty() ? 0 : source.chain->back().range().end;
+  std::vector<const SegmentLink*> links;
+  for (const SegmentLink& link : *source.chain) {
+    const TokenRange tokens = Intersect(link.range(), visible);
+    if (tokens.empty()) continue;
+    links.push_back(&link);
+    segments_.push_back(tokens);
+  }
+  if (source.tail != nullptr) {
+    const uint64_t tail_end = tail_begin + source.tail->token_count(source.layer);
+    tail_token_count_ = Intersect({tail_begin, tail_end}, visible).size();
+  }
+
+  for (uint32_t i = 0; i < source.model->num_kv_heads; ++i) {
+    const KvHeadIndex head_index{i};
+    Head& head = heads_.emplace_back();
+    head.parts.reserve(links.size() + 1);
+    for (const SegmentLink* link : links) {
+      const SegmentReader& reader =
+          head.readers.emplace_back(source.store, *link, source.layer, head_index);
+      const ExactIndex& index = head.indexes.emplace_back(&reader);
+      head.parts.push_back({&reader, &index, link->range().begin});
+    }
+    if (tail_token_count_ > 0) {
+      const TailReader& reader =
+          head.tail_reader.emplace(*source.tail, source.layer, head_index, source.model->head_dim);
+      head.parts.push_back({&reader, nullptr, tail_begin});
+    }
+  }
+}
+
+double SequenceView::ResidentShare(size_t i) const {
+  const SegmentReader& reader = heads_.front().readers[i];
+  const uint64_t segment_begin = heads_.front().parts[i].token_begin;
+  const size_t first_block = (segments_[i].begin - segment_begin) / reader.block_tokens();
+  const size_t last_block = (segments_[i].end - 1 - segment_begin) / reader.block_tokens();
+  const size_t block_count = last_block - first_block + 1;
+  const size_t sample_count = std::min(block_count, kResidencySamples);
+  size_t resident_count = 0;
+  for (size_t sample = 0; sample < sample_count; ++sample) {
+    const size_t block = first_block + sample * block_count / sample_count;
+    if (reader.IsResident(KvKind::kKey, block)) ++resident_count;
+  }
+  return static_cast<double>(resident_count) / static_cast<double>(sample_count);
+}
+
+Tier SequenceView::tier(size_t i) const {
+  const bool from_disk = std::any_of(heads_.begin(), heads_.end(), [i](const Head& head) {
+    return head.readers[i].read_from_disk();
+  });
+  return from_disk ? Tier::kDisk : Tier::kMemory;
+}
+
+}  // namespace alaya

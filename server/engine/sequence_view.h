@@ -1,0 +1,69 @@
+// One layer of a sequence, ready for the mathematics: for every kv head the visible
+// parts of the chain, each with its planned index, and the session's tail.
+
+#ifndef ALAYA_SERVER_ENGINE_SEQUENCE_VIEW_H_
+#define ALAYA_SERVER_ENGINE_SEQUENCE_VIEW_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "index/exact_index.h"
+#include "index/sequence_part.h"
+#include "server/engine/attend_types.h"
+#include "server/engine/segment_reader.h"
+#include "server/engine/tail.h"
+#include "storage/context/context_store.h"
+
+namespace alaya {
+
+// What a view is made of; all of it must outlive the view.
+struct SequenceSource {
+  ContextStore* store = nullptr;
+  const Model* model = nullptr;
+  const std::vector<SegmentLink>* chain = nullptr;
+  const Tail* tail = nullptr;  // null: none
+  LayerIndex layer{};
+};
+
+class SequenceView {
+ public:
+  // Leaves parts out that have no token in `visible`.
+  SequenceView(const SequenceSource& source, TokenRange visible);
+  SequenceView(const SequenceView&) = delete;
+  SequenceView& operator=(const SequenceView&) = delete;
+
+  // The parts of one kv head: the visible segments in token order, then the tail.
+  std::span<const SequencePart> parts(KvHeadIndex head) const { return heads_[ToInt(head)].parts; }
+
+  // The visible segments; parts(head)[i] belongs to segment i.
+  size_t segment_count() const { return segments_.size(); }
+  // Visible tokens of a segment, in sequence positions.
+  TokenRange segment_tokens(size_t i) const { return segments_[i]; }
+  uint64_t tail_token_count() const { return tail_token_count_; }
+
+  // Share of a segment's visible blocks that are in memory, by sample.
+  double ResidentShare(size_t i) const;
+  // Where the blocks read so far came from.
+  Tier tier(size_t i) const;
+
+ private:
+  struct Head {
+    // Deques, because readers do not move and parts point at them.
+    std::deque<SegmentReader> readers;
+    std::deque<ExactIndex> indexes;
+    std::optional<TailReader> tail_reader;
+    std::vector<SequencePart> parts;
+  };
+
+  std::vector<TokenRange> segments_;
+  uint64_t tail_token_count_ = 0;
+  std::deque<Head> heads_;
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_SERVER_ENGINE_SEQUENCE_VIEW_H_

@@ -1,0 +1,107 @@
+// A session's new tokens: keys and values of every layer, in memory.
+//
+// A layer's tail is a list of blocks of kTailBlockTokens tokens. A block holds the
+// keys and values of all kv heads; within it the rows of one head follow each other,
+// so that a head is read as the kernels like it. Blocks are shared by forks and
+// copied by whoever writes into a shared one first.
+
+#ifndef ALAYA_SERVER_ENGINE_TAIL_H_
+#define ALAYA_SERVER_ENGINE_TAIL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "index/kv_reader.h"
+#include "server/engine/tail_budget.h"
+#include "storage/types/ids.h"
+#include "storage/types/model.h"
+#include "storage/types/status.h"
+#include "storage/types/views.h"
+
+namespace alaya {
+
+inline constexpr size_t kTailBlockTokens = 128;
+
+class TailBlock;
+
+// Not thread-safe: belongs to its session's strand. Reading from many threads while
+// nobody writes is fine.
+class Tail {
+ public:
+  // `budget` must outlive the tail and all of its forks.
+  Tail(const Model& model, TailBudget* budget);
+  Tail(Tail&&) = default;
+  Tail& operator=(Tail&&) = default;
+
+  uint64_t token_count(LayerIndex layer) const { return layers_[ToInt(layer)].token_count; }
+  // Memory of all blocks; shared ones count in every tail that holds them.
+  uint64_t bytes() const { return bytes_; }
+
+  // Appends tokens to a layer. `keys` and `values` are [T, num_kv_heads, head_dim] in
+  // the model's dtype.
+  //
+  // Errors: ResourceExhausted if the budget has no room; the tail is unchanged then.
+  Status Append(LayerIndex layer, std::span<const std::byte> keys,
+                std::span<const std::byte> values);
+
+  // Forgets a layer's tokens from `token_count` on. Requires: no more than it has.
+  void Truncate(LayerIndex layer, uint64_t token_count);
+
+  // A tail with the same tokens that shares all blocks with this one.
+  Tail Fork();
+
+  // Rows of one block of one head; valid until the tail changes.
+  EncodedMatrixView Rows(LayerIndex layer, KvHeadIndex head, KvKind kind, size_t block_index) const;
+
+ private:
+  struct BlockSlot {
+    std::shared_ptr<TailBlock> block;  // shared by forks
+    bool writable = false;             // false: a fork may read it
+  };
+  struct LayerTail {
+    std::vector<BlockSlot> blocks;
+    uint64_t token_count = 0;
+  };
+
+  // Only for Fork: whoever copies must give up writing into the blocks.
+  Tail(const Tail&) = default;
+
+  // Makes block `block_index` exist, be writable and hold `token_count` tokens.
+  Status PrepareBlock(LayerTail* layer, size_t block_index, size_t token_count);
+
+  size_t kv_head_count_;
+  size_t head_dim_;
+  DType dtype_;
+  size_t row_bytes_;
+  TailBudget* budget_;
+  uint64_t bytes_ = 0;
+  std::vector<LayerTail> layers_;
+};
+
+// The tail of one head of one layer as the mathematics reads it.
+class TailReader : public KvReader {
+ public:
+  // `tail` must outlive the reader and stay unchanged.
+  TailReader(const Tail& tail, LayerIndex layer, KvHeadIndex head, size_t head_dim)
+      : tail_(tail), layer_(layer), head_(head), head_dim_(head_dim) {}
+
+  size_t token_count() const override { return tail_.token_count(layer_); }
+  size_t block_tokens() const override { return kTailBlockTokens; }
+  size_t head_dim() const override { return head_dim_; }
+  StatusOr<PinnedRows> ReadBlock(KvKind kind, size_t block_index) const override {
+    return PinnedRows{tail_.Rows(layer_, head_, kind, block_index), BlockPin()};
+  }
+
+ private:
+  const Tail& tail_;
+  LayerIndex layer_;
+  KvHeadIndex head_;
+  size_t head_dim_;
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_SERVER_ENGINE_TAIL_H_
