@@ -7,10 +7,9 @@
 #include <span>
 #include <vector>
 
-#include "index/kv_reader.h"
+#include "index/selection.h"
 #include "index/sequence_part.h"
 #include "index/target.h"
-#include "index/token_index.h"
 #include "storage/types/ids.h"
 #include "storage/types/status.h"
 #include "storage/types/views.h"
@@ -26,13 +25,6 @@ struct SequenceSearchTask {
   std::span<const SequencePart> parts;
   Target target;    // not FullTarget
   float scale = 1;  // from score to logit, > 0
-};
-
-struct SequenceToken {
-  uint64_t token = 0;  // position in the sequence
-  float score = 0;     // inner product, unscaled
-
-  friend bool operator==(const SequenceToken&, const SequenceToken&) = default;
 };
 
 struct SequenceSearchResult {

@@ -1,0 +1,135 @@
+#include "index/attention/gathered_attention.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstdint>
+#include <limits>
+
+#include "index/attention/attention_merge.h"
+#include "index/attention/softmax_state.h"
+#include "index/kernels/weighted_values.h"
+#include "index/scratch_buffer.h"
+
+namespace alaya {
+namespace {
+
+// A block of which the queries take a larger share than one in this many tokens is
+// read whole, for all queries at once: consecutive rows and four queries per pass
+// cost a fraction of gathering row by row.
+constexpr size_t kDenseShare = 4;
+
+struct Scratch {
+  ScratchBuffer<float> weights;        // of all candidates, query after query
+  ScratchBuffer<float> dense_weights;  // of one block
+  ScratchBuffer<uint32_t> rows;        // of one block and query
+  ScratchBuffer<float> sums;
+  ScratchBuffer<float> log_sum_exp;
+  ScratchBuffer<SoftmaxState> states;
+};
+
+// The tokens of one query that are not attended yet, and their weights.
+struct Pending {
+  std::span<const ScoredToken> tokens;
+  std::span<const float> weights;
+
+  // Takes those before `end` away.
+  Pending TakeBefore(uint64_t end) {
+    const auto first_after = std::ranges::lower_bound(
+        tokens, end, {}, [](const ScoredToken& token) { return uint64_t{token.token}; });
+    const auto count = static_cast<size_t>(first_after - tokens.begin());
+    const Pending taken = {tokens.first(count), weights.first(count)};
+    tokens = tokens.subspan(count);
+    weights = weights.subspan(count);
+    return taken;
+  }
+};
+
+// All weights of every query, and the softmax that they belong to.
+std::vector<Pending> Weigh(const GatheredAttentionTask& task, Scratch& scratch,
+                           std::span<SoftmaxState> states) {
+  size_t total = 0;
+  for (const auto& tokens : task.tokens) total += tokens.size();
+  std::span<float> free = scratch.weights.Take(total);
+  std::vector<Pending> pending;
+  pending.reserve(task.tokens.size());
+  for (size_t i = 0; i < task.tokens.size(); ++i) {
+    const std::vector<ScoredToken>& tokens = task.tokens[i];
+    const std::span<float> weights = free.first(tokens.size());
+    free = free.subspan(tokens.size());
+    std::ranges::transform(tokens, weights.begin(), &ScoredToken::score);
+    if (!tokens.empty()) states[i].Add(weights, task.scale, weights, {});
+    pending.push_back({tokens, weights});
+  }
+  return pending;
+}
+
+void AddRowByRow(std::span<const Pending> taken, uint64_t block_begin, EncodedMatrixView values,
+                 Scratch& scratch, MatrixView<float> sums) {
+  for (size_t i = 0; i < taken.size(); ++i) {
+    const std::span<uint32_t> rows = scratch.rows.Take(taken[i].tokens.size());
+    std::ranges::transform(taken[i].tokens, rows.begin(), [&](const ScoredToken& token) {
+      return static_cast<uint32_t>(token.token - block_begin);
+    });
+    AddGatheredValues(taken[i].weights, rows, values, sums.row(i));
+  }
+}
+
+void AddWholeBlock(std::span<const Pending> taken, uint64_t block_begin, EncodedMatrixView values,
+                   Scratch& scratch, MatrixView<float> sums) {
+  const MatrixView<float> weights(scratch.dense_weights.Take(taken.size() * values.rows).data(),
+                                  taken.size(), values.rows);
+  std::fill_n(weights.data(), taken.size() * values.rows, 0.0F);
+  for (size_t i = 0; i < taken.size(); ++i) {
+    for (size_t j = 0; j < taken[i].tokens.size(); ++j) {
+      weights.row(i)[taken[i].tokens[j].token - block_begin] = taken[i].weights[j];
+    }
+  }
+  AddWeightedValues(weights, values, sums);
+}
+
+// The first block that still has a token of some query.
+uint64_t NextBlock(std::span<const Pending> pending, uint64_t block_tokens) {
+  uint64_t next = std::numeric_limits<uint64_t>::max();
+  for (const Pending& query : pending) {
+    if (!query.tokens.empty()) next = std::min(next, query.tokens[0].token / block_tokens);
+  }
+  return next;
+}
+
+}  // namespace
+
+Status AddGatheredAttention(const GatheredAttentionTask& task, AttentionPart total) {
+  thread_local Scratch scratch;
+  const size_t count = task.tokens.size();
+  assert(total.output.rows() == count);
+  const std::span<SoftmaxState> states = scratch.states.Take(count);
+  std::ranges::fill(states, SoftmaxState::Empty());
+  std::vector<Pending> pending = Weigh(task, scratch, states);
+  const size_t head_dim = total.output.cols();
+  const MatrixView<float> sums(scratch.sums.Take(count * head_dim).data(), count, head_dim);
+  std::fill_n(sums.data(), count * head_dim, 0.0F);
+
+  const uint64_t block_tokens = task.reader->block_tokens();
+  std::vector<Pending> taken(count);
+  for (uint64_t b = NextBlock(pending, block_tokens); b < task.reader->block_count();
+       b = NextBlock(pending, block_tokens)) {
+    size_t taken_count = 0;
+    for (size_t i = 0; i < count; ++i) {
+      taken[i] = pending[i].TakeBefore((b + 1) * block_tokens);
+      taken_count += taken[i].tokens.size();
+    }
+    ALAYA_ASSIGN_OR_RETURN(const PinnedRows values, task.reader->ReadBlock(KvKind::kValue, b));
+    const bool is_dense = taken_count * kDenseShare >= count * values.rows.rows;
+    const auto add = is_dense ? AddWholeBlock : AddRowByRow;
+    add(taken, b * block_tokens, values.rows, scratch, sums);
+  }
+
+  const std::span<float> log_sum_exp = scratch.log_sum_exp.Take(count);
+  for (size_t i = 0; i < count; ++i) {
+    log_sum_exp[i] = states[i].Finish(task.scale, sums.row(i));
+  }
+  MergeAttention({sums, log_sum_exp}, total);
+  return OkStatus();
+}
+
+}  // namespace alaya

@@ -1,0 +1,217 @@
+#include "index/attention/sparse_attention.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <limits>
+#include <variant>
+#include <vector>
+
+#include "index/attention/attention_merge.h"
+#include "index/attention/exact_attention.h"
+#include "index/attention/gathered_attention.h"
+#include "index/part_search.h"
+
+namespace alaya {
+namespace {
+
+// What a query attends to whatever its scores: disjoint ranges of the sequence.
+struct WindowRanges {
+  TokenRange sink;
+  TokenRange recent;
+
+  bool contains(uint64_t token) const { return sink.contains(token) || recent.contains(token); }
+};
+
+WindowRanges RangesOf(const Window& window, TokenRange visible) {
+  if (visible.empty()) return {};
+  const TokenRange sink = Intersect({0, window.sink}, visible);
+  const uint64_t recent = std::min(window.recent, visible.size());
+  const uint64_t after_sink = sink.empty() ? visible.begin : sink.end;
+  return {sink, {std::max(visible.end - recent, after_sink), visible.end}};
+}
+
+// One slab of a task's queries on its way through the steps.
+class Slab {
+ public:
+  Slab(const AttentionTask& task, AttentionPart output)
+      : task_(task),
+        output_(output),
+        best_scores_(task.queries.rows(), -std::numeric_limits<float>::infinity()) {
+    for (const TokenRange& visible : task.visible) {
+      windows_.push_back(RangesOf(task.window, visible));
+    }
+    report_.part_ns.resize(task.parts.size());
+    report_.query_tokens_attended.resize(task.queries.rows());
+  }
+
+  StatusOr<AttentionReport> Run() {
+    ClearAttention(output_);
+    const uint64_t begin_ns = Now();
+    ALAYA_RETURN_IF_ERROR(AttendUnindexedParts());
+    ALAYA_RETURN_IF_ERROR(AttendWindows());
+    const uint64_t search_begin_ns = Now();
+    const PartSearchTask search = SearchTask();
+    ALAYA_ASSIGN_OR_RETURN(PartSearch found, SearchParts(search, best_scores_));
+    KeepChosen(search, &found);
+    const uint64_t search_end_ns = Now();
+    ALAYA_RETURN_IF_ERROR(AttendChosen(found));
+    report_.search_ns = search_end_ns - search_begin_ns;
+    report_.attend_ns = Now() - begin_ns - report_.search_ns;
+
+    report_.tokens_scored += found.tokens_scored;
+    for (const uint64_t tokens : report_.query_tokens_attended) report_.tokens_attended += tokens;
+    if (task_.explain) {
+      for (size_t p = 0; p < task_.parts.size(); ++p) report_.part_ns[p] += found.part_ns[p];
+      FindCoveredMass(found);
+    }
+    return std::move(report_);
+  }
+
+ private:
+  uint64_t Now() const { return task_.now_ns == nullptr ? 0 : task_.now_ns(); }
+
+  // Exact attention of every query over its range of one part.
+  template <class RangeOf>  // TokenRange(size_t query_index), sequence positions
+  Status AttendRanges(size_t part_index, RangeOf range_of) {
+    const SequencePart& part = task_.parts[part_index];
+    std::vector<TokenRange> ranges(task_.queries.rows());
+    uint64_t total = 0;
+    for (size_t i = 0; i < ranges.size(); ++i) {
+      ranges[i] = InPart(range_of(i), part);
+      report_.query_tokens_attended[i] += ranges[i].size();
+      total += ranges[i].size();
+    }
+    if (total == 0) return OkStatus();
+    const uint64_t begin_ns = Now();
+    ALAYA_ASSIGN_OR_RETURN(const uint64_t scored,
+                           AddExactAttention({task_.queries, ranges, part.reader, task_.scale},
+                                             output_, best_scores_));
+    report_.tokens_scored += scored;
+    report_.part_ns[part_index] += Now() - begin_ns;
+    return OkStatus();
+  }
+
+  Status AttendUnindexedParts() {
+    for (size_t p = 0; p < task_.parts.size(); ++p) {
+      if (task_.parts[p].index != nullptr) continue;
+      ALAYA_RETURN_IF_ERROR(AttendRanges(p, [&](size_t i) { return task_.visible[i]; }));
+    }
+    unindexed_log_sum_exp_.assign(output_.log_sum_exp.begin(), output_.log_sum_exp.end());
+    return OkStatus();
+  }
+
+  Status AttendWindows() {
+    for (size_t p = 0; p < task_.parts.size(); ++p) {
+      if (task_.parts[p].index == nullptr) continue;
+      ALAYA_RETURN_IF_ERROR(AttendRanges(p, [&](size_t i) { return windows_[i].sink; }));
+      ALAYA_RETURN_IF_ERROR(AttendRanges(p, [&](size_t i) { return windows_[i].recent; }));
+    }
+    return OkStatus();
+  }
+
+  PartSearchTask SearchTask() const {
+    PartSearchTask search;
+    search.queries = task_.queries;
+    search.visible = task_.visible;
+    search.parts = task_.parts;
+    search.target = task_.target;
+    search.scale = task_.scale;
+    // For DIPR the best scores of unindexed parts suffice; other targets weigh their
+    // tokens against everyone else's.
+    search.scan_unindexed = !std::holds_alternative<DiprTarget>(task_.target);
+    search.want_mass = task_.explain || std::holds_alternative<MassTarget>(task_.target);
+    search.now_ns = task_.now_ns;
+    return search;
+  }
+
+  // Leaves the candidates that belong to the target and are not attended yet.
+  void KeepChosen(const PartSearchTask& search, PartSearch* found) {
+    for (size_t i = 0; i < task_.queries.rows(); ++i) {
+      const Selection selection = Select(search, *found, i, best_scores_[i]);
+      for (size_t p = 0; p < task_.parts.size(); ++p) {
+        if (task_.parts[p].index == nullptr || found->parts[p].queries.empty()) continue;
+        const uint64_t token_begin = task_.parts[p].token_begin;
+        std::vector<ScoredToken>& tokens = found->parts[p].queries[i].tokens;
+        std::erase_if(tokens, [&](const ScoredToken& candidate) {
+          const SequenceToken token = {token_begin + candidate.token, candidate.score};
+          return !selection.takes(token) || windows_[i].contains(token.token);
+        });
+        report_.query_tokens_attended[i] += tokens.size();
+      }
+    }
+  }
+
+  Status AttendChosen(PartSearch& found) {
+    std::vector<std::vector<ScoredToken>> tokens(task_.queries.rows());
+    for (size_t p = 0; p < task_.parts.size(); ++p) {
+      if (task_.parts[p].index == nullptr || found.parts[p].queries.empty()) continue;
+      for (size_t i = 0; i < tokens.size(); ++i) {
+        tokens[i] = std::move(found.parts[p].queries[i].tokens);
+      }
+      const uint64_t begin_ns = Now();
+      ALAYA_RETURN_IF_ERROR(
+          AddGatheredAttention({tokens, task_.parts[p].reader, task_.scale}, output_));
+      report_.part_ns[p] += Now() - begin_ns;
+    }
+    return OkStatus();
+  }
+
+  void FindCoveredMass(const PartSearch& found) {
+    for (size_t i = 0; i < task_.queries.rows(); ++i) {
+      double total = found.log_sum_exp(i);
+      if (std::holds_alternative<DiprTarget>(task_.target)) {
+        total = MergeLogSumExp(total, double{unindexed_log_sum_exp_[i]});
+      }
+      const double attended = double{output_.log_sum_exp[i]};
+      // Without visible tokens nothing is missed.
+      const double covered = std::isinf(total) ? 1 : std::min(1.0, std::exp(attended - total));
+      report_.query_covered_mass.push_back(static_cast<float>(covered));
+    }
+  }
+
+  const AttentionTask& task_;
+  const AttentionPart output_;
+  std::vector<WindowRanges> windows_;
+  std::vector<float> best_scores_;
+  std::vector<float> unindexed_log_sum_exp_;
+  AttentionReport report_;
+};
+
+void AddReport(const AttentionReport& slab, bool explain, AttentionReport* total) {
+  total->tokens_scored += slab.tokens_scored;
+  total->tokens_attended += slab.tokens_attended;
+  total->search_ns += slab.search_ns;
+  total->attend_ns += slab.attend_ns;
+  if (!explain) return;
+  total->part_ns.resize(slab.part_ns.size());
+  for (size_t p = 0; p < slab.part_ns.size(); ++p) total->part_ns[p] += slab.part_ns[p];
+  total->query_tokens_attended.insert(total->query_tokens_attended.end(),
+                                      slab.query_tokens_attended.begin(),
+                                      slab.query_tokens_attended.end());
+  total->query_covered_mass.insert(total->query_covered_mass.end(), slab.query_covered_mass.begin(),
+                                   slab.query_covered_mass.end());
+}
+
+}  // namespace
+
+StatusOr<AttentionReport> SparseAttention(const AttentionTask& task, AttentionPart output) {
+  assert(!std::holds_alternative<FullTarget>(task.target));
+  AttentionReport report;
+  const size_t count = task.queries.rows();
+  const size_t slab_queries = SearchSlabQueries(task.visible);
+  for (size_t begin = 0; begin < count; begin += slab_queries) {
+    const size_t slab_count = std::min(slab_queries, count - begin);
+    AttentionTask slab = task;
+    slab.queries = task.queries.rows_range(begin, slab_count);
+    slab.visible = task.visible.subspan(begin, slab_count);
+    ALAYA_ASSIGN_OR_RETURN(const AttentionReport slab_report,
+                           Slab(slab, {output.output.rows_range(begin, slab_count),
+                                       output.log_sum_exp.subspan(begin, slab_count)})
+                               .Run());
+    AddReport(slab_report, task.explain, &report);
+  }
+  return report;
+}
+
+}  // namespace alaya
