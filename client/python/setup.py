@@ -59,9 +59,10 @@ def generate() -> None:
 
 
 class BuildPy(build_py):
-    def run(self) -> None:
+    def finalize_options(self) -> None:
+        # Before setuptools looks for the modules of alayadb.v1.
         generate()
-        super().run()
+        super().finalize_options()
 
 
 class Sdist(sdist):
@@ -70,7 +71,11 @@ class Sdist(sdist):
     def make_release_tree(self, base_dir, files):  # type: ignore[no-untyped-def]
         generated = str(GENERATED.relative_to(ROOT))
         super().make_release_tree(base_dir, [f for f in files if not f.startswith(generated)])
-        shutil.copytree(proto_folder(), Path(base_dir) / "proto", dirs_exist_ok=True)
+        protos = proto_folder()
+        for path in sorted(protos.glob("**/*.proto")):
+            copy = Path(base_dir) / "proto" / path.relative_to(protos)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
         for folder in (REPOSITORY, ROOT):
             if (folder / "LICENSE").is_file():
                 shutil.copy(folder / "LICENSE", base_dir)

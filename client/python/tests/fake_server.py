@@ -342,11 +342,11 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         query = from_tensor(item.query)
         kind = options.WhichOneof("target")
         targets = {
-            "full": lambda: Full(),
+            "full": Full,
             "dipr": lambda: Dipr(options.dipr.alpha),
             "top_k": lambda: TopK(options.top_k.k),
             "mass": lambda: Mass(options.mass.fraction),
-            None: lambda: Dipr(),
+            None: Dipr,
         }
         token_range = None
         if options.HasField("token_range"):

@@ -19,7 +19,7 @@ SOURCES = {
     "list": list,
     "generator": lambda a: (layer for layer in a),
     "function": lambda a: lambda layer: a[layer],
-    "strided": lambda a: np.asfortranarray(a),
+    "strided": np.asfortranarray,
 }
 
 

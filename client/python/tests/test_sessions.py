@@ -21,7 +21,7 @@ TARGETS = [alayadb.Full(), alayadb.Dipr(0.3), alayadb.TopK(3), alayadb.Mass(0.6)
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, alayadb.bfloat16], ids=str)
 def test_attention_follows_every_option(db, kv, context_id, rng, target, dtype):
-    tokens, keys, values = kv
+    _tokens, keys, values = kv
     query = rng.standard_normal((2, 4, 16)).astype(dtype)
     window = alayadb.Window(sink=1, recent=2)
     with db.create_session("m", context_id=context_id) as session:
@@ -59,7 +59,7 @@ def test_one_query_needs_no_token_dimension(db, context_id, rng):
 
 def test_a_decoded_session_is_stored_and_matched(db, kv, context_id, rng):
     tokens, keys, values = kv
-    with db.create_session("m", tokens[:10] + [1, 2]) as session:
+    with db.create_session("m", [*tokens[:10], 1, 2]) as session:
         assert (session.context_id, session.reused_tokens) == ("c", 10)
         new = rng.standard_normal((2, 2, 2, 2, 16)).astype(np.float32)  # layer, k/v, T, heads
         for layer in range(2):
@@ -72,7 +72,7 @@ def test_a_decoded_session_is_stored_and_matched(db, kv, context_id, rng):
                 causal=True,
             )
             np.testing.assert_allclose(answer.output, exact.output, rtol=1e-4, atol=1e-5)
-        stored = session.store(tokens[:10] + [1, 2], context_id="d", labels={"a": "b"}, ttl=60)
+        stored = session.store([*tokens[:10], 1, 2], context_id="d", labels={"a": "b"}, ttl=60)
 
     assert stored == "d"
     assert db.match("m", [*tokens[:10], 1, 2, 3]) == alayadb.Match("d", 12)
