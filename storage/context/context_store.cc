@@ -1,9 +1,363 @@
+// Directory: LOCK, db/ (RocksDB) and, while contexts are written, import-<segment>/.
+
 #include "storage/context/context_store.h"
 
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <utility>
+
+#include "storage/context/backup.h"
+#include "storage/context/catalog.h"
+#include "storage/context/segment_reaper.h"
+#include "storage/context/segment_writer.h"
+#include "storage/database/database.h"
+#include "storage/file/file_system.h"
+#include "storage/page/page.h"
+
 namespace alaya {
+namespace {
+
+constexpr uint64_t kMemoryBudgetBytesMin = uint64_t{16} << 20;
+constexpr char kLockFile[] = "LOCK";
+constexpr std::string_view kImportPrefix = "import-";
+
+std::string Count(uint64_t count) { return std::to_string(count); }
+
+// A directory that is not a store's is somebody's: it is left alone.
+Status CheckDirectory(const std::string& directory) {
+  ALAYA_ASSIGN_OR_RETURN(const auto names, ListDirectory(directory));
+  if (std::find(names.begin(), names.end(), kDatabaseDirectory) != names.end()) return OkStatus();
+  for (const std::string& name : names) {
+    if (name == kLockFile || name == "lost+found" || name.starts_with(kImportPrefix)) continue;
+    return FailedPrecondition(directory + " is not empty and holds no AlayaDB store (it has '" +
+                              name + "')");
+  }
+  return OkStatus();
+}
+
+Status SweepImports(const std::string& directory) {
+  ALAYA_ASSIGN_OR_RETURN(const auto names, ListDirectory(directory));
+  for (const std::string& name : names) {
+    if (!name.starts_with(kImportPrefix)) continue;
+    ALAYA_RETURN_IF_ERROR(RemoveTree(directory + "/" + name));
+  }
+  return OkStatus();
+}
+
+Status CheckDraft(const ContextDraft& draft) {
+  if (draft.id.empty()) return InvalidArgument("a context needs an id");
+  if (draft.model == nullptr) return InvalidArgument("context '" + draft.id + "' has no model");
+  uint64_t position = 0;
+  for (const SegmentLink& link : draft.prefix) {
+    const Segment& segment = *link.segment;
+    if (segment.model->id != draft.model->id || segment.tenant != draft.tenant) {
+      return InvalidArgument("context '" + draft.id + "': segment " + Count(ToInt(segment.id)) +
+                             " belongs to another model or tenant");
+    }
+    if (segment.token_begin != position || link.token_count == 0 ||
+        link.token_count > segment.token_count()) {
+      return InvalidArgument("context '" + draft.id + "': segment " + Count(ToInt(segment.id)) +
+                             " begins at token " + Count(segment.token_begin) + " and has " +
+                             Count(segment.token_count()) + " tokens; asked for " +
+                             Count(link.token_count) + " from token " + Count(position));
+    }
+    position += link.token_count;
+  }
+  if (position == 0 && draft.tokens.empty()) {
+    return InvalidArgument("context '" + draft.id + "' has no tokens");
+  }
+  return OkStatus();
+}
+
+class ContextStoreImpl : public ContextStore {
+ public:
+  ContextStoreImpl(ContextStoreOptions options, FileLock lock)
+      : options_(std::move(options)), lock_(std::move(lock)) {}
+  ~ContextStoreImpl() override {
+    if (reaper_ != nullptr) reaper_->Stop();
+  }
+
+  Status Start();
+
+  StatusOr<bool> RegisterModel(const Model& model) override {
+    return catalog_->RegisterModel(model);
+  }
+  StatusOr<std::shared_ptr<const RegisteredModel>> FindModel(std::string_view name) const override {
+    return catalog_->FindModel(name);
+  }
+  std::vector<std::shared_ptr<const RegisteredModel>> ListModels() const override {
+    return catalog_->ListModels();
+  }
+  StatusOr<std::shared_ptr<const StoredContext>> FindContext(std::string_view tenant,
+                                                             std::string_view id) const override {
+    return catalog_->FindContext(tenant, id);
+  }
+  PrefixMatch MatchPrefix(std::string_view tenant, ModelId model, std::span<const TokenId> tokens,
+                          WallTime now) const override {
+    return catalog_->MatchPrefix(tenant, model, tokens, now);
+  }
+  std::vector<std::shared_ptr<const StoredContext>> ListContexts(const ContextFilter& filter,
+                                                                 std::string_view after_id,
+                                                                 size_t limit) const override {
+    return catalog_->ListContexts(filter, after_id, limit);
+  }
+  StatusOr<std::shared_ptr<const StoredContext>> UpdateContext(
+      std::string_view tenant, std::string_view id, const ContextUpdate& update) override {
+    return catalog_->UpdateContext(tenant, id, update);
+  }
+  StatusOr<uint64_t> DeleteContext(std::string_view tenant, std::string_view id) override {
+    return catalog_->DeleteContext(tenant, id);
+  }
+  StatusOr<size_t> DeleteExpired(WallTime now) override { return catalog_->DeleteExpired(now); }
+
+  StatusOr<std::unique_ptr<ContextWriter>> BeginContext(ContextDraft draft) override;
+  StatusOr<PinnedPage> ReadPage(const Segment& segment, const PageId& id) override;
+  bool IsResident(const PageId& id) const override { return cache_->Contains(id); }
+  StatusOr<uint64_t> CreateBackup(const std::string& directory) override {
+    return WriteBackup(database_.get(), directory);
+  }
+  StatusOr<uint64_t> Compact() override;
+  ContextStoreStats stats() const override;
+
+  Catalog* catalog() { return catalog_.get(); }
+  Database* database() { return database_.get(); }
+  const SegmentReaper& reaper() const { return *reaper_; }
+
+ private:
+  void DropSegment(SegmentId segment);
+  StatusOr<size_t> LoadPage(const PageInfo& expected, std::span<std::byte> frame);
+
+  const ContextStoreOptions options_;
+  FileLock lock_;
+  std::unique_ptr<Database> database_;
+  std::unique_ptr<PageCache> cache_;
+  std::unique_ptr<SegmentReaper> reaper_;
+  std::unique_ptr<Catalog> catalog_;
+  std::atomic<uint64_t> checksum_failures_{0};
+};
+
+class ContextWriterImpl : public ContextWriter {
+ public:
+  // Takes over the reserved name.
+  ContextWriterImpl(ContextStoreImpl* store, ContextDraft draft)
+      : store_(store), draft_(std::move(draft)) {}
+  ~ContextWriterImpl() override;
+
+  // Makes ready to write the draft's tokens as a new segment.
+  Status Start(const ContextStoreOptions& options);
+
+  Status Append(LayerIndex layer, std::span<const std::byte> keys,
+                std::span<const std::byte> values) override {
+    return Keep(files_ == nullptr ? NothingToWrite() : files_->Append(layer, keys, values));
+  }
+  Status AppendQueries(LayerIndex layer, std::span<const std::byte> queries) override {
+    return Keep(files_ == nullptr ? NothingToWrite() : files_->AppendQueries(layer, queries));
+  }
+  uint64_t appended_tokens(LayerIndex layer) const override {
+    return files_ == nullptr ? 0 : files_->appended_tokens(layer);
+  }
+  StatusOr<Committed> Commit() override;
+
+ private:
+  Status NothingToWrite() const {
+    return InvalidArgument("context '" + draft_.id + "' has no tokens beyond its prefix");
+  }
+  Status Keep(Status status) {
+    if (first_error_.ok()) first_error_ = status;
+    return first_error_;
+  }
+  Status StoreSegment();
+
+  ContextStoreImpl* const store_;
+  ContextDraft draft_;
+  std::unique_ptr<Segment> segment_;  // null without tokens beyond the prefix
+  std::string directory_;
+  std::unique_ptr<SegmentWriter> files_;
+  Status first_error_;
+  uint64_t stored_bytes_ = 0;
+  // Once pages may be in the database their segment must die through the reaper.
+  std::shared_ptr<const Segment> ingested_;
+};
+
+Status ContextWriterImpl::Start(const ContextStoreOptions& options) {
+  if (draft_.tokens.empty()) return OkStatus();
+  segment_ = std::make_unique<Segment>();
+  ALAYA_ASSIGN_OR_RETURN(segment_->id, store_->catalog()->AllocateSegmentId());
+  segment_->model = draft_.model;
+  segment_->tenant = draft_.tenant;
+  segment_->token_begin = draft_.prefix.empty() ? 0 : draft_.prefix.back().range().end;
+  segment_->tokens = std::move(draft_.tokens);
+  directory_ = options.directory + "/" + std::string(kImportPrefix) + Count(ToInt(segment_->id));
+  ALAYA_RETURN_IF_ERROR(CreateDirectories(directory_));
+  files_ = std::make_unique<SegmentWriter>(
+      store_->database(), *segment_,
+      SegmentWriterOptions{.directory = directory_,
+                           .disk_reserve_bytes = options.disk_reserve_bytes});
+  return OkStatus();
+}
+
+ContextWriterImpl::~ContextWriterImpl() {
+  files_.reset();
+  // What cannot be removed is swept at the next start.
+  if (!directory_.empty()) RemoveTree(directory_).IgnoreError();
+  store_->catalog()->ReleaseName({draft_.tenant, draft_.id});
+}
+
+// Makes the pages durable; nothing names them yet.
+Status ContextWriterImpl::StoreSegment() {
+  ALAYA_ASSIGN_OR_RETURN(SegmentWriter::Finished finished, files_->Finish());
+  stored_bytes_ = finished.bytes;
+  segment_->stored_bytes = finished.bytes;
+  segment_->query_counts = std::move(finished.query_counts);
+  ingested_ = store_->reaper().Adopt(std::move(segment_));
+  return store_->database()->IngestPages(finished.files);
+}
+
+StatusOr<ContextWriter::Committed> ContextWriterImpl::Commit() {
+  ALAYA_RETURN_IF_ERROR(first_error_);
+  // A second call, or one after an error, has nothing to commit.
+  first_error_ =
+      FailedPrecondition("context '" + draft_.id + "' was committed before, or failed to");
+  auto context = std::make_shared<StoredContext>();
+  context->id = draft_.id;
+  context->tenant = draft_.tenant;
+  context->model = draft_.model;
+  context->chain = std::move(draft_.prefix);
+  context->labels = std::move(draft_.labels);
+  context->create_time = draft_.create_time;
+  context->expire_time = draft_.expire_time;
+  if (files_ != nullptr) {
+    ALAYA_RETURN_IF_ERROR(StoreSegment());
+    context->chain.push_back({ingested_, ingested_->token_count()});
+  }
+  ALAYA_RETURN_IF_ERROR(store_->catalog()->Commit(context));
+  return Committed{std::move(context), stored_bytes_};
+}
+
+Status ContextStoreImpl::Start() {
+  const std::string& directory = options_.directory;
+  ALAYA_RETURN_IF_ERROR(SweepImports(directory));
+  ALAYA_ASSIGN_OR_RETURN(cache_, PageCache::Create(options_.memory_budget_bytes));
+  ALAYA_ASSIGN_OR_RETURN(database_,
+                         Database::Open(directory + "/" + kDatabaseDirectory, options_.log));
+  reaper_ = std::make_unique<SegmentReaper>();
+  ALAYA_ASSIGN_OR_RETURN(catalog_, Catalog::Load(database_.get(), reaper_.get()));
+  reaper_->Start([this](SegmentId segment) { DropSegment(segment); });
+  for (const SegmentId segment : database_->StoredSegments()) {
+    if (!catalog_->IsLinked(segment)) ALAYA_RETURN_IF_ERROR(database_->DropSegment(segment));
+  }
+  return SyncDirectory(directory);
+}
+
+void ContextStoreImpl::DropSegment(SegmentId segment) {
+  // The catalog still names it: only its snapshots in memory are gone.
+  if (catalog_->IsLinked(segment)) return;
+  cache_->Erase(segment);
+  const Status status = database_->DropSegment(segment);
+  if (status.ok() || !options_.log) return;
+  options_.log(StorageLogLevel::kWarning,
+               "segment " + Count(ToInt(segment)) +
+                   " stays on disk until the next start: " + std::string(Message(status)));
+}
+
+StatusOr<std::unique_ptr<ContextWriter>> ContextStoreImpl::BeginContext(ContextDraft draft) {
+  ALAYA_RETURN_IF_ERROR(CheckDraft(draft));
+  ALAYA_RETURN_IF_ERROR(catalog_->ReserveName({draft.tenant, draft.id}));
+  auto writer = std::make_unique<ContextWriterImpl>(this, std::move(draft));
+  ALAYA_RETURN_IF_ERROR(writer->Start(options_));
+  return std::unique_ptr<ContextWriter>(std::move(writer));
+}
+
+// What the page must be to belong to the segment.
+StatusOr<PageInfo> ExpectedPage(const Segment& segment, const PageId& id) {
+  const Model& model = segment.model->model;
+  const bool is_query = id.kind == PageKind::kQuery;
+  const uint64_t page_tokens = PageTokens(model);
+  const uint64_t first_row = id.page_index * page_tokens;
+  uint64_t row_count = 0;
+  if (id.layer < model.num_layers) {
+    row_count = is_query ? segment.query_counts[id.layer] : segment.token_count();
+  }
+  const uint32_t head_count = is_query ? model.num_query_heads : model.num_kv_heads;
+  if (id.segment != segment.id || id.head >= head_count || first_row >= row_count) {
+    return InvalidArgument("no such page in segment " + Count(ToInt(segment.id)) + ": " +
+                           ToString(id));
+  }
+  return PageInfo{.id = id,
+                  .model = segment.model->id,
+                  .tenant_hash = TenantHash(segment.tenant),
+                  .dtype = model.dtype,
+                  .row_count = static_cast<uint32_t>(std::min(page_tokens, row_count - first_row)),
+                  .head_dim = model.head_dim};
+}
+
+StatusOr<size_t> ContextStoreImpl::LoadPage(const PageInfo& expected, std::span<std::byte> frame) {
+  Status status =
+      database_->ReadPage(EncodePageKey(expected.id), [&](std::span<const std::byte> stored) {
+        const StatusOr<std::span<const std::byte>> payload = DecodePage(expected, stored);
+        if (!payload.ok()) return payload.status();
+        std::memcpy(frame.data(), payload->data(), payload->size());
+        return OkStatus();
+      });
+  if (status.code() == StatusCode::kNotFound) {
+    status = DataLoss(ToString(expected.id) + " is missing");
+  }
+  if (status.code() == StatusCode::kDataLoss) {
+    checksum_failures_.fetch_add(1, std::memory_order_relaxed);
+    status = Annotate(status, ToString(expected.id));
+  }
+  if (!status.ok()) return status;
+  return expected.payload_bytes();
+}
+
+StatusOr<PinnedPage> ContextStoreImpl::ReadPage(const Segment& segment, const PageId& id) {
+  ALAYA_ASSIGN_OR_RETURN(const PageInfo expected, ExpectedPage(segment, id));
+  return cache_->Get(
+      id, [this, &expected](std::span<std::byte> frame) { return LoadPage(expected, frame); });
+}
+
+StatusOr<uint64_t> ContextStoreImpl::Compact() {
+  const uint64_t before = database_->stats().disk_bytes;
+  reaper_->Flush();
+  ALAYA_RETURN_IF_ERROR(database_->CompactCatalog());
+  const uint64_t after = database_->stats().disk_bytes;
+  return before > after ? before - after : 0;
+}
+
+ContextStoreStats ContextStoreImpl::stats() const {
+  const Catalog::Counts counts = catalog_->counts();
+  const DatabaseStats database = database_->stats();
+  ContextStoreStats stats;
+  stats.models = counts.models;
+  stats.contexts = counts.contexts;
+  stats.segments = counts.segments;
+  stats.stored_tokens = counts.stored_tokens;
+  stats.stored_bytes = counts.stored_bytes;
+  stats.disk_bytes = database.disk_bytes;
+  stats.disk_free_bytes = FreeBytes(options_.directory).value_or(0);
+  stats.checksum_failures = checksum_failures_.load(std::memory_order_relaxed);
+  stats.background_errors = database.background_errors;
+  stats.pending_compaction_bytes = database.pending_compaction_bytes;
+  stats.write_stopped = database.write_stopped;
+  stats.cache = cache_->stats();
+  return stats;
+}
+
+}  // namespace
 
 StatusOr<std::unique_ptr<ContextStore>> ContextStore::Open(ContextStoreOptions options) {
-  return MakeError(StatusCode::kUnimplemented, "cannot open " + options.directory);
+  if (options.memory_budget_bytes < kMemoryBudgetBytesMin) {
+    return InvalidArgument("memory budget of " + Count(options.memory_budget_bytes) +
+                           " bytes is below " + Count(kMemoryBudgetBytesMin));
+  }
+  ALAYA_RETURN_IF_ERROR(CreateDirectories(options.directory));
+  ALAYA_RETURN_IF_ERROR(CheckDirectory(options.directory));
+  ALAYA_ASSIGN_OR_RETURN(FileLock lock, FileLock::Acquire(options.directory + "/" + kLockFile));
+  auto store = std::make_unique<ContextStoreImpl>(std::move(options), std::move(lock));
+  ALAYA_RETURN_IF_ERROR(store->Start());
+  return std::unique_ptr<ContextStore>(std::move(store));
 }
 
 }  // namespace alaya

@@ -9,9 +9,7 @@
 #ifndef ALAYA_STORAGE_CONTEXT_CONTEXT_STORE_H_
 #define ALAYA_STORAGE_CONTEXT_CONTEXT_STORE_H_
 
-#include <chrono>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -22,17 +20,18 @@
 #include "storage/cache/page_cache.h"
 #include "storage/context/context_writer.h"
 #include "storage/context/stored_context.h"
+#include "storage/database/storage_log.h"
 #include "storage/types/status.h"
 
 namespace alaya {
-
-enum class StorageLogLevel { kDebug, kInfo, kWarning, kError };
-using StorageLog = std::function<void(StorageLogLevel, std::string_view message)>;
 
 struct ContextStoreOptions {
   std::string directory;                             // created if missing; one process at a time
   uint64_t memory_budget_bytes = uint64_t{1} << 30;  // page cache; at least 16 MiB
   StorageLog log;                                    // RocksDB's messages too; may be null
+  // Imports stop while the file system has less free: the catalog must always be able
+  // to grow, or a full disk could not even delete.
+  uint64_t disk_reserve_bytes = uint64_t{64} << 20;
 };
 
 struct ContextFilter {

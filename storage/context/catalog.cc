@@ -1,0 +1,383 @@
+#include "storage/context/catalog.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "storage/page/page.h"
+#include "storage/types/check.h"
+
+namespace alaya {
+namespace {
+
+// Segment ids are made durable in batches of this many: a crash skips the rest.
+constexpr uint64_t kIdBatch = 1024;
+// Deleted contexts whose place in lists is remembered.
+constexpr size_t kDeletedPositionsMax = 10'000;
+
+std::string Quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
+
+void Put(Record record, CatalogBatch* batch) {
+  batch->Put(std::move(record.key), std::move(record.value));
+}
+
+Record EncodeContext(const StoredContext& context) {
+  ContextRecord record;
+  record.tenant = context.tenant;
+  record.id = context.id;
+  record.model = context.model->id;
+  for (const SegmentLink& link : context.chain) {
+    record.chain.push_back({link.segment->id, link.token_count});
+  }
+  record.labels = context.labels;
+  record.create_time = context.create_time;
+  record.expire_time = context.expire_time;
+  record.pinned = context.pinned;
+  return EncodeRecord(record);
+}
+
+void PutSegment(const Segment& segment, CatalogBatch* batch) {
+  Put(EncodeRecord(SegmentRecord{.id = segment.id,
+                                 .model = segment.model->id,
+                                 .tenant = segment.tenant,
+                                 .token_begin = segment.token_begin,
+                                 .token_count = segment.token_count(),
+                                 .query_counts = segment.query_counts,
+                                 .stored_bytes = segment.stored_bytes}),
+      batch);
+  const std::span<const TokenId> tokens(segment.tokens);
+  for (size_t begin = 0; begin < tokens.size(); begin += kTokensPerRecord) {
+    const size_t count = std::min(kTokensPerRecord, tokens.size() - begin);
+    Put(EncodeRecord(segment.id, static_cast<uint32_t>(begin / kTokensPerRecord),
+                     tokens.subspan(begin, count)),
+        batch);
+  }
+}
+
+void EraseSegment(const Segment& segment, CatalogBatch* batch) {
+  batch->Erase(SegmentKey(segment.id));
+  const size_t chunk_count = (segment.tokens.size() + kTokensPerRecord - 1) / kTokensPerRecord;
+  for (uint32_t chunk = 0; chunk < chunk_count; ++chunk) {
+    batch->Erase(TokensKey(segment.id, chunk));
+  }
+}
+
+WallTime ExpiryForMatching(const StoredContext& context) {
+  return context.pinned ? PrefixTree::kNever : context.expire_time.value_or(PrefixTree::kNever);
+}
+
+bool HasLabels(const StoredContext& context, const Labels& wanted) {
+  return std::all_of(wanted.begin(), wanted.end(), [&](const auto& label) {
+    const auto found = context.labels.find(label.first);
+    return found != context.labels.end() && found->second == label.second;
+  });
+}
+
+Status CheckModel(const Model& model) {
+  const std::string prefix = "model " + Quoted(model.name) + ": ";
+  if (model.name.empty()) return InvalidArgument("a model needs a name");
+  if (model.num_layers == 0 || model.num_kv_heads == 0 || model.num_query_heads == 0) {
+    return InvalidArgument(prefix + "layers and heads must be at least 1");
+  }
+  if (model.num_query_heads % model.num_kv_heads != 0) {
+    return InvalidArgument(prefix + "num_query_heads " + std::to_string(model.num_query_heads) +
+                           " is no multiple of num_kv_heads " + std::to_string(model.num_kv_heads));
+  }
+  if (model.head_dim == 0 || model.head_dim % 8 != 0) {
+    return InvalidArgument(prefix + "head_dim " + std::to_string(model.head_dim) +
+                           " is no positive multiple of 8");
+  }
+  if (PageTokens(model) * model.row_bytes() > kPagePayloadBytesMax) {
+    return InvalidArgument(prefix + "head_dim " + std::to_string(model.head_dim) +
+                           " is too large for a page");
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+Catalog::ListKey Catalog::MakeListKey(const StoredContext& context) {
+  return {-context.create_time.time_since_epoch().count(), context.id};
+}
+
+// ---- Writing
+
+Status Catalog::WritePendingUndos() {
+  while (!pending_undos_.empty()) {
+    // If it fails, so does the write.
+    database_->Resume().IgnoreError();
+    ALAYA_RETURN_IF_ERROR(database_->WriteCatalog(pending_undos_.back().batch));
+    pending_undos_.pop_back();
+  }
+  return OkStatus();
+}
+
+// A failed write is unknown, so it is undone; every batch can be repeated without
+// harm. `context` is whom the batch is about: its pages stay while that is unknown.
+Status Catalog::WriteDurably(const CatalogBatch& batch, CatalogBatch undo,
+                             const ContextPointer& context) {
+  ALAYA_RETURN_IF_ERROR(
+      Annotate(WritePendingUndos(), "an earlier failed write could not be undone yet"));
+  const Status written = database_->WriteCatalog(batch);
+  if (written.ok()) return OkStatus();
+  PendingUndo pending{std::move(undo), {}};
+  if (context != nullptr) pending.kept = context->chain;
+  pending_undos_.push_back(std::move(pending));
+  const Status undone = WritePendingUndos();
+  if (undone.ok()) return written;
+  return Annotate(written, "this change is not in effect, but may be after a restart");
+}
+
+StatusOr<SegmentId> Catalog::AllocateSegmentId() {
+  const std::lock_guard write_lock(write_mutex_);
+  if (next_segment_id_ == segment_id_limit_) {
+    CatalogBatch batch;
+    Put(EncodeRecord(IdLimitRecord{segment_id_limit_ + kIdBatch}), &batch);
+    // Nothing to undo: a limit that is too high only skips ids.
+    ALAYA_RETURN_IF_ERROR(WriteDurably(batch, {}, nullptr));
+    segment_id_limit_ += kIdBatch;
+  }
+  return SegmentId{next_segment_id_++};
+}
+
+StatusOr<bool> Catalog::RegisterModel(const Model& model) {
+  ALAYA_RETURN_IF_ERROR(CheckModel(model));
+  const std::lock_guard write_lock(write_mutex_);
+  if (const auto known = models_.find(model.name); known != models_.end()) {
+    if (known->second->model == model) return false;
+    return AlreadyExists("model " + Quoted(model.name) + " is registered with another shape");
+  }
+  auto registered = std::make_shared<RegisteredModel>();
+  registered->id = ModelId{static_cast<uint32_t>(models_.size() + 1)};  // models stay
+  registered->model = model;
+  CatalogBatch batch;
+  Put(EncodeRecord(*registered), &batch);
+  CatalogBatch undo;
+  undo.Erase(batch.puts.front().first);
+  ALAYA_RETURN_IF_ERROR(WriteDurably(batch, std::move(undo), nullptr));
+  const std::unique_lock state_lock(state_mutex_);
+  models_[model.name] = std::move(registered);
+  return true;
+}
+
+Status Catalog::ReserveName(const ContextName& name) {
+  const std::unique_lock state_lock(state_mutex_);
+  if (contexts_.contains(name)) return AlreadyExists("context " + Quoted(name.second) + " exists");
+  if (!reserved_names_.insert(name).second) {
+    return AlreadyExists("context " + Quoted(name.second) + " is being written");
+  }
+  return OkStatus();
+}
+
+void Catalog::ReleaseName(const ContextName& name) {
+  const std::unique_lock state_lock(state_mutex_);
+  reserved_names_.erase(name);
+}
+
+Status Catalog::Commit(const ContextPointer& context) {
+  const std::lock_guard write_lock(write_mutex_);
+  CatalogBatch batch;
+  CatalogBatch undo;
+  for (const SegmentLink& link : context->chain) {
+    if (segments_.contains(link.segment->id)) continue;
+    PutSegment(*link.segment, &batch);
+    EraseSegment(*link.segment, &undo);
+  }
+  Put(EncodeContext(*context), &batch);
+  undo.Erase(batch.puts.back().first);
+  ALAYA_RETURN_IF_ERROR(WriteDurably(batch, std::move(undo), context));
+  const std::unique_lock state_lock(state_mutex_);
+  AddToMemory(context);
+  return OkStatus();
+}
+
+StatusOr<Catalog::ContextPointer> Catalog::UpdateContext(std::string_view tenant,
+                                                         std::string_view id,
+                                                         const ContextUpdate& update) {
+  const std::lock_guard write_lock(write_mutex_);
+  ALAYA_ASSIGN_OR_RETURN(const ContextPointer old, FindContext(tenant, id));
+  auto updated = std::make_shared<StoredContext>(*old);
+  if (update.pinned) updated->pinned = *update.pinned;
+  if (update.expire_time) updated->expire_time = *update.expire_time;
+  if (update.labels) updated->labels = *update.labels;
+  CatalogBatch batch;
+  Put(EncodeContext(*updated), &batch);
+  CatalogBatch undo;
+  Put(EncodeContext(*old), &undo);
+  ALAYA_RETURN_IF_ERROR(WriteDurably(batch, std::move(undo), nullptr));
+  const std::unique_lock state_lock(state_mutex_);
+  RemoveFromMemory(old);
+  AddToMemory(updated);
+  return ContextPointer(std::move(updated));
+}
+
+StatusOr<uint64_t> Catalog::DeleteContexts(const std::vector<ContextPointer>& contexts) {
+  std::map<SegmentId, uint64_t> dropped_links;
+  std::map<SegmentId, const Segment*> unlinked;
+  CatalogBatch batch;
+  CatalogBatch undo;
+  for (const ContextPointer& context : contexts) {
+    batch.Erase(ContextKey(context->tenant, context->id));
+    Put(EncodeContext(*context), &undo);
+    for (const SegmentLink& link : context->chain) {
+      const SegmentId segment = link.segment->id;
+      if (++dropped_links[segment] == segments_.at(segment).link_count) {
+        unlinked[segment] = link.segment.get();
+      }
+    }
+  }
+  uint64_t freed_bytes = 0;
+  for (const auto& [id, segment] : unlinked) {
+    EraseSegment(*segment, &batch);
+    PutSegment(*segment, &undo);
+    freed_bytes += segment->stored_bytes;
+  }
+  ALAYA_RETURN_IF_ERROR(WriteDurably(batch, std::move(undo), nullptr));
+  const std::unique_lock state_lock(state_mutex_);
+  for (const ContextPointer& context : contexts) {
+    RemoveFromMemory(context);
+    RememberPosition(*context);
+  }
+  return freed_bytes;
+}
+
+StatusOr<uint64_t> Catalog::DeleteContext(std::string_view tenant, std::string_view id) {
+  const std::lock_guard write_lock(write_mutex_);
+  ALAYA_ASSIGN_OR_RETURN(ContextPointer context, FindContext(tenant, id));
+  return DeleteContexts({std::move(context)});
+}
+
+StatusOr<size_t> Catalog::DeleteExpired(WallTime now) {
+  const std::lock_guard write_lock(write_mutex_);
+  std::vector<ContextPointer> expired;
+  for (const auto& [expire_time, name] : expiries_) {
+    if (expire_time > now) break;
+    expired.push_back(contexts_.at(name));
+  }
+  if (expired.empty()) return size_t{0};
+  ALAYA_RETURN_IF_ERROR(DeleteContexts(expired).status());
+  return expired.size();
+}
+
+// ---- Memory
+
+void Catalog::AddToMemory(const ContextPointer& context) {
+  const ContextName name(context->tenant, context->id);
+  contexts_[name] = context;
+  lists_[context->tenant][MakeListKey(*context)] = context;
+  trees_[{context->tenant, context->model->id}].Insert(ChainTokens(context->chain), context->id,
+                                                       ExpiryForMatching(*context));
+  if (!context->pinned && context->expire_time) expiries_.emplace(*context->expire_time, name);
+  for (const SegmentLink& link : context->chain) {
+    LinkedSegment& linked = segments_[link.segment->id];
+    ++linked.link_count;
+    linked.token_count = link.segment->token_count();
+    linked.stored_bytes = link.segment->stored_bytes;
+  }
+}
+
+void Catalog::RemoveFromMemory(const ContextPointer& context) {
+  const ContextName name(context->tenant, context->id);
+  contexts_.erase(name);
+  lists_[context->tenant].erase(MakeListKey(*context));
+  trees_[{context->tenant, context->model->id}].Remove(ChainTokens(context->chain), context->id);
+  if (context->expire_time) expiries_.erase({*context->expire_time, name});
+  for (const SegmentLink& link : context->chain) {
+    const auto linked = segments_.find(link.segment->id);
+    if (--linked->second.link_count == 0) segments_.erase(linked);
+  }
+}
+
+void Catalog::RememberPosition(const StoredContext& context) {
+  const ContextName name(context.tenant, context.id);
+  if (deleted_positions_.insert_or_assign(name, MakeListKey(context)).second) {
+    deleted_names_.push_back(name);
+  }
+  if (deleted_names_.size() > kDeletedPositionsMax) {
+    deleted_positions_.erase(deleted_names_.front());
+    deleted_names_.pop_front();
+  }
+}
+
+// ---- Reading
+
+StatusOr<Catalog::ModelPointer> Catalog::FindModel(std::string_view name) const {
+  const std::shared_lock state_lock(state_mutex_);
+  const auto model = models_.find(name);
+  if (model == models_.end()) return NotFound("model " + Quoted(name) + " is not registered");
+  return model->second;
+}
+
+std::vector<Catalog::ModelPointer> Catalog::ListModels() const {
+  const std::shared_lock state_lock(state_mutex_);
+  std::vector<ModelPointer> models;
+  for (const auto& [name, model] : models_) models.push_back(model);
+  return models;
+}
+
+Catalog::ContextPointer Catalog::Find(const ContextName& name) const {
+  const auto context = contexts_.find(name);
+  return context == contexts_.end() ? nullptr : context->second;
+}
+
+StatusOr<Catalog::ContextPointer> Catalog::FindContext(std::string_view tenant,
+                                                       std::string_view id) const {
+  const std::shared_lock state_lock(state_mutex_);
+  ContextPointer context = Find({std::string(tenant), std::string(id)});
+  if (context == nullptr) return NotFound("context " + Quoted(id) + " does not exist");
+  return context;
+}
+
+PrefixMatch Catalog::MatchPrefix(std::string_view tenant, ModelId model,
+                                 std::span<const TokenId> tokens, WallTime now) const {
+  const std::shared_lock state_lock(state_mutex_);
+  const auto tree = trees_.find({std::string(tenant), model});
+  if (tree == trees_.end()) return {};
+  const PrefixTree::Match match = tree->second.FindLongest(tokens, now);
+  if (match.matched_tokens == 0) return {};
+  return {Find({std::string(tenant), match.id}), match.matched_tokens};
+}
+
+Catalog::ListKey Catalog::ListPosition(const ContextName& name) const {
+  if (const ContextPointer context = Find(name)) return MakeListKey(*context);
+  const auto deleted = deleted_positions_.find(name);
+  if (deleted != deleted_positions_.end()) return deleted->second;
+  return {INT64_MAX, {}};
+}
+
+std::vector<Catalog::ContextPointer> Catalog::ListContexts(const ContextFilter& filter,
+                                                           std::string_view after_id,
+                                                           size_t limit) const {
+  const std::shared_lock state_lock(state_mutex_);
+  std::vector<ContextPointer> contexts;
+  const auto list = lists_.find(filter.tenant);
+  if (list == lists_.end()) return contexts;
+  auto entry = list->second.begin();
+  if (!after_id.empty()) {
+    entry = list->second.upper_bound(ListPosition({filter.tenant, std::string(after_id)}));
+  }
+  for (; entry != list->second.end() && contexts.size() < limit; ++entry) {
+    const ContextPointer& context = entry->second;
+    if (filter.model && context->model->model.name != *filter.model) continue;
+    if (!HasLabels(*context, filter.labels)) continue;
+    contexts.push_back(context);
+  }
+  return contexts;
+}
+
+bool Catalog::IsLinked(SegmentId segment) const {
+  const std::shared_lock state_lock(state_mutex_);
+  return segments_.contains(segment);
+}
+
+Catalog::Counts Catalog::counts() const {
+  const std::shared_lock state_lock(state_mutex_);
+  Counts counts{
+      .models = models_.size(), .contexts = contexts_.size(), .segments = segments_.size()};
+  for (const auto& [id, segment] : segments_) {
+    counts.stored_tokens += segment.token_count;
+    counts.stored_bytes += segment.stored_bytes;
+  }
+  return counts;
+}
+
+}  // namespace alaya

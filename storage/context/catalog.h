@@ -1,0 +1,147 @@
+// What is stored: models, contexts and which segments they link to; in memory, and
+// in the database's catalog.
+//
+// Reads take a shared lock for a moment. Changes go one at a time: build a batch,
+// write it durably without any lock that readers want, then change the memory. A
+// context is never visible before it is durable.
+
+#ifndef ALAYA_STORAGE_CONTEXT_CATALOG_H_
+#define ALAYA_STORAGE_CONTEXT_CATALOG_H_
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <shared_mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "storage/context/catalog_records.h"
+#include "storage/context/context_store.h"
+#include "storage/context/prefix_tree.h"
+#include "storage/context/segment_reaper.h"
+#include "storage/context/stored_context.h"
+#include "storage/database/database.h"
+#include "storage/types/status.h"
+
+namespace alaya {
+
+class Catalog {
+ public:
+  // A context's name; unique within its tenant.
+  using ContextName = std::pair<std::string, std::string>;  // tenant, id
+  using ContextPointer = std::shared_ptr<const StoredContext>;
+  using ModelPointer = std::shared_ptr<const RegisteredModel>;
+
+  // Reads the catalog; erases segments that no context links to. Both must outlive it.
+  // Errors: DataLoss if a record is damaged or missing.
+  static StatusOr<std::unique_ptr<Catalog>> Load(Database* database, const SegmentReaper* reaper);
+  Catalog(const Catalog&) = delete;
+  Catalog& operator=(const Catalog&) = delete;
+
+  // As ContextStore's.
+  StatusOr<bool> RegisterModel(const Model& model);
+  StatusOr<ModelPointer> FindModel(std::string_view name) const;
+  std::vector<ModelPointer> ListModels() const;
+  StatusOr<ContextPointer> FindContext(std::string_view tenant, std::string_view id) const;
+  PrefixMatch MatchPrefix(std::string_view tenant, ModelId model, std::span<const TokenId> tokens,
+                          WallTime now) const;
+  std::vector<ContextPointer> ListContexts(const ContextFilter& filter, std::string_view after_id,
+                                           size_t limit) const;
+  StatusOr<ContextPointer> UpdateContext(std::string_view tenant, std::string_view id,
+                                         const ContextUpdate& update);
+  StatusOr<uint64_t> DeleteContext(std::string_view tenant, std::string_view id);
+  StatusOr<size_t> DeleteExpired(WallTime now);
+
+  // A number that no segment ever had, not even in a process that crashed.
+  StatusOr<SegmentId> AllocateSegmentId();
+
+  // Keeps a name for a writer. Errors: AlreadyExists.
+  Status ReserveName(const ContextName& name);
+  void ReleaseName(const ContextName& name);
+
+  // Makes a context durable and visible, with those of its segments that the catalog
+  // does not name (new ones, or ones that outlived their contexts). Their pages must
+  // be durable. Requires a reserved name.
+  Status Commit(const ContextPointer& context);
+
+  // Whether some context links to the segment.
+  bool IsLinked(SegmentId segment) const;
+
+  struct Counts {
+    uint64_t models = 0;
+    uint64_t contexts = 0;
+    uint64_t segments = 0;
+    uint64_t stored_tokens = 0;
+    uint64_t stored_bytes = 0;
+  };
+  Counts counts() const;
+
+ private:
+  // Falling create time, then rising id.
+  using ListKey = std::pair<int64_t, std::string>;
+  struct LinkedSegment {
+    uint64_t link_count = 0;
+    uint64_t token_count = 0;
+    uint64_t stored_bytes = 0;
+  };
+  // A write that failed and could not be undone: it may show after a restart. Until
+  // it is undone the segments' pages are kept, so that it would show whole.
+  struct PendingUndo {
+    CatalogBatch batch;
+    std::vector<SegmentLink> kept;
+  };
+  struct LoadedRecords;
+
+  Catalog(Database* database, const SegmentReaper* reaper);
+
+  static ListKey MakeListKey(const StoredContext& context);
+  StatusOr<LoadedRecords> ReadRecords() const;
+  StatusOr<std::map<SegmentId, std::shared_ptr<const Segment>>> BuildSegments(
+      const LoadedRecords& records) const;
+  Status BuildContexts(const LoadedRecords& records);
+
+  // Require write_mutex_.
+  Status WriteDurably(const CatalogBatch& batch, CatalogBatch undo, const ContextPointer& context);
+  Status WritePendingUndos();
+  StatusOr<uint64_t> DeleteContexts(const std::vector<ContextPointer>& contexts);
+
+  // Require state_mutex_.
+  ContextPointer Find(const ContextName& name) const;
+  void AddToMemory(const ContextPointer& context);
+  void RemoveFromMemory(const ContextPointer& context);
+  void RememberPosition(const StoredContext& deleted);
+  ListKey ListPosition(const ContextName& name) const;
+
+  Database* const database_;
+  const SegmentReaper* const reaper_;
+
+  std::mutex write_mutex_;  // before state_mutex_; one change at a time
+  std::vector<PendingUndo> pending_undos_;
+  uint64_t next_segment_id_ = 1;
+  uint64_t segment_id_limit_ = 1;  // durable: ids below may have been used
+
+  // Guards what follows. Written only with write_mutex_ held, so a writer may read
+  // without it.
+  mutable std::shared_mutex state_mutex_;
+  std::map<std::string, ModelPointer, std::less<>> models_;
+  std::map<ContextName, ContextPointer> contexts_;
+  std::map<std::string, std::map<ListKey, ContextPointer>, std::less<>> lists_;  // by tenant
+  std::map<std::pair<std::string, ModelId>, PrefixTree> trees_;
+  std::set<std::pair<WallTime, ContextName>> expiries_;
+  std::map<SegmentId, LinkedSegment> segments_;
+  std::set<ContextName> reserved_names_;
+  // Where lists go on after a context that was deleted since.
+  std::map<ContextName, ListKey> deleted_positions_;
+  std::deque<ContextName> deleted_names_;
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_STORAGE_CONTEXT_CATALOG_H_

@@ -1,0 +1,75 @@
+#include "storage/context/segment_reaper.h"
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <utility>
+
+namespace alaya {
+
+struct SegmentReaper::Queue {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<SegmentId> segments;
+  uint64_t posted_count = 0;
+  uint64_t dropped_count = 0;
+  bool stopped = false;
+
+  void Post(SegmentId segment) {
+    const std::lock_guard lock(mutex);
+    if (stopped) return;
+    segments.push_back(segment);
+    ++posted_count;
+    changed.notify_all();
+  }
+};
+
+SegmentReaper::SegmentReaper() : queue_(std::make_shared<Queue>()) {}
+
+SegmentReaper::~SegmentReaper() { Stop(); }
+
+std::shared_ptr<const Segment> SegmentReaper::Adopt(std::unique_ptr<const Segment> segment) const {
+  return {segment.release(), [queue = queue_](const Segment* dead) {
+            const SegmentId id = dead->id;
+            delete dead;
+            queue->Post(id);
+          }};
+}
+
+void SegmentReaper::Start(std::function<void(SegmentId)> drop) {
+  drop_ = std::move(drop);
+  thread_ = std::thread([this] { Run(); });
+}
+
+void SegmentReaper::Flush() {
+  std::unique_lock lock(queue_->mutex);
+  const uint64_t target = queue_->posted_count;
+  queue_->changed.wait(lock, [&] { return queue_->dropped_count >= target || queue_->stopped; });
+}
+
+void SegmentReaper::Stop() {
+  {
+    const std::lock_guard lock(queue_->mutex);
+    queue_->stopped = true;
+    queue_->changed.notify_all();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void SegmentReaper::Run() {
+  std::unique_lock lock(queue_->mutex);
+  for (;;) {
+    queue_->changed.wait(lock, [&] { return !queue_->segments.empty() || queue_->stopped; });
+    if (queue_->segments.empty()) return;
+    const SegmentId segment = queue_->segments.front();
+    queue_->segments.pop_front();
+    lock.unlock();
+    drop_(segment);
+    lock.lock();
+    ++queue_->dropped_count;
+    queue_->changed.notify_all();
+  }
+}
+
+}  // namespace alaya

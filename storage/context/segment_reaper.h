@@ -1,0 +1,50 @@
+// Drops the pages of segments that nobody can reach any more, in a thread of its own.
+//
+// A segment dies with its last shared_ptr, which may happen anywhere, under any lock:
+// its destructor only posts the id here.
+
+#ifndef ALAYA_STORAGE_CONTEXT_SEGMENT_REAPER_H_
+#define ALAYA_STORAGE_CONTEXT_SEGMENT_REAPER_H_
+
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "storage/context/stored_context.h"
+#include "storage/types/ids.h"
+
+namespace alaya {
+
+// Life: construction -> Adopt from any thread -> Start -> Flush from any thread -> Stop
+// (also by destruction).
+class SegmentReaper {
+ public:
+  SegmentReaper();
+  ~SegmentReaper();
+  SegmentReaper(const SegmentReaper&) = delete;
+  SegmentReaper& operator=(const SegmentReaper&) = delete;
+
+  // A shared segment whose death is posted here. It may outlive the reaper; then its
+  // pages wait for the next start.
+  std::shared_ptr<const Segment> Adopt(std::unique_ptr<const Segment> segment) const;
+
+  // From now on `drop` runs on the reaper's thread for every segment that died; it
+  // must tell whether the catalog still names it.
+  void Start(std::function<void(SegmentId)> drop);
+  // Returns when what was posted before is dropped.
+  void Flush();
+  // Drops what was posted, then ends; later deaths are ignored.
+  void Stop();
+
+ private:
+  struct Queue;
+  void Run();
+
+  std::shared_ptr<Queue> queue_;  // shared with the deleters of segments
+  std::function<void(SegmentId)> drop_;
+  std::thread thread_;
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_STORAGE_CONTEXT_SEGMENT_REAPER_H_

@@ -1,0 +1,98 @@
+// The embedded RocksDB: a small catalog of records and the bulk of pages, in column
+// families of their own. With page_file.h the only door to RocksDB.
+//
+// Pages come in as finished files and leave by whole segments; the catalog changes
+// by synced batches. A write that failed is *unknown*: RocksDB may have logged it and
+// show it after the next start. Callers undo it or say so.
+
+#ifndef ALAYA_STORAGE_DATABASE_DATABASE_H_
+#define ALAYA_STORAGE_DATABASE_DATABASE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "storage/database/storage_log.h"
+#include "storage/types/ids.h"
+#include "storage/types/status.h"
+
+namespace rocksdb {
+struct Options;
+}  // namespace rocksdb
+
+namespace alaya {
+
+// Changes that happen together or not at all.
+struct CatalogBatch {
+  std::vector<std::pair<std::string, std::string>> puts;
+  std::vector<std::string> erases;
+
+  void Put(std::string key, std::string value) {
+    puts.emplace_back(std::move(key), std::move(value));
+  }
+  void Erase(std::string key) { erases.push_back(std::move(key)); }
+  bool empty() const { return puts.empty() && erases.empty(); }
+};
+
+struct DatabaseStats {
+  uint64_t disk_bytes = 0;
+  uint64_t background_errors = 0;
+  uint64_t pending_compaction_bytes = 0;
+  bool write_stopped = false;
+};
+
+// Threads: all methods may be called from any thread.
+class Database {
+ public:
+  // Errors: FailedPrecondition if the directory holds another format version or a
+  //   database of another program.
+  static StatusOr<std::unique_ptr<Database>> Open(const std::string& directory, StorageLog log);
+  ~Database();
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  // Durable when it returns OK; unknown when not.
+  Status WriteCatalog(const CatalogBatch& batch);
+  // Calls `visit` for every record in key order until it returns an error.
+  Status ScanCatalog(
+      const std::function<Status(std::string_view key, std::string_view value)>& visit) const;
+
+  // Takes files written by PageFileWriter, all or none; they are moved. Their keys
+  // must be new and their ranges apart. Unknown when it fails.
+  Status IngestPages(const std::vector<std::string>& files);
+  // Calls `use` with the stored page. Errors: NotFound; DataLoss if its block is
+  // damaged; what `use` returns.
+  Status ReadPage(const std::string& key,
+                  const std::function<Status(std::span<const std::byte> stored)>& use) const;
+  // Drops all pages of a segment; the disk space is free when it returns, unless a
+  // read or a checkpoint still holds a file.
+  Status DropSegment(SegmentId segment);
+  // The segments that have pages. Reads no page.
+  std::vector<SegmentId> StoredSegments() const;
+
+  // Rewrites the catalog without what was deleted or replaced.
+  Status CompactCatalog();
+  // Links or copies a consistent state into `directory`, which must not exist.
+  Status Checkpoint(const std::string& directory);
+  // Lets RocksDB write again after an error that has passed (a full disk).
+  Status Resume();
+
+  DatabaseStats stats() const;
+  // For PageFileWriter.
+  const rocksdb::Options& page_file_options() const;
+
+ private:
+  struct Impl;
+  explicit Database(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_STORAGE_DATABASE_DATABASE_H_

@@ -1,0 +1,17 @@
+// Where the storage engine's messages go; only server/ writes logs.
+
+#ifndef ALAYA_STORAGE_DATABASE_STORAGE_LOG_H_
+#define ALAYA_STORAGE_DATABASE_STORAGE_LOG_H_
+
+#include <functional>
+#include <string_view>
+
+namespace alaya {
+
+enum class StorageLogLevel { kDebug, kInfo, kWarning, kError };
+// Called from any thread, RocksDB's included.
+using StorageLog = std::function<void(StorageLogLevel, std::string_view message)>;
+
+}  // namespace alaya
+
+#endif  // ALAYA_STORAGE_DATABASE_STORAGE_LOG_H_
