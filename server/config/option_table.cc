@@ -1,0 +1,337 @@
+#include "server/config/option_table.h"
+
+#include <algorithm>
+#include <cctype>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include "server/config/value_text.h"
+
+namespace alaya {
+namespace {
+
+using Texts = std::vector<std::string>;
+
+// Adds options whose values are members of the configuration, found by `field`, a
+// function from ServerConfig& to a reference.
+class TableBuilder {
+ public:
+  void Group(std::string name) { group_ = std::move(name); }
+
+  template <typename Field>
+  void Text(std::string key, std::string value_name, Field field, std::string help) {
+    ConfigOption& option = Add(std::move(key), std::move(value_name), std::move(help));
+    option.set = [field](const Texts& texts, ServerConfig* config) {
+      field(*config) = texts.front();
+      return OkStatus();
+    };
+    option.get = [field](const ServerConfig& config) { return Texts{field(config)}; };
+  }
+
+  template <typename Field>
+  void Bytes(std::string key, uint64_t least, uint64_t most, Field field, std::string help) {
+    ConfigOption& option = Add(std::move(key), "BYTES", std::move(help));
+    option.set = [field, least, most](const Texts& texts, ServerConfig* config) -> Status {
+      ALAYA_ASSIGN_OR_RETURN(const uint64_t value, ParseBytes(texts.front()));
+      if (value < least || value > most) {
+        return InvalidArgument("allowed is " + BytesText(least) + " to " + BytesText(most));
+      }
+      field(*config) = value;
+      return OkStatus();
+    };
+    option.get = [field](const ServerConfig& config) { return Texts{BytesText(field(config))}; };
+  }
+
+  template <typename Field>
+  void Count(std::string key, uint64_t least, uint64_t most, Field field, std::string help) {
+    ConfigOption& option = Add(std::move(key), "COUNT", std::move(help));
+    option.is_number = true;
+    option.set = [field, least, most](const Texts& texts, ServerConfig* config) -> Status {
+      ALAYA_ASSIGN_OR_RETURN(const uint64_t value, ParseCount(texts.front()));
+      if (value < least || value > most) {
+        return InvalidArgument("allowed is " + std::to_string(least) + " to " +
+                               std::to_string(most));
+      }
+      auto& member = field(*config);
+      member = static_cast<std::decay_t<decltype(member)>>(value);
+      return OkStatus();
+    };
+    option.get = [field](const ServerConfig& config) {
+      return Texts{std::to_string(field(config))};
+    };
+  }
+
+  template <typename Field>
+  void Duration(std::string key, Field field, std::string help) {
+    ConfigOption& option = Add(std::move(key), "TIME", std::move(help));
+    option.set = [field](const Texts& texts, ServerConfig* config) -> Status {
+      ALAYA_ASSIGN_OR_RETURN(field(*config), ParseDuration(texts.front()));
+      if (field(*config).count() == 0) return InvalidArgument("it must be above 0");
+      return OkStatus();
+    };
+    option.get = [field](const ServerConfig& config) { return Texts{DurationText(field(config))}; };
+  }
+
+  template <typename Field, typename Value>
+  void Choice(std::string key, std::vector<std::pair<std::string, Value>> choices, Field field,
+              std::string help) {
+    std::string names;
+    for (const auto& [name, value] : choices) names += (names.empty() ? "" : "|") + name;
+    ConfigOption& option = Add(std::move(key), names, std::move(help));
+    option.set = [field, choices, names](const Texts& texts, ServerConfig* config) {
+      for (const auto& [name, value] : choices) {
+        if (name != texts.front()) continue;
+        field(*config) = value;
+        return OkStatus();
+      }
+      return InvalidArgument("allowed is " + names);
+    };
+    option.get = [field, choices](const ServerConfig& config) {
+      for (const auto& [name, value] : choices) {
+        if (value == field(config)) return Texts{name};
+      }
+      return Texts{""};
+    };
+  }
+
+  ConfigOption& Add(std::string key, std::string value_name, std::string help) {
+    ConfigOption& option = options_.emplace_back();
+    option.key = std::move(key);
+    option.group = group_;
+    option.value_name = std::move(value_name);
+    option.help = std::move(help);
+    return option;
+  }
+
+  std::vector<ConfigOption> Take() { return std::move(options_); }
+
+ private:
+  std::string group_;
+  std::vector<ConfigOption> options_;
+};
+
+void AddListeners(TableBuilder* table) {
+  table->Group("Listeners");
+  ConfigOption& listen = table->Add("listen", "ADDRESS",
+                                    "gRPC address: host:port (port 0: any free one) or unix:path; "
+                                    "repeatable, in the environment comma separated");
+  listen.kind = ConfigOption::Kind::kList;
+  listen.set = [](const Texts& texts, ServerConfig* config) -> Status {
+    if (texts.empty()) return InvalidArgument("at least one address is needed");
+    for (const std::string& text : texts) ALAYA_RETURN_IF_ERROR(ParseListenAddress(text).status());
+    config->rpc.listen_addresses = texts;
+    return OkStatus();
+  };
+  listen.get = [](const ServerConfig& config) { return config.rpc.listen_addresses; };
+
+  ConfigOption& metrics =
+      table->Add("metrics_listen", "HOST:PORT", "HTTP address of /metrics, /livez and /readyz");
+  metrics.set = [](const Texts& texts, ServerConfig* config) -> Status {
+    ALAYA_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(texts.front()));
+    if (!address.unix_path.empty()) return InvalidArgument("host:port or [IPv6]:port is needed");
+    config->metrics_listen = texts.front();
+    return OkStatus();
+  };
+  metrics.get = [](const ServerConfig& config) { return Texts{config.metrics_listen}; };
+
+  ConfigOption& insecure =
+      table->Add("insecure", "",
+                 "allow addresses that other machines reach, without encryption or authentication");
+  insecure.kind = ConfigOption::Kind::kFlag;
+  insecure.is_number = true;
+  insecure.set = [](const Texts& texts, ServerConfig* config) -> Status {
+    ALAYA_ASSIGN_OR_RETURN(config->insecure, ParseBool(texts.front()));
+    return OkStatus();
+  };
+  insecure.get = [](const ServerConfig& config) {
+    return Texts{config.insecure ? "true" : "false"};
+  };
+
+  table->Text(
+      "port_file", "PATH", [](auto& config) -> auto& { return config.port_file; },
+      "write the real addresses here once the server serves; empty: no file");
+}
+
+void AddStorage(TableBuilder* table) {
+  constexpr uint64_t kMebibyte = uint64_t{1} << 20;
+  constexpr uint64_t kPebibyte = uint64_t{1} << 50;
+  table->Group("Storage");
+  ConfigOption& directory =
+      table->Add("data_dir", "PATH",
+                 "directory of all stored contexts, created if missing; one server at a time");
+  directory.set = [](const Texts& texts, ServerConfig* config) -> Status {
+    if (texts.front().empty()) return InvalidArgument("a path is needed");
+    config->store.directory = texts.front();
+    return OkStatus();
+  };
+  directory.get = [](const ServerConfig& config) { return Texts{config.store.directory}; };
+  table->Bytes(
+      "memory_budget", 16 * kMebibyte, kPebibyte,
+      [](auto& config) -> auto& { return config.store.memory_budget_bytes; },
+      "memory for stored KV; hard; session tails have max_tail_bytes_total beside it");
+  table->Bytes(
+      "gpu_memory_budget", 0, kPebibyte,
+      [](auto& config) -> auto& { return config.gpu_memory_budget_bytes; },
+      "memory to use on the GPU; 0: do not use one");
+  table->Duration(
+      "expiry_sweep_interval",
+      [](auto& config) -> auto& { return config.engine.expiry_sweep_interval; },
+      "time between searches for expired contexts");
+}
+
+void AddThreads(TableBuilder* table) {
+  constexpr uint64_t kThreadCountMax = 1024;
+  table->Group("Threads");
+  table->Count(
+      "worker_threads", 0, kThreadCountMax,
+      [](auto& config) -> auto& { return config.engine.worker_count; },
+      "threads that compute attention; 0: one per core");
+  table->Count(
+      "blocking_threads", 1, kThreadCountMax,
+      [](auto& config) -> auto& { return config.rpc.blocking_worker_count; },
+      "threads for calls that may wait for the disk");
+}
+
+void AddLimits(TableBuilder* table) {
+  constexpr uint64_t kCountMax = std::numeric_limits<int32_t>::max();
+  constexpr uint64_t kKibibyte = uint64_t{1} << 10;
+  table->Group("Limits");
+  // gRPC counts message bytes in an int.
+  table->Bytes(
+      "max_message_bytes", 64 * kKibibyte, kCountMax / kKibibyte * kKibibyte,
+      [](auto& config) -> auto& { return config.rpc.max_message_bytes; },
+      "longest message that is received");
+  table->Count(
+      "max_items_per_request", 1, kCountMax,
+      [](auto& config) -> auto& { return config.rpc.max_items_per_request; },
+      "items of one AttendRequest");
+  table->Count(
+      "max_requests_in_flight_per_stream", 1, kCountMax,
+      [](auto& config) -> auto& { return config.rpc.max_requests_in_flight_per_stream; },
+      "unanswered requests of one Attend stream; at this number it is not read from");
+  table->Count(
+      "max_streams_per_connection", 1, kCountMax,
+      [](auto& config) -> auto& { return config.rpc.max_streams_per_connection; },
+      "calls at a time on one connection");
+  table->Duration(
+      "keepalive_interval", [](auto& config) -> auto& { return config.rpc.keepalive_interval; },
+      "silent connections are pinged this often and closed without an answer");
+  table->Count(
+      "max_context_tokens", 1, kCountMax,
+      [](auto& config) -> auto& { return config.engine.limits.max_context_tokens; },
+      "tokens of one context");
+  table->Count(
+      "max_queries_per_item", 1, kCountMax,
+      [](auto& config) -> auto& { return config.engine.limits.max_queries_per_item; },
+      "query positions of one attention item");
+  table->Count(
+      "max_sessions", 1, kCountMax,
+      [](auto& config) -> auto& { return config.engine.limits.max_sessions; }, "open sessions");
+  table->Count(
+      "max_tail_tokens_per_session", 1, kCountMax,
+      [](auto& config) -> auto& { return config.engine.limits.max_tail_tokens_per_session; },
+      "new tokens that one session may hold");
+  table->Bytes(
+      "max_tail_bytes_total", 0, std::numeric_limits<uint64_t>::max(),
+      [](auto& config) -> auto& { return config.engine.limits.max_tail_bytes_total; },
+      "memory of all sessions' new tokens together");
+}
+
+void AddOperation(TableBuilder* table) {
+  table->Group("Operation");
+  table->Choice(
+      "log_level",
+      std::vector<std::pair<std::string, LogLevel>>{{"trace", LogLevel::kTrace},
+                                                    {"debug", LogLevel::kDebug},
+                                                    {"info", LogLevel::kInfo},
+                                                    {"warning", LogLevel::kWarning},
+                                                    {"error", LogLevel::kError}},
+      [](auto& config) -> auto& { return config.log.level; },
+      "least severe events that are logged; SetLogLevel changes it at run time");
+  table->Choice(
+      "log_format",
+      std::vector<std::pair<std::string, LogFormat>>{{"text", LogFormat::kText},
+                                                     {"json", LogFormat::kJson}},
+      [](auto& config) -> auto& { return config.log.format; },
+      "one line per event on standard error, for people or for machines");
+  table->Duration(
+      "drain_timeout", [](auto& config) -> auto& { return config.drain_timeout; },
+      "longest wait for calls in progress after SIGTERM; then they are cancelled");
+}
+
+size_t EditDistance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i + 1);
+    for (size_t j = 0; j < b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
+    }
+  }
+  return row[b.size()];
+}
+
+// A TOML basic string.
+std::string Quoted(const std::string& text) {
+  constexpr std::string_view kHexDigits = "0123456789ABCDEF";
+  std::string quoted = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      quoted.append(1, '\\').append(1, c);
+    } else if (std::iscntrl(byte) != 0) {
+      quoted.append("\\u00").append(1, kHexDigits[byte >> 4U]).append(1, kHexDigits[byte & 15U]);
+    } else {
+      quoted.append(1, c);
+    }
+  }
+  return quoted + "\"";
+}
+
+}  // namespace
+
+std::string ConfigOption::flag() const {
+  std::string name = "--" + key;
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
+std::string ConfigOption::environment() const {
+  std::string name = "ALAYA_" + key;
+  for (char& c : name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return name;
+}
+
+std::string ConfigOption::Toml(const ServerConfig& config) const {
+  const Texts texts = get(config);
+  if (kind != Kind::kList) return is_number ? texts.front() : Quoted(texts.front());
+  std::string list = "[";
+  for (const std::string& text : texts) list += (list.size() > 1 ? ", " : "") + Quoted(text);
+  return list + "]";
+}
+
+const std::vector<ConfigOption>& ConfigOptions() {
+  static const std::vector<ConfigOption> options = [] {
+    TableBuilder table;
+    AddListeners(&table);
+    AddStorage(&table);
+    AddThreads(&table);
+    AddLimits(&table);
+    AddOperation(&table);
+    return table.Take();
+  }();
+  return options;
+}
+
+std::string NearestName(std::string_view name, const std::vector<std::string>& names) {
+  const auto nearest =
+      std::min_element(names.begin(), names.end(), [name](const auto& a, const auto& b) {
+        return EditDistance(name, a) < EditDistance(name, b);
+      });
+  return nearest == names.end() ? std::string() : *nearest;
+}
+
+}  // namespace alaya

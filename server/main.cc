@@ -1,0 +1,290 @@
+// alayadb-server: builds and wires everything, serves until SIGTERM or SIGINT, drains.
+//
+// Exit codes: 0 drained, 1 could not start, 2 bad configuration.
+
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "grpc/support/log.h"
+#include "index/attention/cpu_backend.h"
+#include "server/config/config_loader.h"
+#include "server/config/value_text.h"
+#include "server/engine/engine.h"
+#include "server/rpc/rpc_server.h"
+#include "server/telemetry/engine_collector.h"
+#include "server/telemetry/http_endpoint.h"
+#include "server/telemetry/logging.h"
+#include "server/telemetry/metrics.h"
+#include "server/telemetry/process_stats.h"
+#include "server/telemetry/readiness.h"
+#include "storage/context/context_store.h"
+
+namespace alaya {
+namespace {
+
+constexpr char kVersion[] = ALAYA_VERSION;
+constexpr char kBuild[] = "commit " ALAYA_COMMIT ", compiler " __VERSION__;
+
+// Waits for SIGTERM and SIGINT on a thread of its own; a second one ends the process
+// at once. Must be made before any other thread, which then inherit the blocked mask.
+class SignalWatcher {
+ public:
+  SignalWatcher() {
+    std::signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&signals_);
+    for (const int number : {SIGTERM, SIGINT, kStop}) sigaddset(&signals_, number);
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+    thread_ = std::thread([this] { Run(); });
+  }
+  ~SignalWatcher() {
+    pthread_kill(thread_.native_handle(), kStop);
+    thread_.join();
+  }
+  SignalWatcher(const SignalWatcher&) = delete;
+  SignalWatcher& operator=(const SignalWatcher&) = delete;
+
+  // The first signal's number.
+  int Wait() { return first_.get_future().get(); }
+
+ private:
+  static constexpr int kStop = SIGUSR1;
+
+  void Run() {
+    bool is_first = true;
+    while (true) {
+      int number = 0;
+      sigwait(&signals_, &number);
+      if (number == kStop) return;
+      constexpr int kExitBySignal = 128;
+      if (!is_first) _exit(kExitBySignal + number);
+      is_first = false;
+      first_.set_value(number);
+    }
+  }
+
+  sigset_t signals_{};
+  std::promise<int> first_;
+  std::thread thread_;
+};
+
+// gRPC never accepts again once it ran out of files, so it must not run out.
+void RaiseOpenFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// gRPC's own messages come through a plain function.
+std::atomic<EventLog*> grpc_log{nullptr};
+
+void LogGrpcMessage(gpr_log_func_args* args) {
+  EventLog* const log = grpc_log;
+  // Even its errors are mostly about clients that went away.
+  if (log != nullptr) log->Write(LogLevel::kDebug, "grpc", {{"message", args->message}});
+}
+
+// Connects what happens in calls to metrics and log.
+class CallTelemetry final : public RpcObserver {
+ public:
+  CallTelemetry(Metrics* metrics, EventLog* log) : metrics_(metrics), log_(log) {}
+
+  void CallStarted(std::string_view /*method*/) override { metrics_->CallStarted(); }
+  void CallFinished(std::string_view method, const Status& status,
+                    std::chrono::nanoseconds duration) override {
+    metrics_->CallFinished(method, status.code(), duration);
+    Log(method, status, duration);
+  }
+  void AttendItemFinished(const AttendResult& result, std::chrono::nanoseconds duration) override {
+    metrics_->AttendItemFinished(result.status.code(), duration, result.stats);
+    if (!result.status.ok()) Log("Attend", result.status, duration);
+  }
+
+ private:
+  void Log(std::string_view method, const Status& status, std::chrono::nanoseconds duration) {
+    const bool our_fault = status.code() == StatusCode::kInternal ||
+                           status.code() == StatusCode::kUnknown ||
+                           status.code() == StatusCode::kDataLoss;
+    const LogLevel level = our_fault ? LogLevel::kError : LogLevel::kDebug;
+    if (!log_->enabled(level)) return;
+    const std::string code = absl::StatusCodeToString(status.code());
+    log_->Write(level, "call",
+                {{"method", method},
+                 {"code", code},
+                 {"message", Message(status)},
+                 {"microseconds", static_cast<int64_t>(duration.count() / 1000)}});
+  }
+
+  Metrics* const metrics_;
+  EventLog* const log_;
+};
+
+std::string MetricsAddress(const ListenAddress& address, uint16_t port) {
+  const bool is_v6 = address.host.find(':') != std::string::npos;
+  return (is_v6 ? "[" + address.host + "]" : address.host) + ":" + std::to_string(port);
+}
+
+// Readers see the whole file or none.
+Status WritePortFile(const std::string& path, const std::vector<std::string>& grpc_addresses,
+                     const std::string& metrics_address) {
+  const std::string temporary = path + ".new";
+  {
+    std::ofstream file(temporary, std::ios::trunc);
+    for (const std::string& address : grpc_addresses) file << "grpc=" << address << "\n";
+    file << "metrics=" << metrics_address << "\n";
+    file.close();
+    if (!file) return Unavailable("port_file: cannot write " + temporary);
+  }
+  std::error_code error;
+  std::filesystem::rename(temporary, path, error);
+  if (error) return Unavailable("port_file: cannot write " + path + ": " + error.message());
+  return OkStatus();
+}
+
+// The parts of the running server, in the order in which they start; they go in the
+// opposite order.
+class ServerProcess {
+ public:
+  ServerProcess(ServerConfig config, EventLog* log)
+      : config_(std::move(config)), log_(log), metrics_(kVersion, kBuild) {}
+
+  Status Start() {
+    ALAYA_ASSIGN_OR_RETURN(const ListenAddress metrics_listen,
+                           ParseListenAddress(config_.metrics_listen));
+    ALAYA_ASSIGN_OR_RETURN(http_, HttpEndpoint::Start(metrics_listen.host, metrics_listen.port,
+                                                      &metrics_, &readiness_));
+    if (config_.gpu_memory_budget_bytes > 0) {
+      log_->Write(LogLevel::kWarning, "no_gpu",
+                  {{"message", "gpu_memory_budget is set, this build has no GPU backend"}});
+    }
+    config_.store.log = log_->ForStorage();
+    ALAYA_ASSIGN_OR_RETURN(store_, ContextStore::Open(config_.store));
+    ALAYA_ASSIGN_OR_RETURN(engine_, Engine::Open(config_.engine, store_.get(), &backend_, &clock_));
+    metrics_.SetCollectable(std::make_shared<EngineCollector>(
+        [engine = engine_.get()] { return engine->stats(); }, ReadProcessStats, start_time_));
+    ALAYA_ASSIGN_OR_RETURN(rpc_, RpcServer::Start(config_.rpc, Self(), engine_.get(), &calls_));
+    const std::string metrics_address = MetricsAddress(metrics_listen, http_->port());
+    readiness_.Set(Readiness::State::kReady);
+    if (!config_.port_file.empty()) {
+      ALAYA_RETURN_IF_ERROR(WritePortFile(config_.port_file, rpc_->addresses(), metrics_address));
+    }
+    Announce(metrics_address);
+    return OkStatus();
+  }
+
+  // True if all calls in progress were answered.
+  bool Drain() {
+    readiness_.Set(Readiness::State::kDraining);
+    const bool in_time = rpc_->Drain(config_.drain_timeout);
+    engine_->Drain();
+    return in_time;
+  }
+
+  ~ServerProcess() {
+    readiness_.Set(Readiness::State::kDraining);
+    rpc_.reset();
+    metrics_.SetCollectable(nullptr);
+  }
+  ServerProcess(const ServerProcess&) = delete;
+  ServerProcess& operator=(const ServerProcess&) = delete;
+
+ private:
+  ServerSelf Self() {
+    return {.version = kVersion,
+            .build = kBuild,
+            .start_time = start_time_,
+            .memory_budget_bytes = config_.store.memory_budget_bytes,
+            .gpu_memory_budget_bytes = config_.gpu_memory_budget_bytes,
+            .resident_bytes = ReadResidentBytes,
+            .exchange_log_level = [log = log_](int level) {
+              return static_cast<int>(log->SetLevel(static_cast<LogLevel>(level)));
+            }};
+  }
+
+  void Announce(const std::string& metrics_address) {
+    std::string grpc_addresses;
+    for (const std::string& address : rpc_->addresses()) {
+      grpc_addresses += (grpc_addresses.empty() ? "" : ",") + address;
+    }
+    log_->Write(LogLevel::kInfo, "serving",
+                {{"grpc", grpc_addresses}, {"metrics", metrics_address}, {"version", kVersion}});
+  }
+
+  ServerConfig config_;
+  EventLog* const log_;
+  const SystemClock clock_;
+  const WallTime start_time_ = clock_.now();
+  Readiness readiness_;
+  Metrics metrics_;
+  CallTelemetry calls_{&metrics_, log_};
+  std::unique_ptr<HttpEndpoint> http_;
+  std::unique_ptr<ContextStore> store_;
+  CpuBackend backend_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<RpcServer> rpc_;
+};
+
+int Serve(const ServerConfig& config) {
+  // Stored KV and sockets are nobody else's business.
+  umask(S_IRWXG | S_IRWXO);
+  SignalWatcher signals;
+  RaiseOpenFileLimit();
+  EventLog log(config.log);
+  grpc_log = &log;
+  gpr_set_log_function(LogGrpcMessage);
+  int exit_code = 0;
+  {
+    ServerProcess process(config, &log);
+    if (const Status started = process.Start(); !started.ok()) {
+      std::fprintf(stderr, "alayadb-server: %s\n", std::string(Message(started)).c_str());
+      exit_code = 1;
+    } else {
+      const int signal_number = signals.Wait();
+      log.Write(LogLevel::kInfo, "draining", {{"signal", int64_t{signal_number}}});
+      const bool in_time = process.Drain();
+      if (!in_time) {
+        log.Write(LogLevel::kWarning, "drain_timeout",
+                  {{"message", "calls in progress were cancelled"}});
+      }
+    }
+  }
+  if (exit_code == 0) log.Write(LogLevel::kInfo, "stopped");
+  grpc_log = nullptr;
+  return exit_code;
+}
+
+int Main(const std::vector<std::string>& arguments) {
+  constexpr int kBadConfiguration = 2;
+  const std::string version = std::string("alayadb-server ") + kVersion + " (" + kBuild + ")";
+  const StatusOr<LoadedConfig> loaded = LoadConfig(arguments, ReadEnvironment(), version);
+  if (!loaded.ok()) {
+    std::fprintf(stderr, "alayadb-server: %s\n", std::string(Message(loaded.status())).c_str());
+    return kBadConfiguration;
+  }
+  std::string text = loaded->text_to_print;
+  if (text.empty() && loaded->print_only) text = PrintConfig(*loaded);
+  if (text.empty() && !loaded->check_only) return Serve(loaded->config);
+  std::fputs(text.c_str(), stdout);
+  return 0;
+}
+
+}  // namespace
+}  // namespace alaya
+
+int main(int argc, char** argv) { return alaya::Main({argv + 1, argv + argc}); }

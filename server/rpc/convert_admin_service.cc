@@ -1,0 +1,125 @@
+#include "server/rpc/convert_admin_service.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <string_view>
+
+#include "server/rpc/convert_fields.h"
+#include "server/rpc/convert_tensor.h"
+#include "server/rpc/status_details.h"
+
+namespace alaya {
+namespace {
+
+constexpr uint32_t kLayerCountMax = 1024;
+constexpr uint32_t kHeadCountMax = 1024;
+constexpr uint32_t kHeadDimMin = 8;
+constexpr uint32_t kHeadDimMax = 1024;
+constexpr uint32_t kHeadDimStep = 8;
+constexpr size_t kPathBytesMax = 4000;
+
+Status CheckRange(uint32_t value, uint32_t least, uint32_t most, std::string_view field) {
+  if (value >= least && value <= most) return OkStatus();
+  return RequestError("MODEL_SHAPE", {field, "model"},
+                      std::to_string(value) + ", allowed is " + std::to_string(least) + " to " +
+                          std::to_string(most));
+}
+
+}  // namespace
+
+StatusOr<Model> FromProto(const v1::RegisterModelRequest& request) {
+  const v1::Model& proto = request.model();
+  ALAYA_RETURN_IF_ERROR(CheckRange(proto.num_layers(), 1, kLayerCountMax, "num_layers"));
+  ALAYA_RETURN_IF_ERROR(CheckRange(proto.num_query_heads(), 1, kHeadCountMax, "num_query_heads"));
+  ALAYA_RETURN_IF_ERROR(
+      CheckRange(proto.num_kv_heads(), 1, proto.num_query_heads(), "num_kv_heads"));
+  ALAYA_RETURN_IF_ERROR(CheckRange(proto.head_dim(), kHeadDimMin, kHeadDimMax, "head_dim"));
+  if (proto.num_query_heads() % proto.num_kv_heads() != 0) {
+    return RequestError("MODEL_SHAPE", {"num_query_heads", "model"},
+                        std::to_string(proto.num_query_heads()) +
+                            " is no multiple of num_kv_heads " +
+                            std::to_string(proto.num_kv_heads()));
+  }
+  if (proto.head_dim() % kHeadDimStep != 0) {
+    return RequestError("MODEL_SHAPE", {"head_dim", "model"},
+                        std::to_string(proto.head_dim()) + " is no multiple of 8");
+  }
+  Model model{.name = {},
+              .num_layers = proto.num_layers(),
+              .num_query_heads = proto.num_query_heads(),
+              .num_kv_heads = proto.num_kv_heads(),
+              .head_dim = proto.head_dim()};
+  ALAYA_ASSIGN_OR_RETURN(model.name, ModelNameFromProto(proto.name(), {"name", "model"}));
+  ALAYA_ASSIGN_OR_RETURN(model.dtype, FromProto(proto.dtype(), {"dtype", "model"}));
+  return model;
+}
+
+void ToProto(const Model& model, v1::Model* proto) {
+  proto->set_name(model.name);
+  proto->set_num_layers(model.num_layers);
+  proto->set_num_query_heads(model.num_query_heads);
+  proto->set_num_kv_heads(model.num_kv_heads);
+  proto->set_head_dim(model.head_dim);
+  proto->set_dtype(ToProto(model.dtype));
+}
+
+StatusOr<std::string> FromProto(const v1::CreateBackupRequest& proto) {
+  const std::string& directory = proto.directory();
+  const bool sane = directory.size() <= kPathBytesMax && directory.find('\0') == std::string::npos;
+  if (!sane || !std::filesystem::path(directory).is_absolute()) {
+    return RequestError("PATH_FORMAT", {"directory"},
+                        "it must be an absolute path of at most 4000 bytes");
+  }
+  return directory;
+}
+
+StatusOr<v1::LogLevel> FromProto(const v1::SetLogLevelRequest& proto) {
+  if (proto.level() == v1::LOG_LEVEL_UNSPECIFIED || !v1::LogLevel_IsValid(proto.level())) {
+    return RequestError("LOG_LEVEL_UNKNOWN", {"level"},
+                        std::to_string(static_cast<int>(proto.level())) +
+                            ", allowed are LOG_LEVEL_TRACE to LOG_LEVEL_ERROR");
+  }
+  return proto.level();
+}
+
+void ToProto(const RpcOptions& options, const EngineLimits& limits, v1::Limits* proto) {
+  proto->set_max_context_tokens(limits.max_context_tokens);
+  proto->set_max_message_bytes(options.max_message_bytes);
+  proto->set_max_items_per_request(options.max_items_per_request);
+  proto->set_max_queries_per_item(limits.max_queries_per_item);
+  proto->set_max_sessions(limits.max_sessions);
+  proto->set_max_requests_in_flight_per_stream(options.max_requests_in_flight_per_stream);
+  proto->set_max_tail_tokens_per_session(limits.max_tail_tokens_per_session);
+  proto->set_max_tail_bytes_total(limits.max_tail_bytes_total);
+}
+
+void ToProto(const EngineStats& stats, v1::GetStatsResponse* proto) {
+  const ContextStoreStats& store = stats.store;
+  v1::TierStats* memory = proto->add_tiers();
+  memory->set_tier(v1::TIER_MEMORY);
+  memory->set_used_bytes(store.cache.used_bytes);
+  memory->set_capacity_bytes(store.cache.capacity_bytes);
+  memory->set_hits(store.cache.hits);
+  memory->set_misses(store.cache.misses);
+  memory->set_evictions(store.cache.evictions);
+  memory->set_pinned_bytes(store.cache.pinned_bytes);
+  v1::TierStats* disk = proto->add_tiers();
+  disk->set_tier(v1::TIER_DISK);
+  disk->set_used_bytes(store.disk_bytes);
+  disk->set_capacity_bytes(store.disk_bytes + store.disk_free_bytes);
+  // Whatever memory misses, the disk answers.
+  disk->set_hits(store.cache.misses);
+  v1::IndexStats* exact = proto->add_indexes();
+  exact->set_kind(v1::INDEX_KIND_EXACT);
+  exact->set_segments(store.segments);
+  proto->set_models(store.models);
+  proto->set_contexts(store.contexts);
+  proto->set_segments(store.segments);
+  proto->set_stored_tokens(store.stored_tokens);
+  proto->set_sessions(stats.sessions);
+  proto->set_tail_bytes(stats.tail_bytes);
+  proto->set_lookup_tokens(stats.lookup_tokens);
+  proto->set_hit_tokens(stats.hit_tokens);
+}
+
+}  // namespace alaya

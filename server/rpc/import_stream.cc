@@ -1,0 +1,88 @@
+#include "server/rpc/import_stream.h"
+
+#include <utility>
+
+#include "server/rpc/convert_context_service.h"
+#include "server/rpc/status_details.h"
+#include "server/rpc/unary_call.h"
+
+namespace alaya {
+
+ImportStream::ImportStream(const ServiceContext& service, grpc::CallbackServerContext* call,
+                           v1::ImportContextResponse* response)
+    : service_(service),
+      tenant_(TenantOf(*call)),
+      deadline_(DeadlineOf(*call)),
+      response_(response),
+      record_(service, "ImportContext") {}
+
+ImportStream::Reactor* ImportStream::Start(const ServiceContext& service,
+                                           grpc::CallbackServerContext* call,
+                                           v1::ImportContextResponse* response) {
+  auto* stream = new ImportStream(service, call, response);
+  if (const Status admitted = stream->record_.Start(); !admitted.ok()) {
+    stream->End(admitted);
+  } else {
+    stream->StartRead(&stream->request_);
+  }
+  return stream;
+}
+
+void ImportStream::OnReadDone(bool ok) {
+  service_.pool->Post([this, ok] {
+    const Status status = ok ? HandleMessage() : Commit();
+    if (ok && status.ok()) {
+      StartRead(&request_);
+    } else {
+      End(status);
+    }
+  });
+}
+
+Status ImportStream::HandleMessage() {
+  if (cancelled_) return MakeError(StatusCode::kCancelled, "the caller cancelled");
+  if (std::chrono::steady_clock::now() >= deadline_) {
+    return MakeError(StatusCode::kDeadlineExceeded, "the deadline passed during the import");
+  }
+  switch (request_.part_case()) {
+    case v1::ImportContextRequest::PART_NOT_SET:
+      return RequestError("PART_MISSING", {"part"}, "every message carries a header or a chunk");
+    case v1::ImportContextRequest::kHeader: {
+      if (import_ != nullptr) {
+        return RequestError("HEADER_REPEATED", {"header"}, "only the first message carries it");
+      }
+      ALAYA_ASSIGN_OR_RETURN(ImportHeader header,
+                             FromProto(request_.header(), tenant_, service_.limits));
+      ALAYA_ASSIGN_OR_RETURN(import_, service_.engine->BeginImport(std::move(header)));
+      return OkStatus();
+    }
+    case v1::ImportContextRequest::kChunk: {
+      if (import_ == nullptr) {
+        return RequestError("HEADER_MISSING", {"chunk"}, "the first message carries the header");
+      }
+      ALAYA_ASSIGN_OR_RETURN(const ImportChunk chunk, FromProto(request_.chunk(), service_.limits));
+      return import_->AddChunk(chunk);
+    }
+  }
+  return Internal("unknown part of an import message");
+}
+
+Status ImportStream::Commit() {
+  // A client that died looks like one that half-closed until OnCancel has run. That
+  // is harmless: an import commits only if every token of every layer came.
+  if (cancelled_) return MakeError(StatusCode::kCancelled, "the caller cancelled");
+  if (import_ == nullptr) {
+    return RequestError("HEADER_MISSING", {"header"}, "the stream ended before a message came");
+  }
+  ALAYA_ASSIGN_OR_RETURN(const ImportResult result, import_->Finish());
+  ToProto(result, response_);
+  return OkStatus();
+}
+
+void ImportStream::End(const Status& status) {
+  import_.reset();
+  record_.Finish(status);
+  Finish(ToGrpcStatus(status));
+}
+
+}  // namespace alaya

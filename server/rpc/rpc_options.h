@@ -1,0 +1,37 @@
+// Options of the gRPC server, and the limits that requests are checked against.
+
+#ifndef ALAYA_SERVER_RPC_RPC_OPTIONS_H_
+#define ALAYA_SERVER_RPC_RPC_OPTIONS_H_
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "server/engine/engine.h"
+
+namespace alaya {
+
+struct RpcOptions {
+  // host:port (port 0: any free one) or unix:path.
+  std::vector<std::string> listen_addresses{"127.0.0.1:50600"};
+  uint64_t max_message_bytes = uint64_t{64} << 20;  // of a received message
+  uint32_t max_items_per_request = 1024;
+  // A stream with this many unanswered requests is not read from.
+  uint32_t max_requests_in_flight_per_stream = 64;
+  uint32_t max_streams_per_connection = 1024;
+  // Threads for calls that may block on disk; Attend needs none of them.
+  uint32_t blocking_worker_count = 8;
+  // A connection without traffic is pinged this often, and closed without an answer.
+  std::chrono::milliseconds keepalive_interval{60'000};
+};
+
+// What one request may ask for.
+struct RequestLimits {
+  EngineLimits engine;
+  uint32_t max_items_per_request = 1024;
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_SERVER_RPC_RPC_OPTIONS_H_

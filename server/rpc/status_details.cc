@@ -1,0 +1,84 @@
+#include "server/rpc/status_details.h"
+
+#include <cstddef>
+#include <optional>
+#include <string>
+
+#include "absl/strings/cord.h"
+#include "google/rpc/error_details.pb.h"
+
+namespace alaya {
+namespace {
+
+// Payload of a Status between the converter and the wire.
+constexpr char kErrorInfoType[] = "type.googleapis.com/google.rpc.ErrorInfo";
+constexpr char kDomain[] = "alayadb";
+
+const char* DefaultReason(StatusCode code) {
+  switch (code) {
+    case StatusCode::kOk:
+      return "OK";
+    case StatusCode::kCancelled:
+      return "CALL_CANCELLED";
+    case StatusCode::kInvalidArgument:
+      return "INVALID_REQUEST";
+    case StatusCode::kDeadlineExceeded:
+      return "DEADLINE_PASSED";
+    case StatusCode::kNotFound:
+      return "RESOURCE_NOT_FOUND";
+    case StatusCode::kAlreadyExists:
+      return "RESOURCE_EXISTS";
+    case StatusCode::kResourceExhausted:
+      return "LIMIT_REACHED";
+    case StatusCode::kFailedPrecondition:
+      return "WRONG_STATE";
+    case StatusCode::kOutOfRange:
+      return "OUT_OF_RANGE";
+    case StatusCode::kUnimplemented:
+      return "NOT_IMPLEMENTED";
+    case StatusCode::kUnavailable:
+      return "SERVER_UNAVAILABLE";
+    case StatusCode::kDataLoss:
+      return "DATA_CORRUPTED";
+    default:
+      return "INTERNAL_ERROR";
+  }
+}
+
+}  // namespace
+
+Status RequestError(std::string_view reason, const FieldPath& field, std::string_view message) {
+  const std::string path = field.ToString();
+  google::rpc::ErrorInfo info;
+  info.set_reason(std::string(reason));
+  info.set_domain(kDomain);
+  (*info.mutable_metadata())["field"] = path;
+  Status status = InvalidArgument(path + ": " + std::string(message));
+  status.SetPayload(kErrorInfoType, absl::Cord(info.SerializeAsString()));
+  return status;
+}
+
+void ToProto(const Status& status, google::rpc::Status* proto) {
+  if (status.ok()) return;
+  proto->set_code(static_cast<int>(status.code()));
+  proto->set_message(std::string(Message(status)));
+  google::protobuf::Any* detail = proto->add_details();
+  detail->set_type_url(kErrorInfoType);
+  if (const auto payload = status.GetPayload(kErrorInfoType)) {
+    detail->set_value(std::string(*payload));
+    return;
+  }
+  google::rpc::ErrorInfo info;
+  info.set_reason(DefaultReason(status.code()));
+  info.set_domain(kDomain);
+  detail->set_value(info.SerializeAsString());
+}
+
+grpc::Status ToGrpcStatus(const Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  google::rpc::Status proto;
+  ToProto(status, &proto);
+  return {static_cast<grpc::StatusCode>(status.code()), proto.message(), proto.SerializeAsString()};
+}
+
+}  // namespace alaya

@@ -1,0 +1,30 @@
+// Errors as they go over the wire: a canonical code, a message, and a
+// google.rpc.ErrorInfo with a reason that programs can switch on.
+//
+// The ErrorInfo's domain is "alayadb". Its reason is the one the converter gave
+// (RequestError) or follows from the code; metadata "field" names the request's field.
+
+#ifndef ALAYA_SERVER_RPC_STATUS_DETAILS_H_
+#define ALAYA_SERVER_RPC_STATUS_DETAILS_H_
+
+#include <string_view>
+
+#include "google/rpc/status.pb.h"
+#include "grpcpp/support/status.h"
+#include "server/rpc/field_path.h"
+#include "storage/types/status.h"
+
+namespace alaya {
+
+// INVALID_ARGUMENT "field: message" with a reason of its own, UPPER_SNAKE_CASE.
+Status RequestError(std::string_view reason, const FieldPath& field, std::string_view message);
+
+// The same status for a whole call; details travel as grpc-status-details-bin.
+grpc::Status ToGrpcStatus(const Status& status);
+
+// The same status inside a response. Requires: `proto` is empty. OK leaves it empty.
+void ToProto(const Status& status, google::rpc::Status* proto);
+
+}  // namespace alaya
+
+#endif  // ALAYA_SERVER_RPC_STATUS_DETAILS_H_

@@ -1,0 +1,122 @@
+#include "server/telemetry/engine_collector.h"
+
+#include <string>
+#include <utility>
+
+#include "prometheus/client_metric.h"
+#include "prometheus/metric_type.h"
+
+namespace alaya {
+namespace {
+
+// Collects families one by one.
+class FamilyList {
+ public:
+  void Counter(const char* name, const char* help, double value) {
+    prometheus::ClientMetric metric;
+    metric.counter.value = value;
+    Add(name, help, prometheus::MetricType::Counter, {std::move(metric)});
+  }
+  void Counter(const char* name, const char* help, uint64_t value) {
+    Counter(name, help, static_cast<double>(value));
+  }
+  void Gauge(const char* name, const char* help, double value) {
+    prometheus::ClientMetric metric;
+    metric.gauge.value = value;
+    Add(name, help, prometheus::MetricType::Gauge, {std::move(metric)});
+  }
+  void Gauge(const char* name, const char* help, uint64_t value) {
+    Gauge(name, help, static_cast<double>(value));
+  }
+  void TierGauge(const char* name, const char* help, uint64_t memory, uint64_t disk) {
+    Add(name, help, prometheus::MetricType::Gauge, {Tier("memory", memory), Tier("disk", disk)});
+  }
+
+  std::vector<prometheus::MetricFamily> Take() { return std::move(families_); }
+
+ private:
+  static prometheus::ClientMetric Tier(const char* tier, uint64_t value) {
+    prometheus::ClientMetric metric;
+    metric.label.push_back({"tier", tier});
+    metric.gauge.value = static_cast<double>(value);
+    return metric;
+  }
+  void Add(const char* name, const char* help, prometheus::MetricType type,
+           std::vector<prometheus::ClientMetric> metrics) {
+    families_.push_back({name, help, type, std::move(metrics)});
+  }
+
+  std::vector<prometheus::MetricFamily> families_;
+};
+
+void AddEngine(const EngineStats& stats, FamilyList* list) {
+  list->Gauge("alaya_sessions", "Open sessions.", stats.sessions);
+  list->Gauge("alaya_tail_bytes", "Memory of all sessions' tails.", stats.tail_bytes);
+  list->Gauge("alaya_attend_items_in_flight", "Attention items admitted and not yet answered.",
+              stats.attend_items_in_flight);
+  list->Counter("alaya_lookup_tokens_total", "Tokens that prefix lookups asked for.",
+                stats.lookup_tokens);
+  list->Counter("alaya_hit_tokens_total", "Tokens that prefix lookups found stored.",
+                stats.hit_tokens);
+  list->Counter("alaya_attended_tokens_total", "Tokens attended, over query heads and queries.",
+                stats.attended_tokens);
+  list->Counter("alaya_scored_tokens_total", "Keys scored exactly, over query heads and queries.",
+                stats.scored_tokens);
+}
+
+void AddStore(const ContextStoreStats& store, FamilyList* list) {
+  const PageCacheStats& cache = store.cache;
+  list->Gauge("alaya_models", "Registered models.", store.models);
+  list->Gauge("alaya_contexts", "Stored contexts.", store.contexts);
+  list->Gauge("alaya_segments", "Stored segments.", store.segments);
+  list->Gauge("alaya_stored_tokens", "Tokens of all segments; shared ones count once.",
+              store.stored_tokens);
+  list->Gauge("alaya_stored_bytes", "Bytes of all segments.", store.stored_bytes);
+  list->TierGauge("alaya_tier_bytes", "Bytes in use by tier.", cache.used_bytes, store.disk_bytes);
+  list->TierGauge("alaya_tier_capacity_bytes", "Bytes that a tier can hold.", cache.capacity_bytes,
+                  store.disk_bytes + store.disk_free_bytes);
+  list->Gauge("alaya_disk_free_bytes", "Free space of the data directory's file system.",
+              store.disk_free_bytes);
+  list->Gauge("alaya_pinned_bytes", "Memory of pages in use right now.", cache.pinned_bytes);
+  list->Counter("alaya_page_hits_total", "Page reads that memory answered.", cache.hits);
+  list->Counter("alaya_page_misses_total", "Page reads that went to disk.", cache.misses);
+  list->Counter("alaya_page_evictions_total", "Pages that left memory for others.",
+                cache.evictions);
+  list->Counter("alaya_checksum_failures_total", "Pages that failed their checksum or identity.",
+                store.checksum_failures);
+  list->Counter("alaya_rocksdb_background_errors_total", "Background errors of RocksDB.",
+                store.background_errors);
+  list->Gauge("alaya_rocksdb_pending_compaction_bytes", "Bytes that compaction still has to read.",
+              store.pending_compaction_bytes);
+  list->Gauge("alaya_rocksdb_write_stopped", "1 while RocksDB refuses writes.",
+              uint64_t{store.write_stopped ? 1U : 0U});
+}
+
+void AddProcess(const ProcessStats& process, WallTime start_time, FamilyList* list) {
+  list->Gauge("process_resident_memory_bytes", "Resident memory.", process.resident_bytes);
+  list->Counter("process_cpu_seconds_total", "User and system time.", process.cpu_seconds);
+  list->Gauge("process_open_fds", "Open file descriptors.", process.open_files);
+  list->Gauge("process_max_fds", "Most file descriptors that may be open.", process.open_files_max);
+  const std::chrono::duration<double> since_epoch = start_time.time_since_epoch();
+  list->Gauge("process_start_time_seconds", "Start time since the Unix epoch.",
+              since_epoch.count());
+}
+
+}  // namespace
+
+EngineCollector::EngineCollector(std::function<EngineStats()> engine_stats,
+                                 std::function<ProcessStats()> process_stats, WallTime start_time)
+    : engine_stats_(std::move(engine_stats)),
+      process_stats_(std::move(process_stats)),
+      start_time_(start_time) {}
+
+std::vector<prometheus::MetricFamily> EngineCollector::Collect() const {
+  FamilyList list;
+  const EngineStats stats = engine_stats_();
+  AddEngine(stats, &list);
+  AddStore(stats.store, &list);
+  AddProcess(process_stats_(), start_time_, &list);
+  return list.Take();
+}
+
+}  // namespace alaya

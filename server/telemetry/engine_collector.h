@@ -1,0 +1,32 @@
+// Metrics read when somebody scrapes: the engine's and the process's own figures.
+
+#ifndef ALAYA_SERVER_TELEMETRY_ENGINE_COLLECTOR_H_
+#define ALAYA_SERVER_TELEMETRY_ENGINE_COLLECTOR_H_
+
+#include <functional>
+#include <vector>
+
+#include "prometheus/collectable.h"
+#include "prometheus/metric_family.h"
+#include "server/engine/engine.h"
+#include "server/telemetry/process_stats.h"
+
+namespace alaya {
+
+class EngineCollector final : public prometheus::Collectable {
+ public:
+  // What is called here must outlive this, and may be called from any thread.
+  EngineCollector(std::function<EngineStats()> engine_stats,
+                  std::function<ProcessStats()> process_stats, WallTime start_time);
+
+  std::vector<prometheus::MetricFamily> Collect() const override;
+
+ private:
+  const std::function<EngineStats()> engine_stats_;
+  const std::function<ProcessStats()> process_stats_;
+  const WallTime start_time_;
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_SERVER_TELEMETRY_ENGINE_COLLECTOR_H_
