@@ -28,7 +28,7 @@ namespace alaya {
 struct ContextStoreOptions {
   std::string directory;                             // created if missing; one process at a time
   uint64_t memory_budget_bytes = uint64_t{1} << 30;  // page cache; at least 16 MiB
-  StorageLog log;                                    // RocksDB's messages too; may be null
+  StorageLog log = nullptr;                          // RocksDB's messages too; may be null
   // Imports stop while the file system has less free: the catalog must always be able
   // to grow, or a full disk could not even delete.
   uint64_t disk_reserve_bytes = uint64_t{64} << 20;
@@ -36,15 +36,15 @@ struct ContextStoreOptions {
 
 struct ContextFilter {
   std::string tenant;
-  std::optional<std::string> model;
-  Labels labels;  // a context must carry all of them
+  std::optional<std::string> model = {};
+  Labels labels = {};  // a context must carry all of them
 };
 
 struct ContextUpdate {
-  std::optional<bool> pinned;
+  std::optional<bool> pinned = {};
   // Set: replaces the expiry; the inner nullopt removes it.
-  std::optional<std::optional<WallTime>> expire_time;
-  std::optional<Labels> labels;
+  std::optional<std::optional<WallTime>> expire_time = {};
+  std::optional<Labels> labels = {};
 };
 
 struct PrefixMatch {
