@@ -103,15 +103,17 @@ def _target_tokens(logits: Array, visible: Array, target: Target) -> tuple[Array
     order = np.flatnonzero(visible)
     order = order[np.argsort(-logits[order], kind="stable")]
     if isinstance(target, TopK):
-        count = min(target.k, len(order))
+        count, distance = min(target.k, len(order)), np.inf
     elif isinstance(target, Mass):
         weights = np.exp(logits[order] - logits[order[0]])
         share = np.cumsum(weights) / weights.sum()
         count = min(int(np.searchsorted(share, target.fraction)) + 1, len(order))
+        nearest = share[max(0, count - 2) : count]
+        distance = np.abs(np.log(nearest / target.fraction)).min()
     else:
         raise TypeError(f"target {target!r}")
     chosen = np.zeros_like(visible)
     chosen[order[:count]] = True
-    rest = order[count:]
-    distance = logits[order[count - 1]] - logits[rest[0]] if len(rest) else np.inf
+    if count < len(order):
+        distance = min(distance, logits[order[count - 1]] - logits[order[count]])
     return chosen, float(distance)
