@@ -48,6 +48,19 @@ def test_attention_follows_every_option(db, kv, context_id, rng, target, dtype):
     assert answer.stats.tier == "memory"
 
 
+def test_a_window_of_nothing_is_not_the_default_window(db, context_id, rng, state):
+    query = rng.standard_normal((4, 16)).astype(np.float32)
+    with db.create_session("m", context_id=context_id) as session:
+        session.attend(0, query, window=alayadb.Window(0, 0), token_range=(0, None))
+        session.attend(0, query)
+
+    given, default = (request.items[0].options for request in state.attend_requests)
+    assert given.HasField("window")
+    assert given.HasField("token_range")
+    assert not default.HasField("window")
+    assert not default.HasField("token_range")
+
+
 def test_one_query_needs_no_token_dimension(db, context_id, rng):
     query = rng.standard_normal((4, 16)).astype(np.float32)
     with db.create_session("m", context_id=context_id) as session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -57,10 +58,19 @@ def dtype_from_wire(wire: int) -> np.dtype[Any]:
 
 
 def to_tensor(array: Array) -> tensor_pb2.Tensor:
-    """Copies once, whatever the strides. `array` has passed `checked`."""
-    dtype = array.dtype.newbyteorder("<")
-    data = array.astype(dtype, copy=False).tobytes()
-    return tensor_pb2.Tensor(dtype=_TO_WIRE[array.dtype], shape=array.shape, data=data)
+    """As `fill_tensor`, a message of its own."""
+    tensor = tensor_pb2.Tensor()
+    fill_tensor(array, tensor)
+    return tensor
+
+
+def fill_tensor(array: Array, tensor: tensor_pb2.Tensor) -> None:
+    """Copies the elements once, whatever the strides. `array` has passed `checked`."""
+    tensor.dtype = _TO_WIRE[array.dtype]
+    tensor.shape.extend(array.shape)
+    if sys.byteorder == "big":
+        array = array.astype(array.dtype.newbyteorder("<"))
+    tensor.data = array.tobytes()
 
 
 def from_tensor(tensor: tensor_pb2.Tensor) -> Array:

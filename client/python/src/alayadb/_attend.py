@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from alayadb._arrays import Array, checked, from_tensor, show, to_tensor
+from alayadb._arrays import Array, checked, fill_tensor, from_tensor, show
 from alayadb._errors import AlayaError, InvalidArgumentError, from_status
-from alayadb._options import Target, TokenRange, Window, to_options
+from alayadb._options import (
+    Target,
+    TokenRange,
+    Window,
+    fill_target,
+    fill_token_range,
+    fill_window,
+)
 from alayadb._stream import Pending, Results, Stream, StreamPool
 from alayadb._types import Attention, Model
 from alayadb.v1 import session_service_pb2
@@ -47,7 +54,9 @@ class Batch:
     def __init__(self, items: Sequence[AttendItem]) -> None:
         if not items:
             raise InvalidArgumentError("0 items: a request needs at least one")
-        self.wire = [_to_wire(item) for item in items]
+        self.request = session_service_pb2.AttendRequest()
+        for item in items:
+            _to_wire(item, self.request.items.add())
         self.idempotent = all(item.key is None for item in items)
         self._items = items
 
@@ -55,18 +64,19 @@ class Batch:
         return [_from_wire(item, result) for item, result in zip(self._items, results)]
 
 
-def _to_wire(item: AttendItem) -> session_service_pb2.AttendItem:
+def _to_wire(item: AttendItem, wire: session_service_pb2.AttendItem) -> None:
     model = item.session.model
     check_layer(item.layer, model)
     if (item.key is None) != (item.value is None):
         raise InvalidArgumentError("key and value: give both or neither")
     if item.query is None and item.key is None:
         raise InvalidArgumentError("query, key and value are all missing: nothing to do")
-    wire = session_service_pb2.AttendItem(session_id=item.session.session_id, layer=item.layer)
+    wire.session_id = item.session.session_id
+    wire.layer = item.layer
     query = key = None
     if item.query is not None:
         query = check_query(item.query, model)
-        wire.query.CopyFrom(to_tensor(query))
+        fill_tensor(query, wire.query)
     if item.key is not None:
         key, value = check_kv(item.key, item.value, model)
         if query is not None and len(query) != len(key):
@@ -74,19 +84,20 @@ def _to_wire(item: AttendItem) -> session_service_pb2.AttendItem:
                 f"query shape {show(query.shape)} and key shape {show(key.shape)}: "
                 "both need the same number of tokens"
             )
-        wire.key.CopyFrom(to_tensor(key))
-        wire.value.CopyFrom(to_tensor(value))
-    wire.options.CopyFrom(
-        to_options(
-            item.target,
-            item.window,
-            item.scale,
-            item.token_range,
-            item.tail_estimate,
-            item.explain,
-        )
-    )
-    return wire
+        fill_tensor(key, wire.key)
+        fill_tensor(value, wire.value)
+    options = wire.options
+    fill_target(item.target, options)
+    if item.window is not None:
+        fill_window(item.window, options.window)
+    if item.scale is not None:
+        options.scale = item.scale
+    if item.token_range is not None:
+        fill_token_range(item.token_range, options.token_range)
+    if item.tail_estimate is not None:
+        options.tail_estimate = item.tail_estimate
+    if item.explain:
+        options.explain = True
 
 
 def _from_wire(
@@ -214,7 +225,7 @@ class AttendStream:
           sent; UnavailableError if the stream has ended.
         """
         batch = Batch([items] if isinstance(items, AttendItem) else items)
-        pending = self._stream.send(batch.wire)
+        pending = self._stream.send(batch.request)
         return PendingAttend(self._stream, pending, batch, self._timeout)
 
     def close(self) -> None:

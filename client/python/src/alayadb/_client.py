@@ -32,7 +32,7 @@ from alayadb._attend import (
 from alayadb._channel import Channel
 from alayadb._errors import AlayaError, InvalidArgumentError, NotFoundError
 from alayadb._import import LayerArrays, Progress
-from alayadb._options import Dipr, TokenRange, TopK, to_dipr, to_token_range, to_top_k
+from alayadb._options import Dipr, TokenRange, TopK, fill_dipr, fill_token_range, fill_top_k
 from alayadb._session import Session
 from alayadb._stream import StreamPool
 from alayadb._types import (
@@ -51,6 +51,7 @@ from alayadb._types import (
 )
 from alayadb.v1 import (
     admin_service_pb2,
+    attention_pb2,
     context_service_pb2,
     session_service_pb2,
 )
@@ -346,11 +347,9 @@ class Client:
         ends the stream. Errors, while iterating: NotFoundError, InvalidArgumentError,
         DataLossError.
         """
-        request = context_service_pb2.ReadContextRequest(
-            context_id=context_id,
-            layers=layers,
-            token_range=None if token_range is None else to_token_range(token_range),
-        )
+        request = context_service_pb2.ReadContextRequest(context_id=context_id, layers=layers)
+        if token_range is not None:
+            fill_token_range(token_range, request.token_range)
         responses = self._channel.stream(
             self._channel.contexts.ReadContext,
             request,
@@ -376,7 +375,8 @@ class Client:
             raise InvalidArgumentError(f"layers {chosen}: a layer stands there twice")
         begin, end = 0, context.token_count
         if token_range is not None:
-            wire = to_token_range(token_range)
+            wire = attention_pb2.TokenRange()
+            fill_token_range(token_range, wire)
             begin, end = wire.begin, min(wire.end, end) or end
         shape = (len(chosen), max(0, end - begin), model.num_kv_heads, model.head_dim)
         keys, values = np.empty(shape, model.dtype), np.empty(shape, model.dtype)
@@ -420,13 +420,14 @@ class Client:
             context_id=context_id,
             layer=layer,
             query=to_tensor(query),
-            token_range=None if token_range is None else to_token_range(token_range),
             scale=scale,
         )
+        if token_range is not None:
+            fill_token_range(token_range, request.token_range)
         if isinstance(target, TopK):
-            request.top_k.CopyFrom(to_top_k(target))
+            fill_top_k(target, request.top_k)
         elif isinstance(target, Dipr):
-            request.dipr.CopyFrom(to_dipr(target))
+            fill_dipr(target, request.dipr)
         else:
             raise InvalidArgumentError(f"target {target!r}: search takes Dipr or TopK")
         method = self._channel.contexts.SearchContext
@@ -520,7 +521,7 @@ class Client:
         batch = Batch(items)
         if timeout is None:
             timeout = self._channel.timeout
-        results = self._streams.request(batch.wire, timeout, batch.idempotent)
+        results = self._streams.request(batch.request, timeout, batch.idempotent)
         return settle(batch.read(results), return_exceptions)
 
     def attend_stream(self) -> AttendStream:

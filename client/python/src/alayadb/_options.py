@@ -54,7 +54,7 @@ class Window:
 TokenRange: TypeAlias = tuple[int, int | None] | slice
 
 
-def to_token_range(token_range: TokenRange) -> attention_pb2.TokenRange:
+def fill_token_range(token_range: TokenRange, wire: attention_pb2.TokenRange) -> None:
     if isinstance(token_range, slice):
         if token_range.step not in (None, 1):
             raise InvalidArgumentError(f"token_range {token_range}: the step must be 1")
@@ -64,51 +64,42 @@ def to_token_range(token_range: TokenRange) -> attention_pb2.TokenRange:
     # On the wire an end of 0 means "to the end": an empty range must not turn into everything.
     if begin < 0 or (end is not None and end <= begin):
         raise InvalidArgumentError(f"token_range [{begin}, {end}): expected 0 <= begin < end")
-    return attention_pb2.TokenRange(begin=begin, end=end or 0)
+    wire.begin = begin
+    wire.end = end or 0
+    wire.SetInParent()
 
 
-def to_options(
-    target: Target | None,
-    window: Window | None,
-    scale: float | None,
-    token_range: TokenRange | None,
-    tail_estimate: bool | None,
-    explain: bool,
-) -> attention_pb2.AttendOptions:
-    options = attention_pb2.AttendOptions(scale=scale, explain=explain)
-    if tail_estimate is not None:
-        options.tail_estimate = tail_estimate
-    if isinstance(target, Full):
-        options.full.SetInParent()
-    elif isinstance(target, Dipr):
-        options.dipr.CopyFrom(to_dipr(target))
+def fill_window(window: Window, wire: attention_pb2.Window) -> None:
+    if not (0 <= window.sink < 1 << 32 and 0 <= window.recent < 1 << 32):
+        raise InvalidArgumentError(f"window {window}: not in 0..4294967295")
+    wire.sink = window.sink
+    wire.recent = window.recent
+    wire.SetInParent()  # a window of nothing is not the default window
+
+
+def fill_target(target: Target | None, wire: attention_pb2.AttendOptions) -> None:
+    if isinstance(target, Dipr):
+        fill_dipr(target, wire.dipr)
+    elif isinstance(target, Full):
+        wire.full.SetInParent()
     elif isinstance(target, TopK):
-        options.top_k.CopyFrom(to_top_k(target))
+        fill_top_k(target, wire.top_k)
     elif isinstance(target, Mass):
         if not 0 < target.fraction <= 1:
             raise InvalidArgumentError(f"mass fraction {target.fraction}: not in (0, 1]")
-        options.mass.fraction = target.fraction
+        wire.mass.fraction = target.fraction
     elif target is not None:
         raise InvalidArgumentError(f"target {target!r}: use Full, Dipr, TopK or Mass")
-    if window is not None:
-        if not (0 <= window.sink < 1 << 32 and 0 <= window.recent < 1 << 32):
-            raise InvalidArgumentError(f"window {window}: not in 0..4294967295")
-        options.window.sink = window.sink
-        options.window.recent = window.recent
-        options.window.SetInParent()
-    if token_range is not None:
-        options.token_range.CopyFrom(to_token_range(token_range))
-    return options
 
 
-def to_dipr(target: Dipr) -> attention_pb2.DiprTarget:
+def fill_dipr(target: Dipr, wire: attention_pb2.DiprTarget) -> None:
     # On the wire 0 means the default: it must not pass for "weight at least 0".
     if not 0 < target.alpha <= 1:
         raise InvalidArgumentError(f"dipr alpha {target.alpha}: not in (0, 1]")
-    return attention_pb2.DiprTarget(alpha=target.alpha)
+    wire.alpha = target.alpha
 
 
-def to_top_k(target: TopK) -> attention_pb2.TopKTarget:
+def fill_top_k(target: TopK, wire: attention_pb2.TopKTarget) -> None:
     if not 1 <= target.k < 1 << 32:
         raise InvalidArgumentError(f"top_k {target.k}: not in 1..4294967295")
-    return attention_pb2.TopKTarget(k=target.k)
+    wire.k = target.k

@@ -208,5 +208,5 @@ class Session:
         batch = Batch([item])
         if timeout is None:
             timeout = self._channel.timeout
-        results: Any = self._streams.request(batch.wire, timeout, batch.idempotent)
+        results: Any = self._streams.request(batch.request, timeout, batch.idempotent)
         return settle(batch.read(results), return_exceptions=False)[0]

@@ -69,16 +69,15 @@ class Stream:
     def alive(self) -> bool:
         return self._error is None and bool(self._call.is_active())
 
-    def send(self, items: Sequence[session_service_pb2.AttendItem]) -> Pending:
-        pending = Pending(len(items))
+    def send(self, request: session_service_pb2.AttendRequest) -> Pending:
+        """Numbers the request and sends it; it must not change until it is answered."""
+        pending = Pending(len(request.items))
         with self._condition:
             if self._error is not None:
                 raise UnavailableError(f"the attend stream has ended: {self._error.message}")
             self._last_request_id += 1
             self._pending[self._last_request_id] = pending
-            request = session_service_pb2.AttendRequest(
-                request_id=self._last_request_id, items=items
-            )
+            request.request_id = self._last_request_id
             self._outbox.put(request)
         return pending
 
@@ -245,11 +244,11 @@ class StreamPool:
 
     def request(
         self,
-        items: Sequence[session_service_pb2.AttendItem],
+        request: session_service_pb2.AttendRequest,
         timeout: float | None,
         idempotent: bool,
     ) -> Results:
-        """Sends one request and waits for its results.
+        """Sends a request and waits for its results.
 
         A request that only reads is repeated once, on a new stream, if the connection broke.
         """
@@ -259,7 +258,7 @@ class StreamPool:
             attempts_left -= 1
             healthy = False
             try:
-                results = stream.wait(stream.send(items), timeout)
+                results = stream.wait(stream.send(request), timeout)
                 healthy = True
                 return results
             except UnavailableError:
