@@ -1,12 +1,13 @@
 #include "index/kernels/key_scores.h"
 
 #include <algorithm>
-#include <array>
+#include <bit>
 #include <cassert>
 #include <limits>
 #include <vector>
 
 #include "index/kernels/encoding.h"
+#include "index/scratch_buffer.h"
 
 // Compiles the code inside HWY_NAMESPACE once per instruction set.
 #undef HWY_TARGET_INCLUDE
@@ -23,14 +24,8 @@ namespace HWY_NAMESPACE {
 // Keys of a tile: the four sums of one query fill one 128-bit vector.
 constexpr size_t kTileKeys = 4;
 constexpr size_t kTileQueries = kAccumulatorCount / kTileKeys;
-// Queries in chunk order, padded with zeros; half of the first-level cache.
-constexpr size_t kPreparedFloats = 4096;
-
-// Queries in the order of a codec's chunks; rows are `stride` floats apart.
-struct PreparedQueries {
-  const float* data;
-  size_t stride;
-};
+// Bytes of queries prepared at a time: half of the first-level cache.
+constexpr size_t kPreparedBytes = 16 * 1024;
 
 // Between float's limits; also makes a number of NaN (an infinity less another).
 template <class D>
@@ -70,131 +65,226 @@ HWY_INLINE void StoreSums(const FloatVector (&v)[kTileKeys], float* sums) {
 #endif
 }
 
-// Scores of kQueries x kTileKeys. Each key is loaded once per tile of queries, each
-// query vector once per tile of keys.
-template <DType kType, size_t kQueries>
-HWY_INLINE void ScoreTile(PreparedQueries queries, EncodedMatrixView keys, float* scores,
-                          size_t scores_stride) {
+// How a tile of keys meets a tile of queries. Tiles prepares query rows once per
+// block: it says of what elements a prepared row consists, how long it is, and scores
+// kQueries of them against kTileKeys keys.
+
+// Any queries: elements become floats, multiplied and added in float.
+template <DType kType>
+struct FloatTiles {
   using Codec = RowCodec<kType>;
-  const FloatTag d;
-  const size_t chunk = 2 * hn::Lanes(d);
-  const size_t row_bytes = keys.row_bytes();
-  FloatVector sums[kQueries][kTileKeys];
-  ALAYA_UNROLL
-  for (size_t q = 0; q < kQueries; ++q) {
-    ALAYA_UNROLL
-    for (size_t k = 0; k < kTileKeys; ++k) sums[q][k] = hn::Zero(d);
+  using Prepared = float;
+
+  static size_t PreparedLength(size_t head_dim) { return hwy::RoundUpTo(head_dim, Chunk()); }
+
+  // In chunk order, padded with zeros.
+  static void Prepare(std::span<const float> query, std::span<float> prepared) {
+    std::fill(std::copy(query.begin(), query.end(), prepared.begin()), prepared.end(), 0.0F);
+    for (size_t i = 0; i < prepared.size(); i += Chunk()) {
+      SequentialOrder::StoreFloats(Codec::LoadFloats(&prepared[i]), &prepared[i]);
+    }
   }
 
-  const auto add_chunk = [&](size_t element, auto load) HWY_ATTR {
-    FloatPair query[kQueries];
+  // Each key is loaded once per tile of queries, each query once per tile of keys.
+  template <size_t kQueries>
+  static void Score(MatrixView<const float> queries, EncodedMatrixView keys,
+                    MatrixView<float> scores) {
+    const FloatTag d;
+    const size_t row_bytes = keys.row_bytes();
+    FloatVector sums[kQueries][kTileKeys];
     ALAYA_UNROLL
     for (size_t q = 0; q < kQueries; ++q) {
-      query[q] = SequentialOrder::LoadFloats(queries.data + q * queries.stride + element);
+      ALAYA_UNROLL
+      for (size_t k = 0; k < kTileKeys; ++k) sums[q][k] = hn::Zero(d);
     }
-    ALAYA_UNROLL
-    for (size_t k = 0; k < kTileKeys; ++k) {
-      const FloatPair key = load(keys.data + k * row_bytes + element * Codec::kElementBytes);
+    const auto add_chunk = [&](size_t element, auto load) HWY_ATTR {
+      FloatPair query[kQueries];
       ALAYA_UNROLL
       for (size_t q = 0; q < kQueries; ++q) {
-        sums[q][k] = hn::MulAdd(query[q].first, key.first, sums[q][k]);
-        sums[q][k] = hn::MulAdd(query[q].second, key.second, sums[q][k]);
+        query[q] = SequentialOrder::LoadFloats(queries.data() + q * queries.stride() + element);
+      }
+      ALAYA_UNROLL
+      for (size_t k = 0; k < kTileKeys; ++k) {
+        const FloatPair key = load(keys.data + k * row_bytes + element * Codec::kElementBytes);
+        ALAYA_UNROLL
+        for (size_t q = 0; q < kQueries; ++q) {
+          sums[q][k] = hn::MulAdd(query[q].first, key.first, sums[q][k]);
+          sums[q][k] = hn::MulAdd(query[q].second, key.second, sums[q][k]);
+        }
+      }
+    };
+    size_t element = 0;
+    for (; element + Chunk() <= keys.cols; element += Chunk()) {
+      add_chunk(element, [](const std::byte* key) HWY_ATTR { return Codec::Load(key); });
+    }
+    if (element < keys.cols) {
+      const size_t rest = keys.cols - element;
+      add_chunk(element,
+                [rest](const std::byte* key) HWY_ATTR { return LoadPartial<kType>(key, rest); });
+    }
+    ALAYA_UNROLL
+    for (size_t q = 0; q < kQueries; ++q) StoreSums(sums[q], scores.row(q).data());
+  }
+
+ private:
+  static size_t Chunk() { return 2 * hn::Lanes(FloatTag()); }
+};
+
+#if HWY_TARGET == HWY_AVX3
+
+// Queries and keys that are both bf16, as most engines send them: AVX512_BF16 adds
+// the products of two pairs of elements per lane and instruction, at the rate of a
+// float FMA, and needs no conversion. Nothing is lost but subnormal numbers.
+// Measured on Zen 4, 4 queries, head_dim 128, from cache: @GAIN@.
+struct BF16Tiles {
+  using Prepared = uint16_t;
+  static constexpr size_t kChunk = 32;  // elements of a 512-bit vector
+
+  static bool Supported() {
+    static const bool supported = __builtin_cpu_supports("avx512bf16") != 0;
+    return supported;
+  }
+  static bool Represents(MatrixView<const float> queries) {
+    uint32_t lost = 0;
+    for (size_t q = 0; q < queries.rows(); ++q) {
+      for (const float element : queries.row(q)) lost |= std::bit_cast<uint32_t>(element) & 0xFFFF;
+    }
+    return lost == 0;
+  }
+
+  static size_t PreparedLength(size_t head_dim) { return hwy::RoundUpTo(head_dim, kChunk); }
+
+  static void Prepare(std::span<const float> query, std::span<uint16_t> prepared) {
+    std::ranges::fill(prepared, uint16_t{0});
+    std::ranges::transform(query, prepared.begin(), [](float element) {
+      return static_cast<uint16_t>(std::bit_cast<uint32_t>(element) >> 16);
+    });
+  }
+
+  template <size_t kQueries>
+  __attribute__((target(HWY_TARGET_STR ",avx512bf16"))) static void Score(
+      MatrixView<const uint16_t> queries, EncodedMatrixView keys, MatrixView<float> scores) {
+    const size_t row_bytes = keys.row_bytes();
+    __m512 sums[kQueries][kTileKeys];
+    ALAYA_UNROLL
+    for (size_t q = 0; q < kQueries; ++q) {
+      ALAYA_UNROLL
+      for (size_t k = 0; k < kTileKeys; ++k) sums[q][k] = _mm512_setzero_ps();
+    }
+    for (size_t element = 0; element < keys.cols; element += kChunk) {
+      // What lies behind the end of a row may be nobody's.
+      const size_t rest = keys.cols - element;
+      const __mmask32 mask = rest < kChunk ? (1U << rest) - 1 : ~0U;
+      __m512i query[kQueries];
+      ALAYA_UNROLL
+      for (size_t q = 0; q < kQueries; ++q) {
+        query[q] = _mm512_loadu_si512(queries.data() + q * queries.stride() + element);
+      }
+      ALAYA_UNROLL
+      for (size_t k = 0; k < kTileKeys; ++k) {
+        const __m512i key = _mm512_maskz_loadu_epi16(mask, keys.data + k * row_bytes + 2 * element);
+        ALAYA_UNROLL
+        for (size_t q = 0; q < kQueries; ++q) {
+          sums[q][k] = _mm512_dpbf16_ps(sums[q][k], reinterpret_cast<__m512bh>(query[q]),
+                                        reinterpret_cast<__m512bh>(key));
+        }
       }
     }
-  };
-  size_t element = 0;
-  for (; element + chunk <= keys.cols; element += chunk) {
-    add_chunk(element, [](const std::byte* key) HWY_ATTR { return Codec::Load(key); });
+    ALAYA_UNROLL
+    for (size_t q = 0; q < kQueries; ++q) {
+      FloatVector each[kTileKeys];
+      ALAYA_UNROLL
+      for (size_t k = 0; k < kTileKeys; ++k) each[k] = FloatVector{sums[q][k]};
+      StoreSums(each, scores.row(q).data());
+    }
   }
-  if (element < keys.cols) {
-    const size_t rest = keys.cols - element;
-    add_chunk(element,
-              [rest](const std::byte* key) HWY_ATTR { return LoadPartial<kType>(key, rest); });
-  }
+};
 
-  ALAYA_UNROLL
-  for (size_t q = 0; q < kQueries; ++q) StoreSums(sums[q], scores + q * scores_stride);
-}
+#endif  // HWY_TARGET == HWY_AVX3
 
-template <DType kType>
-void ScoreQueryTile(size_t query_count, PreparedQueries queries, EncodedMatrixView keys,
-                    float* scores, size_t scores_stride) {
-  switch (query_count) {
+// One tile of keys, one tile of at most kTileQueries queries.
+template <class Tiles>
+void ScoreTile(MatrixView<const typename Tiles::Prepared> queries, EncodedMatrixView keys,
+               MatrixView<float> scores) {
+  switch (queries.rows()) {
     case 1:
-      return ScoreTile<kType, 1>(queries, keys, scores, scores_stride);
+      return Tiles::template Score<1>(queries, keys, scores);
     case 2:
-      return ScoreTile<kType, 2>(queries, keys, scores, scores_stride);
+      return Tiles::template Score<2>(queries, keys, scores);
     case 3:
-      return ScoreTile<kType, 3>(queries, keys, scores, scores_stride);
+      return Tiles::template Score<3>(queries, keys, scores);
     default:
-      return ScoreTile<kType, 4>(queries, keys, scores, scores_stride);
+      return Tiles::template Score<4>(queries, keys, scores);
   }
 }
 
 // A last tile of fewer than kTileKeys keys; its missing keys are zeros.
-template <DType kType>
-void ScoreLastKeys(MatrixView<const float> prepared, EncodedMatrixView keys,
+template <class Tiles>
+void ScoreLastKeys(MatrixView<const typename Tiles::Prepared> queries, EncodedMatrixView keys,
                    MatrixView<float> scores) {
-  thread_local std::vector<std::byte> padded;  // reused: this runs once per block
-  padded.assign(kTileKeys * keys.row_bytes(), std::byte{0});
-  std::copy_n(keys.data, keys.rows * keys.row_bytes(), padded.data());
-  for (size_t q = 0; q < prepared.rows(); ++q) {
+  thread_local ScratchBuffer<std::byte> buffer;
+  const std::span<std::byte> padded = buffer.Take(kTileKeys * keys.row_bytes());
+  const std::span<const std::byte> bytes = keys.bytes();
+  std::fill(std::copy(bytes.begin(), bytes.end(), padded.begin()), padded.end(), std::byte{0});
+  for (size_t q = 0; q < queries.rows(); ++q) {
     float tile[kTileKeys];
-    ScoreTile<kType, 1>({prepared.row(q).data(), prepared.stride()},
-                        {padded.data(), kTileKeys, keys.cols, kType}, tile, kTileKeys);
+    Tiles::template Score<1>(queries.rows_range(q, 1),
+                             {padded.data(), kTileKeys, keys.cols, keys.dtype},
+                             {tile, 1, kTileKeys});
     std::copy_n(tile, keys.rows, scores.row(q).data());
   }
 }
 
 // Scores as many queries as fit the prepared buffer.
-template <DType kType>
-void ScoreSlab(MatrixView<const float> prepared, EncodedMatrixView keys, MatrixView<float> scores) {
+template <class Tiles>
+void ScoreSlab(MatrixView<const typename Tiles::Prepared> queries, EncodedMatrixView keys,
+               MatrixView<float> scores) {
   const size_t whole_keys = keys.rows - keys.rows % kTileKeys;
   for (size_t k = 0; k < whole_keys; k += kTileKeys) {
-    for (size_t q = 0; q < prepared.rows(); q += kTileQueries) {
-      ScoreQueryTile<kType>(
-          std::min(kTileQueries, prepared.rows() - q), {prepared.row(q).data(), prepared.stride()},
-          keys.rows_range(k, kTileKeys), scores.row(q).data() + k, scores.stride());
+    for (size_t q = 0; q < queries.rows(); q += kTileQueries) {
+      const size_t count = std::min(kTileQueries, queries.rows() - q);
+      ScoreTile<Tiles>(queries.rows_range(q, count), keys.rows_range(k, kTileKeys),
+                       {scores.row(q).data() + k, count, kTileKeys, scores.stride()});
     }
   }
   if (whole_keys < keys.rows) {
     const size_t rest = keys.rows - whole_keys;
-    ScoreLastKeys<kType>(prepared, keys.rows_range(whole_keys, rest),
-                         {scores.data() + whole_keys, prepared.rows(), rest, scores.stride()});
+    ScoreLastKeys<Tiles>(queries, keys.rows_range(whole_keys, rest),
+                         {scores.data() + whole_keys, queries.rows(), rest, scores.stride()});
   }
 }
 
-template <DType kType>
+template <class Tiles>
 void ScoreQueries(MatrixView<const float> queries, EncodedMatrixView keys,
                   MatrixView<float> scores) {
-  const size_t chunk = 2 * hn::Lanes(FloatTag());
-  const size_t stride = (queries.cols() + chunk - 1) / chunk * chunk;
-  const size_t slab_rows = std::max(kPreparedFloats / stride, kTileQueries);
-  thread_local std::vector<float> buffer;  // reused: this runs once per block
-  buffer.resize(std::max(buffer.size(), slab_rows * stride));
+  using Prepared = typename Tiles::Prepared;
+  const size_t length = Tiles::PreparedLength(queries.cols());
+  const size_t slab_rows = std::max(kPreparedBytes / sizeof(Prepared) / length, kTileQueries);
+  thread_local ScratchBuffer<Prepared> buffer;
+  const std::span<Prepared> memory = buffer.Take(slab_rows * length);
   for (size_t begin = 0; begin < queries.rows(); begin += slab_rows) {
-    const size_t rows = std::min(slab_rows, queries.rows() - begin);
-    const MatrixView<float> prepared(buffer.data(), rows, stride);
-    for (size_t q = 0; q < rows; ++q) {
-      const std::span<float> row = prepared.row(q);
-      std::fill(std::copy_n(queries.row(begin + q).data(), queries.cols(), row.begin()), row.end(),
-                0.0F);
-      for (size_t i = 0; i < stride; i += chunk) {
-        SequentialOrder::StoreFloats(RowCodec<kType>::LoadFloats(&row[i]), &row[i]);
-      }
+    const MatrixView<Prepared> prepared(memory.data(), std::min(slab_rows, queries.rows() - begin),
+                                        length);
+    for (size_t q = 0; q < prepared.rows(); ++q) {
+      Tiles::Prepare(queries.row(begin + q), prepared.row(q));
     }
-    ScoreSlab<kType>(prepared, keys, scores.rows_range(begin, rows));
+    ScoreSlab<Tiles>(prepared, keys, scores.rows_range(begin, prepared.rows()));
   }
 }
 
 void KeyScores(MatrixView<const float> queries, EncodedMatrixView keys, MatrixView<float> scores) {
   switch (keys.dtype) {
     case DType::kF32:
-      return ScoreQueries<DType::kF32>(queries, keys, scores);
+      return ScoreQueries<FloatTiles<DType::kF32>>(queries, keys, scores);
     case DType::kF16:
-      return ScoreQueries<DType::kF16>(queries, keys, scores);
+      return ScoreQueries<FloatTiles<DType::kF16>>(queries, keys, scores);
     case DType::kBF16:
-      return ScoreQueries<DType::kBF16>(queries, keys, scores);
+#if HWY_TARGET == HWY_AVX3
+      if (BF16Tiles::Supported() && BF16Tiles::Represents(queries)) {
+        return ScoreQueries<BF16Tiles>(queries, keys, scores);
+      }
+#endif
+      return ScoreQueries<FloatTiles<DType::kBF16>>(queries, keys, scores);
   }
 }
 
