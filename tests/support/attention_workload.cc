@@ -17,14 +17,16 @@ constexpr uint64_t kStretchTokens = 64;
 constexpr uint64_t kTopicsPerStretch = 4;
 constexpr uint64_t kRunTokens = 4;
 // Shares of variance.
-constexpr double kTopicShare = 0.75;    // of a key's content: the topic's centroid
-constexpr double kHomeShare = 0.75;     // of a query's content: what its head always seeks
-constexpr double kGroupShare = 0.7;     // of home and walk: common to the group's heads
-constexpr double kStepShare = 0.01;     // of the walk: drawn anew at each position
-constexpr uint64_t kWalkTokens = 48;    // the walk is somewhere else after this many
-constexpr double kNeedleShare = 0.36;   // of the content of a query that asks for needles
-constexpr double kMeanDeviation = 0.6;  // per channel of the key mean
+constexpr double kTopicShare = 0.75;   // of a key's content: the topic's centroid
+constexpr double kHomeShare = 0.97;    // of a query's content: what its head always seeks
+constexpr double kGroupShare = 0.7;    // of home and walk: common to the group's heads
+constexpr double kStepShare = 0.5;     // of the walk: drawn anew at each position
+constexpr uint64_t kWalkTokens = 48;   // the walk is somewhere else after this many
+constexpr double kNeedleShare = 0.36;  // of the content of a query that asks for needles
+constexpr float kOutlierContent = 0.25F;
+constexpr double kMeanDeviation = 0.3;  // per channel of the key mean
 constexpr double kMeanShift = 2;        // of all logits, in deviations of the bulk
+constexpr double kSinkReserve = 0.35;   // over the bulk's expected maximum, in its deviations
 constexpr float kSinkValueScale = 0.05F;
 constexpr double kValueTopicShare = 0.4;
 constexpr double kRecencyBand = 16;  // highest over lowest frequency
@@ -109,6 +111,13 @@ void AddScaled(std::span<const float> vector, double weight, std::span<float> ou
   for (size_t i = 0; i < out.size(); ++i) out[i] += w * vector[i];
 }
 
+// Leaves what is orthogonal to a unit vector.
+void RemoveDirection(std::span<const float> direction, std::span<float> vector) {
+  double along = 0;
+  for (size_t i = 0; i < vector.size(); ++i) along += double{direction[i]} * double{vector[i]};
+  AddScaled(direction, -along, vector);
+}
+
 // Which topic a token belongs to: topics are numbered through the text.
 uint64_t TopicOf(const RandomStream& runs, uint64_t token) {
   const uint64_t stretch = token / kStretchTokens;
@@ -131,7 +140,7 @@ AttentionWorkload::AttentionWorkload(WorkloadOptions options)
   // most of what they find.
   query_weights_.resize(model().head_dim);
   for (size_t i = 0; i < pairs; ++i) {
-    const double weight = std::sqrt(static_cast<double>(i) / static_cast<double>(pairs));
+    const double weight = static_cast<double>(i) / static_cast<double>(pairs);
     query_weights_[i] = query_weights_[i + pairs] = static_cast<float>(weight);
   }
   for (uint32_t layer = 0; layer < model().num_layers; ++layer) {
@@ -161,7 +170,7 @@ AttentionWorkload::Head AttentionWorkload::MakeHead(uint32_t layer, uint32_t kv_
   }
   const double s = profile.logit_deviation;
   const double u = random.Uniform(2);
-  profile.sink_lift = options_.sink_lift.value_or(10 * u * u);
+  profile.sink_lift = options_.sink_lift.value_or(10 * u * u * (1 + u) / 2);
   profile.recency_lift = s * random.Uniform(3, 1, 2);
   profile.recency_tokens = 64 * Exp(random.Uniform(4, 0, Log(8)));
   const uint64_t first = kSinkCount;
@@ -182,7 +191,9 @@ AttentionWorkload::Head AttentionWorkload::MakeHead(uint32_t layer, uint32_t kv_
   for (uint64_t i = 0; i < outlier_count; ++i) {
     const double size = outliers.Uniform(3 * i + 1, 5, 20);
     const bool negative = outliers.Below(3 * i + 2, 2) == 1;
-    head.mean[outliers.Below(3 * i + 3, d)] = static_cast<float>(negative ? -size : size);
+    const size_t channel = outliers.Below(3 * i + 3, d);
+    head.mean[channel] = static_cast<float>(negative ? -size : size);
+    head.outlier_channels.push_back(channel);
   }
   head.mean_direction = head.mean;
   ScaleTo(1, head.mean_direction);
@@ -192,7 +203,7 @@ AttentionWorkload::Head AttentionWorkload::MakeHead(uint32_t layer, uint32_t kv_
 
   // The shift of the bulk by its mean is kMeanShift * s; the sink undoes it and adds
   // the bulk's maximum and the lift.
-  const double lift = (BulkMaximum() - kMeanShift) * s + profile.sink_lift;
+  const double lift = (BulkMaximum() + kSinkReserve - kMeanShift) * s + profile.sink_lift;
   head.sink_length = Norm(head.mean) * lift / (kMeanShift * s);
   head.needle_length = BulkMaximum() / std::sqrt(kNeedleShare);
 
@@ -279,6 +290,7 @@ void AttentionWorkload::WriteKeys(const Head& head, TokenRange range, std::span<
     AddNormals(noise, t, std::sqrt(1 - kTopicShare), key);
     AddRecency(head, kRecencyKeyAmplitude, key);
     Rotate(t, key);
+    for (const size_t channel : head.outlier_channels) key[channel] *= kOutlierContent;
     AddScaled(head.mean, 1, key);
   }
 }
@@ -375,9 +387,14 @@ void AttentionWorkload::WriteQuery(const Head& head, uint32_t query_head, uint64
   const double noise = lift / (double{kRecencyKeyAmplitude} * std::sqrt(band));
   const double ripple = lift / std::sqrt(2 * band);
   const double content = std::sqrt(std::max(s * s - noise * noise - ripple * ripple, 0.25 * s * s));
-  ScaleTo(content * root, out);
-  AddRecency(head, lift * root / (double{kRecencyKeyAmplitude} * band), out);
   Rotate(position, out);
+  RemoveDirection(head.mean_direction, out);
+  ScaleTo(content * root, out);
+  std::vector<float> recency(d);
+  AddRecency(head, lift * root / (double{kRecencyKeyAmplitude} * band), recency);
+  Rotate(position, recency);
+  RemoveDirection(head.mean_direction, recency);
+  AddScaled(recency, 1, out);
   if (AsksForNeedles(position)) {
     for (float& x : out) x *= static_cast<float>(std::sqrt(1 - kNeedleShare));
     AddScaled(head.needle_direction, s * root * std::sqrt(kNeedleShare), out);

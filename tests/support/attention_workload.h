@@ -44,9 +44,9 @@ struct WorkloadOptions {
   // Layers from 0 whose heads are diffuse.
   uint32_t diffuse_layer_count = 2;
   // Standard deviation of the bulk's logits in nats, for all heads; unset: each head's own.
-  std::optional<double> logit_deviation;
+  std::optional<double> logit_deviation = {};
   // How far the sink tops the bulk, nats, for all heads; unset: each head's own.
-  std::optional<double> sink_lift;
+  std::optional<double> sink_lift = {};
   // Planted per head: 1 to this many. 0: no needles.
   uint32_t needle_count_max = 32;
   // Every so many positions the queries ask for the needles.
@@ -102,6 +102,7 @@ class AttentionWorkload {
     HeadProfile profile;
     RandomStream random{0};
     std::vector<float> mean;              // [head_dim] of the keys, outside the rotation
+    std::vector<size_t> outlier_channels;
     std::vector<float> mean_direction;    // unit
     std::vector<float> needle_direction;  // unit, outside the rotation
     double sink_length = 0;               // along -mean_direction

@@ -25,12 +25,12 @@ std::string DefaultServerBinary();
 
 struct ServerProcessOptions {
   std::string binary = DefaultServerBinary();
-  std::string data_directory;
+  std::string data_directory = {};
   // More flags, for example {"--memory-budget", "64MiB"}.
-  std::vector<std::string> arguments;
+  std::vector<std::string> arguments = {};
   std::string grpc_listen = "127.0.0.1:0";
   // Where standard output and error go; empty: a file of the object's own.
-  std::string log_file;
+  std::string log_file = {};
   std::chrono::milliseconds start_timeout{60'000};
 };
 
