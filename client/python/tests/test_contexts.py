@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import alayadb
-from alayadb._import import CHUNK_BYTES_MAX
+
+MEBIBYTE = 1 << 20
 
 
 def chunk_bytes(message):
@@ -53,9 +54,9 @@ def test_chunks_stay_below_one_mebibyte_and_cover_everything(db, state, rng, que
     )
 
     sizes = [chunk_bytes(m) for m in state.import_messages]
-    assert max(sizes) <= CHUNK_BYTES_MAX
+    assert max(sizes) <= MEBIBYTE
     assert sum(sizes) == keys.nbytes + values.nbytes + queries.nbytes
-    assert len(sizes) <= 2 * (sum(sizes) // 2 // CHUNK_BYTES_MAX + 2)
+    assert len(sizes) <= 2 * (sum(sizes) // 2 // MEBIBYTE + 2)
     assert calls[-1] == (keys.nbytes + values.nbytes,) * 2
     for layer in range(2):
         data = b"".join(m.chunk.query.data for m in state.import_messages if m.chunk.layer == layer)

@@ -1,5 +1,7 @@
 """Errors: classes, codes, ErrorInfo, and what is refused before anything is sent."""
 
+import time
+
 import grpc
 import numpy as np
 import pytest
@@ -152,6 +154,21 @@ def test_idempotent_calls_are_repeated_while_the_server_is_away(db, state):
 
     assert db.stats().contexts == 0
     assert state.unavailable_calls == 0
+
+
+def test_a_stream_that_ended_while_idle_is_not_used_again(db, server, state):
+    key = zeros(1, 2, 16)
+    session = db.create_session("m")
+    session.append(0, key, key)
+    server.stop()
+    server.start()
+    [idle] = db._streams._idle
+    while idle.alive:
+        time.sleep(0.01)
+
+    session.append(0, key, key)  # would raise: an append is not repeated
+
+    assert state.attend_streams == 2
 
 
 def test_the_client_finds_a_restarted_server(db, server, state):

@@ -194,6 +194,23 @@ def test_threads_share_a_pipeline(db, context_id, rng):
     assert failures == []
 
 
+def test_a_waiter_gets_its_answer_while_another_still_waits(db, context_id, rng, state):
+    query = rng.standard_normal((4, 16)).astype(np.float32)
+    with db.create_session("m", context_id=context_id) as session, db.attend_stream() as stream:
+        state.attend_delay = 0.5
+        first = stream.submit(alayadb.AttendItem(session, 0, query))
+        second = stream.submit(alayadb.AttendItem(session, 0, query))
+        waiter = threading.Thread(target=second.result)
+        waiter.start()
+        waiter.join(0.1)  # by now it reads for both
+
+        first.result()
+
+        assert not second.done
+        waiter.join()
+        assert second.done
+
+
 def test_a_late_answer_ends_the_pipeline_for_all(db, context_id, rng, state):
     query = rng.standard_normal((4, 16)).astype(np.float32)
     with db.create_session("m", context_id=context_id) as session, db.attend_stream() as stream:
