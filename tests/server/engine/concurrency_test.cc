@@ -1,0 +1,223 @@
+// Order within a session, independence between sessions, deadlines, and the drain.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <latch>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/server/engine/engine_fixture.h"
+
+namespace alaya {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr LayerIndex kFirst{0};
+constexpr LayerIndex kSecond{1};
+
+class ConcurrencyTest : public EngineTest {
+ protected:
+  ConcurrencyTest() : sequence_(GroupedModel(), 400, /*seed=*/41) {}
+
+  const TestSequence sequence_;
+};
+
+// What one session's answers were, in the order they came.
+struct Answers {
+  std::mutex mutex;
+  std::vector<AttendResult> results;
+};
+
+TEST_F(ConcurrencyTest, SixteenSessionsFromEightThreadsAreAnsweredInOrder) {
+  constexpr size_t kSessions = 16;
+  constexpr size_t kThreads = 8;
+  constexpr uint64_t kPrefix = 200;
+  constexpr uint64_t kSteps = 20;
+  Register(sequence_.model());
+  Import(sequence_, kPrefix);
+  std::vector<std::string> sessions;
+  for (size_t i = 0; i < kSessions; ++i) {
+    sessions.push_back(CreateSession(sequence_, kPrefix).session_id);
+  }
+  std::vector<Answers> answers(kSessions);
+  std::latch all_answered(static_cast<ptrdiff_t>(kSessions * kSteps * 2));
+
+  // Everything in flight at once: only the order of the calls can keep the layers legal.
+  std::vector<std::thread> threads;
+  for (size_t thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (uint64_t step = kPrefix; step < kPrefix + kSteps; ++step) {
+        for (size_t i = thread; i < kSessions; i += kThreads) {
+          for (const LayerIndex layer : {kFirst, kSecond}) {
+            engine().Attend(DecodeItem(sequence_, sessions[i], layer, {step, step + 1}),
+                            Deadline::max(), nullptr, [&, i](AttendResult result) {
+                              {
+                                const std::scoped_lock lock(answers[i].mutex);
+                                answers[i].results.push_back(std::move(result));
+                              }
+                              all_answered.count_down();
+                            });
+          }
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  all_answered.wait();
+
+  for (Answers& session : answers) {
+    ASSERT_EQ(session.results.size(), kSteps * 2);
+    for (uint64_t step = 0; step < kSteps; ++step) {
+      for (const LayerIndex layer : {kFirst, kSecond}) {
+        sequence_.ExpectAttention(session.results[step * 2 + ToInt(layer)],
+                                  {.layer = layer,
+                                   .first_query = kPrefix + step,
+                                   .visible = CausalVisible(kPrefix + step, 1),
+                                   .tail_begin = kPrefix,
+                                   .options = {}});
+      }
+    }
+  }
+}
+
+TEST_F(ConcurrencyTest, CallsOnASessionWaitForItsItems) {
+  Register(sequence_.model());
+  const std::string session = CreateSession(sequence_, 0).session_id;
+  std::latch answered(200);
+  for (uint64_t step = 0; step < 100; ++step) {
+    for (const LayerIndex layer : {kFirst, kSecond}) {
+      engine().Attend(AppendItem(sequence_, session, layer, {step, step + 1}), Deadline::max(),
+                      nullptr, [&answered](const AttendResult& result) {
+                        EXPECT_TRUE(result.status.ok()) << Message(result.status);
+                        answered.count_down();
+                      });
+    }
+  }
+
+  const auto fork = engine().ForkSession(kTenant, session);
+  ASSERT_TRUE(engine().TruncateSession(kTenant, session, 60).ok());
+
+  EXPECT_TRUE(answered.try_wait()) << "both calls came after the items";
+  answered.wait();
+  EXPECT_EQ(Info(*fork).tail_tokens, 100U);
+  EXPECT_EQ(Info(session).tail_tokens, 60U);
+}
+
+TEST_F(ConcurrencyTest, ItemsPastTheirDeadlineOrCancelledDoNotStart) {
+  Register(sequence_.model());
+  const std::string session = CreateSession(sequence_, 0).session_id;
+  const auto run = [&](Deadline deadline, std::function<bool()> cancelled) {
+    std::latch answered(1);
+    AttendResult answer;
+    engine().Attend(AppendItem(sequence_, session, kFirst, {0, 1}), deadline, std::move(cancelled),
+                    [&](AttendResult result) {
+                      answer = std::move(result);
+                      answered.count_down();
+                    });
+    answered.wait();
+    return answer.status.code();
+  };
+
+  EXPECT_EQ(run(steady_clock::now() - std::chrono::seconds(1), nullptr),
+            StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(run(Deadline::max(), [] { return true; }), StatusCode::kCancelled);
+  EXPECT_EQ(Info(session).tail_tokens, 0U);
+  EXPECT_EQ(run(steady_clock::now() + std::chrono::hours(1), [] { return false; }),
+            StatusCode::kOk);
+  EXPECT_EQ(Info(session).tail_tokens, 1U);
+}
+
+TEST_F(ConcurrencyTest, ADrainAnswersWhatWasAdmittedAndRefusesTheRest) {
+  Register(sequence_.model());
+  Import(sequence_, 300, "c");
+  const std::string session = CreateSession(sequence_, 300).session_id;
+  std::atomic<int> ok_count{0};
+  for (uint64_t i = 0; i < 50; ++i) {
+    engine().Attend(QueryItem(sequence_, session, kFirst, {i, i + 1}), Deadline::max(), nullptr,
+                    [&ok_count](const AttendResult& result) { ok_count += result.status.ok(); });
+  }
+
+  engine().Drain();
+
+  EXPECT_EQ(ok_count, 50);
+  EXPECT_EQ(engine().stats().attend_items_in_flight, 0U);
+  const auto unavailable = StatusCode::kUnavailable;
+  EXPECT_EQ(Attend(QueryItem(sequence_, session, kFirst, {0, 1})).status.code(), unavailable);
+  EXPECT_EQ(engine().BeginImport(Header(sequence_, 10)).status().code(), unavailable);
+  EXPECT_EQ(engine().ForkSession(kTenant, session).status().code(), unavailable);
+  EXPECT_EQ(engine().TruncateSession(kTenant, session, 1).code(), unavailable);
+  EXPECT_EQ(engine().GetContext(kTenant, "c").status().code(), unavailable);
+  EXPECT_EQ(engine().DeleteContext(kTenant, "c").status().code(), unavailable);
+  EXPECT_EQ(engine().MatchContext(kTenant, "grouped", {}).status().code(), unavailable);
+  EXPECT_EQ(
+      engine()
+          .CreateSession({.tenant = kTenant, .model = "grouped", .tokens = {}, .context_id = "c"})
+          .status()
+          .code(),
+      unavailable);
+  EXPECT_TRUE(engine().CloseSession(kTenant, session).ok()) << "closing is no new work";
+}
+
+TEST_F(ConcurrencyTest, ADrainWaitsForImportsUnderWay) {
+  Register(sequence_.model());
+  auto import = *engine().BeginImport(Header(sequence_, 50));
+  std::atomic<bool> finished{false};
+  std::thread importer([&] {
+    for (const LayerIndex layer : {kFirst, kSecond}) {
+      EXPECT_TRUE(import->AddChunk(sequence_.Chunk(layer, {0, 50})).ok());
+    }
+    EXPECT_TRUE(import->Finish().ok());
+    finished = true;
+    import.reset();
+  });
+
+  engine().Drain();
+
+  EXPECT_TRUE(finished);
+  importer.join();
+}
+
+TEST_F(ConcurrencyTest, SessionsComeAndGoWhileOthersRun) {
+  Register(sequence_.model());
+  Import(sequence_, 300);
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 10; ++round) {
+        const std::string session = CreateSession(sequence_, 300).session_id;
+        AppendAllLayers(sequence_, session, {300, 340});
+        const auto fork = engine().ForkSession(kTenant, session);
+        ASSERT_TRUE(fork.ok());
+        ASSERT_TRUE(engine().CloseSession(kTenant, session).ok());
+        AppendAllLayers(sequence_, *fork, {340, 345});
+        AttendItem item = QueryItem(sequence_, *fork, kSecond, {345, 346});
+        item.options.target = FullTarget();
+        sequence_.ExpectAttention(Attend(item), {.layer = kSecond,
+                                                 .first_query = 345,
+                                                 .visible = EqualVisible({0, 345}, 1),
+                                                 .options = item.options});
+        ASSERT_TRUE(engine()
+                        .StoreSession({.tenant = kTenant,
+                                       .session_id = *fork,
+                                       .tokens = sequence_.tokens(345),
+                                       .context_id = {},
+                                       .labels = {},
+                                       .ttl = {}})
+                        .ok());
+        ASSERT_TRUE(engine().CloseSession(kTenant, *fork).ok());
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+
+  EXPECT_EQ(engine().stats().sessions, 0U);
+}
+
+}  // namespace
+}  // namespace alaya
