@@ -7,7 +7,6 @@ from pathlib import Path
 
 import alayadb
 import pytest
-
 from server_process import ServerProcess
 
 

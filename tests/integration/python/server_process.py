@@ -39,6 +39,8 @@ class ServerProcess:
             )
         port_file = self._directory / "ports"
         port_file.unlink(missing_ok=True)
+        # The server takes ALAYA_… for its settings, and refuses those that it does not know.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("ALAYA_")}
         with open(self._directory / "log", "ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -49,6 +51,7 @@ class ServerProcess:
                     f"--port-file={port_file}",
                     *self._arguments,
                 ],
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -4,7 +4,6 @@ import alayadb
 import numpy as np
 import pytest
 from alayadb.testing import exact_attention
-
 from workload import check, make_sequence, pose
 
 DTYPES = ["float32", "float16", "bfloat16"]

@@ -3,7 +3,6 @@
 import alayadb
 import numpy as np
 import pytest
-
 from workload import check, make_sequence, pose
 
 

@@ -3,6 +3,8 @@
 What the client would refuse by itself is sent past it, as another client might.
 """
 
+import time
+
 import alayadb
 import grpc
 import numpy as np
@@ -20,7 +22,6 @@ from alayadb.v1 import (
 )
 from alayadb.v1 import context_service_pb2 as contexts
 from alayadb.v1 import session_service_pb2 as sessions
-
 from workload import make_sequence
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -172,14 +173,21 @@ def test_a_malformed_item_fails_alone(db, channel, stored, name):
         )
 
 
-def test_a_request_without_items_is_refused(channel):
+def test_a_request_without_items_is_refused_and_the_stream_lives_on(db, channel, stored):
     stub = session_service_pb2_grpc.SessionServiceStub(channel)
+    with db.create_session(stored.model.name, context_id="errors") as session:
+        item = make_item(session.session_id, {})
+        most = db.info().limits.max_items_per_request
+        requests = [
+            sessions.AttendRequest(request_id=1),
+            sessions.AttendRequest(request_id=2, items=[item] * (most + 1)),
+            sessions.AttendRequest(request_id=3, items=[item]),
+        ]
+        none, many, good = stub.Attend(iter(requests), timeout=20)
 
-    with pytest.raises(grpc.RpcError) as caught:
-        for response in stub.Attend(iter([sessions.AttendRequest(request_id=1)]), timeout=20):
-            raise AssertionError(f"answered {response}")
-
-    assert caught.value.code() == INVALID
+    assert [result.status.code for result in none.results] == [INVALID.value[0]]
+    assert {result.status.code for result in many.results} == {INVALID.value[0]}
+    assert [result.status.code for result in good.results] == [0]
 
 
 Header = contexts.ImportContextRequest.Header
@@ -470,6 +478,14 @@ def test_truncating_beyond_the_end_is_refused(db, stored):
         assert session.info().reused_tokens == 10
 
 
-def test_a_deadline_that_has_passed_is_reported(db, stored):
+def test_an_import_that_takes_too_long_stores_nothing(db, stored):
+    before = state_of(db)
+
+    def slow(layer):
+        time.sleep(0.5)
+        return stored.keys[layer]
+
     with pytest.raises(alayadb.DeadlineError):
-        db.load_context("errors", timeout=1e-9)
+        db.import_context(stored.model.name, stored.tokens, slow, stored.values, timeout=0.3)
+
+    assert state_of(db) == before

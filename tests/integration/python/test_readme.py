@@ -3,7 +3,6 @@
 import re
 
 import pytest
-
 from server_process import REPOSITORY
 
 EXAMPLE = re.compile(r"<!-- example: python -->\n+```python\n(.*?)```", re.DOTALL)

@@ -6,7 +6,6 @@ import threading
 import alayadb
 import numpy as np
 import pytest
-
 from workload import check, make_sequence, pose
 
 

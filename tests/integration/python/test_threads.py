@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 import alayadb
 import numpy as np
 from alayadb.testing import exact_attention
-
 from workload import check, make_sequence
 
 SESSIONS, THREADS, CONTEXT_TOKENS, STEPS = 16, 4, 500, 6
