@@ -36,7 +36,7 @@ class ContextStoreTest : public StoreTest {
   }
   std::vector<std::string> ImportDirectories() {
     std::vector<std::string> names;
-    for (const auto& entry : fs::directory_iterator(directory_.Below("data"))) {
+    for (const auto& entry : fs::directory_iterator(directory_ / "data")) {
       const std::string name = entry.path().filename().string();
       if (name.starts_with("import-")) names.push_back(name);
     }
@@ -212,11 +212,11 @@ TEST_F(ContextStoreTest, ForeignOrGappyPrefixesAreRefused) {
 
 TEST_F(ContextStoreTest, DeletingFreesTheDisk) {
   ASSERT_OK(Import(*store_, {.id = "kept", .tokens = SomeTokens(600, 1)}).status());
-  const uint64_t before = DiskBytes(directory_.Below("data"));
+  const uint64_t before = DiskBytes(directory_ / "data");
   const auto committed = Import(*store_, {.id = "big", .tokens = SomeTokens(20'000, 2), .seed = 2});
   ASSERT_OK(committed.status());
   const uint64_t stored = committed->stored_bytes;
-  ASSERT_GT(DiskBytes(directory_.Below("data")), before + stored);
+  ASSERT_GT(DiskBytes(directory_ / "data"), before + stored);
 
   // Nobody but `committed` holds the segment.
   const auto freed = store_->DeleteContext("default", "big");
@@ -225,8 +225,7 @@ TEST_F(ContextStoreTest, DeletingFreesTheDisk) {
   EXPECT_EQ(*freed, stored);
   ASSERT_OK(VerifySegment(*store_, *committed->context->chain[0].segment, 2));
   const_cast<std::shared_ptr<const StoredContext>&>(committed->context).reset();
-  EXPECT_TRUE(
-      Eventually([&] { return DiskBytes(directory_.Below("data")) < before + stored / 10; }));
+  EXPECT_TRUE(Eventually([&] { return DiskBytes(directory_ / "data") < before + stored / 10; }));
   EXPECT_EQ(store_->stats().segments, 1);
   ASSERT_OK(
       VerifySegment(*store_, *(*store_->FindContext("default", "kept"))->chain[0].segment, 1));
@@ -261,14 +260,14 @@ TEST_F(ContextStoreTest, ASegmentHeldAtShutdownIsSweptAtTheNextStart) {
     held = committed->context->chain[0].segment;
   }
   ASSERT_OK(store_->DeleteContext("default", "a").status());
-  const uint64_t before = DiskBytes(directory_.Below("data"));
+  const uint64_t before = DiskBytes(directory_ / "data");
   store_.reset();
   held.reset();  // too late for that store
-  EXPECT_GT(DiskBytes(directory_.Below("data")), before / 2);
+  EXPECT_GT(DiskBytes(directory_ / "data"), before / 2);
 
   Reopen();
 
-  EXPECT_LT(DiskBytes(directory_.Below("data")), before / 10);
+  EXPECT_LT(DiskBytes(directory_ / "data"), before / 10);
 }
 
 TEST_F(ContextStoreTest, SegmentIdsAreNotReused) {
@@ -287,8 +286,8 @@ TEST_F(ContextStoreTest, SegmentIdsAreNotReused) {
 
 TEST_F(ContextStoreTest, LeftoverImportsAreSweptAtStart) {
   store_.reset();
-  fs::create_directories(directory_.Below("data/import-77"));
-  std::ofstream(directory_.Below("data/import-77/0.sst")) << "torn";
+  fs::create_directories(directory_ / "data/import-77");
+  std::ofstream(directory_ / "data/import-77/0.sst") << "torn";
 
   Reopen();
 
@@ -301,7 +300,7 @@ TEST_F(ContextStoreTest, ADamagedPageIsDataLossOfItsContextAlone) {
   store_.reset();
   // The second import made the younger file: flip a byte of a page in its middle.
   std::vector<std::string> files;
-  for (const auto& entry : fs::directory_iterator(directory_.Below("data/db"))) {
+  for (const auto& entry : fs::directory_iterator(directory_ / "data/db")) {
     if (entry.path().extension() == ".sst" && entry.file_size() > 100'000) {
       files.push_back(entry.path().string());
     }
@@ -328,18 +327,18 @@ TEST_F(ContextStoreTest, ADamagedPageIsDataLossOfItsContextAlone) {
 }
 
 TEST_F(ContextStoreTest, AStoreInUseIsRefused) {
-  EXPECT_EQ(OpenAt(directory_.Below("data")).status().code(), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(OpenAt(directory_ / "data").status().code(), StatusCode::kFailedPrecondition);
 }
 
 TEST_F(ContextStoreTest, ADirectoryOfSomebodyElseIsLeftAlone) {
-  fs::create_directories(directory_.Below("home"));
-  std::ofstream(directory_.Below("home/letter.txt")) << "dear";
+  fs::create_directories(directory_ / "home");
+  std::ofstream(directory_ / "home/letter.txt") << "dear";
 
-  const auto store = OpenAt(directory_.Below("home"));
+  const auto store = OpenAt(directory_ / "home");
 
   EXPECT_EQ(store.status().code(), StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(Message(store.status())), HasSubstr("letter.txt"));
-  EXPECT_FALSE(fs::exists(directory_.Below("home/db")));
+  EXPECT_FALSE(fs::exists(directory_ / "home/db"));
 }
 
 TEST_F(ContextStoreTest, AContextLargerThanTheMemoryBudgetReads) {
@@ -388,7 +387,7 @@ TEST_F(ContextStoreTest, PagesThatASegmentDoesNotHaveAreRefused) {
 
 TEST_F(ContextStoreTest, ABackupVerifiesAndOpensAsAStore) {
   ASSERT_OK(Import(*store_, {.tokens = SomeTokens(3000, 1)}).status());
-  const std::string backup = directory_.Below("backup");
+  const std::string backup = directory_ / "backup";
 
   const auto bytes = store_->CreateBackup(backup);
 
@@ -398,7 +397,7 @@ TEST_F(ContextStoreTest, ABackupVerifiesAndOpensAsAStore) {
   ASSERT_OK(VerifyBackup(backup));
   ASSERT_OK(store_->DeleteContext("default", "a").status());
   store_.reset();
-  fs::remove_all(directory_.Below("data"));
+  fs::remove_all(directory_ / "data");
   auto restored = OpenAt(backup);
   ASSERT_OK(restored.status());
   const auto context = (*restored)->FindContext("default", "a");
@@ -408,7 +407,7 @@ TEST_F(ContextStoreTest, ABackupVerifiesAndOpensAsAStore) {
 
 TEST_F(ContextStoreTest, ADamagedBackupIsNoticed) {
   ASSERT_OK(Import(*store_, {.tokens = SomeTokens(3000, 1)}).status());
-  const std::string backup = directory_.Below("backup");
+  const std::string backup = directory_ / "backup";
   ASSERT_OK(store_->CreateBackup(backup).status());
   store_.reset();  // its files share storage with the backup's
   for (const auto& entry : fs::directory_iterator(backup + "/db")) {

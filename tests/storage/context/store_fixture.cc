@@ -1,9 +1,8 @@
 #include "store_fixture.h"
 
-#include <stdlib.h>
-
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 namespace alaya {
@@ -19,17 +18,6 @@ uint64_t Mix(uint64_t x) {
 }
 
 }  // namespace
-
-TempDirectory::TempDirectory() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "alaya-store-XXXXXX").string();
-  if (mkdtemp(pattern.data()) == nullptr) std::abort();
-  path_ = pattern;
-}
-
-TempDirectory::~TempDirectory() {
-  std::error_code error;
-  std::filesystem::remove_all(path_, error);
-}
 
 Model TestModel() {
   return {.name = "test",
@@ -167,7 +155,7 @@ StatusOr<std::unique_ptr<ContextStore>> StoreTest::OpenAt(const std::string& dir
 
 void StoreTest::Reopen() {
   store_.reset();
-  auto store = OpenAt(directory_.Below("data"));
+  auto store = OpenAt(directory_ / "data");
   ASSERT_TRUE(store.ok()) << store.status().ToString();
   store_ = *std::move(store);
   ASSERT_OK(store_->RegisterModel(model_).status());

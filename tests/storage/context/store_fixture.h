@@ -16,22 +16,9 @@
 
 #include "storage/context/context_store.h"
 #include "storage/page/page.h"
+#include "tests/support/temp_directory.h"
 
 namespace alaya {
-
-// A directory that is removed with what is in it.
-class TempDirectory {
- public:
-  TempDirectory();
-  ~TempDirectory();
-  TempDirectory(const TempDirectory&) = delete;
-  TempDirectory& operator=(const TempDirectory&) = delete;
-  const std::string& path() const { return path_; }
-  std::string Below(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
 
 // 2 layers, 4 query heads, 2 kv heads, head_dim 64, bf16: a full page holds 512 tokens.
 Model TestModel();

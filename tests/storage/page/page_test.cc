@@ -1,0 +1,154 @@
+#include "storage/page/page.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <vector>
+
+namespace alaya {
+namespace {
+
+using testing::HasSubstr;
+
+std::span<const std::byte> Bytes(const std::string& text) { return std::as_bytes(std::span(text)); }
+
+PageInfo SomePage() {
+  return {.id = {.segment = SegmentId{42},
+                 .layer = 3,
+                 .page_index = 7,
+                 .kind = PageKind::kValue,
+                 .head = 5},
+          .model = ModelId{2},
+          .tenant_hash = TenantHash("default"),
+          .dtype = DType::kBF16,
+          .row_count = 8,
+          .head_dim = 16};
+}
+
+std::string SomePayload(const PageInfo& info) {
+  std::string payload(info.payload_bytes(), '\0');
+  for (size_t i = 0; i < payload.size(); ++i) payload[i] = static_cast<char>(i * 31);
+  return payload;
+}
+
+std::string Stored(const PageInfo& info) {
+  std::string stored;
+  const std::string payload = SomePayload(info);
+  EncodePage(info, Bytes(payload), &stored);
+  return stored;
+}
+
+TEST(PageTest, APageReadsBack) {
+  const PageInfo info = SomePage();
+  const std::string stored = Stored(info);
+  EXPECT_EQ(stored.size(), kPageHeaderBytes + info.payload_bytes());
+
+  const auto payload = DecodePage(info, Bytes(stored));
+
+  ASSERT_TRUE(payload.ok()) << payload.status().ToString();
+  const std::string expected = SomePayload(info);
+  EXPECT_TRUE(std::ranges::equal(*payload, Bytes(expected)));
+}
+
+TEST(PageTest, EveryFlippedBitIsDataLoss) {
+  const PageInfo info = SomePage();
+  const std::string stored = Stored(info);
+
+  for (size_t bit = 0; bit < stored.size() * 8; ++bit) {
+    std::string damaged = stored;
+    damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << (bit % 8)));
+    EXPECT_EQ(DecodePage(info, Bytes(damaged)).status().code(), StatusCode::kDataLoss) << bit;
+  }
+}
+
+TEST(PageTest, EveryOtherLengthIsDataLoss) {
+  const PageInfo info = SomePage();
+  const std::string stored = Stored(info) + std::string(8, 'x');
+
+  for (size_t size = 0; size <= stored.size(); ++size) {
+    if (size == stored.size() - 8) continue;
+    EXPECT_FALSE(DecodePage(info, Bytes(stored).first(size)).ok()) << size;
+  }
+}
+
+TEST(PageTest, AnotherPageIsDataLossThatNamesThePageAndTheDifference) {
+  const PageInfo info = SomePage();
+  const std::string stored = Stored(info);
+  const auto message = [&](auto change) {
+    PageInfo other = info;
+    change(other);
+    return std::string(Message(DecodePage(other, Bytes(stored)).status()));
+  };
+
+  EXPECT_THAT(message([](PageInfo& p) { p.id.segment = SegmentId{43}; }),
+              HasSubstr("segment 43: segment is 42, expected 43"));
+  EXPECT_THAT(message([](PageInfo& p) { p.id.layer = 1; }), HasSubstr("layer is 3, expected 1"));
+  EXPECT_THAT(message([](PageInfo& p) { p.id.head = 1; }), HasSubstr("head is 5, expected 1"));
+  EXPECT_THAT(message([](PageInfo& p) { p.id.page_index = 1; }), HasSubstr("page index is 7"));
+  EXPECT_THAT(message([](PageInfo& p) { p.id.kind = PageKind::kKey; }), HasSubstr("kind is 1"));
+  EXPECT_THAT(message([](PageInfo& p) { p.model = ModelId{3}; }), HasSubstr("model is 2"));
+  EXPECT_THAT(message([](PageInfo& p) { p.tenant_hash = 1; }), HasSubstr("tenant is"));
+  EXPECT_THAT(message([](PageInfo& p) { p.dtype = DType::kF16; }), HasSubstr("dtype is 3"));
+  EXPECT_THAT(message([](PageInfo& p) { p.row_count = 9; }), HasSubstr("bytes, expected"));
+  EXPECT_THAT(message([](PageInfo& p) {
+                p.row_count = 16;
+                p.head_dim = 8;
+              }),
+              HasSubstr("row count is 8, expected 16"));
+}
+
+TEST(PageTest, AFullPageFillsAFrameAndNoMore) {
+  for (const uint32_t head_dim : {8U, 64U, 96U, 128U, 256U, 1024U}) {
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      const Model model{"m", 1, 1, 1, head_dim, dtype};
+      const size_t tokens = PageTokens(model);
+      EXPECT_EQ(tokens % 8, 0U);
+      EXPECT_LE(tokens * model.row_bytes(), kPagePayloadBytesMax);
+      EXPECT_GT((tokens + 8) * model.row_bytes(), kPagePayloadBytesMax);
+    }
+  }
+}
+
+TEST(PageKeyTest, KeysReadBackAndSortInWritingOrder) {
+  std::vector<PageId> ids;
+  for (const uint64_t segment : {uint64_t{1}, uint64_t{255}, uint64_t{256}}) {
+    for (const bool queries : {false, true}) {
+      for (const uint32_t layer : {0U, 300U}) {
+        for (const uint32_t page : {0U, 1U, 70'000U}) {
+          for (const uint32_t head : {0U, 9U}) {
+            for (const PageKind kind : {PageKind::kKey, PageKind::kValue, PageKind::kQuery}) {
+              if (queries != (kind == PageKind::kQuery)) continue;
+              ids.push_back({SegmentId{segment}, layer, page, kind, head});
+            }
+          }
+        }
+      }
+    }
+  }
+
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const std::string key = EncodePageKey(ids[i]);
+    EXPECT_EQ(DecodePageKey(Bytes(key)).value(), ids[i]);
+    EXPECT_GE(key, SegmentKeyBegin(ids[i].segment));
+    EXPECT_LT(key, SegmentKeyEnd(ids[i].segment));
+    if (i > 0) {
+      EXPECT_LT(EncodePageKey(ids[i - 1]), key);
+    }
+  }
+}
+
+TEST(PageKeyTest, OtherBytesAreNoKey) {
+  std::string key = EncodePageKey(SomePage().id);
+  EXPECT_FALSE(DecodePageKey(Bytes(key).first(21)).ok());
+  EXPECT_FALSE(DecodePageKey({}).ok());
+  key[21] = 3;
+  EXPECT_FALSE(DecodePageKey(Bytes(key)).ok());
+  key[21] = 2;  // queries in the class of values
+  EXPECT_FALSE(DecodePageKey(Bytes(key)).ok());
+}
+
+}  // namespace
+}  // namespace alaya
