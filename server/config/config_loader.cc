@@ -135,6 +135,7 @@ struct CommandLine {
   std::string config_path;
   bool check_config = false;
   bool print_config = false;
+  bool print_defaults = false;
   bool print_version = false;
 };
 
@@ -155,6 +156,8 @@ void DeclareFlags(CLI::App* app, CommandLine* line) {
                 "check the configuration and exit: 0 if it is good, 2 if not");
   app->add_flag("--print-config", line->print_config,
                 "print the configuration as TOML, with each value's origin, and exit");
+  app->add_flag("--print-defaults", line->print_defaults,
+                "print a TOML file with every key, explained, and exit");
   for (const ConfigOption& option : ConfigOptions()) {
     Texts& texts = line->settings.emplace_back(&option, Texts{}).second;
     CLI::Option* flag = app->add_option(option.flag(), texts, HelpText(option));
@@ -169,7 +172,8 @@ void DeclareFlags(CLI::App* app, CommandLine* line) {
 }
 
 Status ParseFlags(const Texts& arguments, CLI::App* app) {
-  Texts known = {"--help", "--version", "--config", "--check-config", "--print-config"};
+  Texts known = {"--help",         "--version",      "--config",
+                 "--check-config", "--print-config", "--print-defaults"};
   for (const ConfigOption& option : ConfigOptions()) known.push_back(option.flag());
   // CLI11 would report an unknown flag without a suggestion.
   for (const std::string& argument : arguments) {
@@ -231,6 +235,10 @@ StatusOr<LoadedConfig> LoadConfig(const std::vector<std::string>& arguments,
   ALAYA_RETURN_IF_ERROR(ParseFlags(arguments, &app));
   if (line.print_version) {
     loaded.text_to_print = version + "\n";
+    return loaded;
+  }
+  if (line.print_defaults) {
+    loaded.text_to_print = SampleConfig();
     return loaded;
   }
   const auto variable = environment.find(kConfigVariable);

@@ -22,7 +22,7 @@ struct LoadedConfig {
   std::map<std::string, std::string> origins;  // of keys that are not defaults
   bool check_only = false;                     // --check-config
   bool print_only = false;                     // --print-config
-  // --help or --version: print this and do nothing else.
+  // --help, --version or --print-defaults: print this and do nothing else.
   std::string text_to_print;
 };
 
@@ -37,7 +37,7 @@ StatusOr<LoadedConfig> LoadConfig(const std::vector<std::string>& arguments,
 // it back to the same configuration.
 std::string PrintConfig(const LoadedConfig& loaded);
 
-// The defaults as a TOML file with explanations: deploy/alayadb.toml.
+// The defaults as a TOML file with explanations: --print-defaults, deploy/alayadb.toml.
 std::string SampleConfig();
 
 }  // namespace alaya

@@ -46,7 +46,7 @@ class TableBuilder {
   template <typename Field>
   void Count(std::string key, uint64_t least, uint64_t most, Field field, std::string help) {
     ConfigOption& option = Add(std::move(key), "COUNT", std::move(help));
-    option.is_number = true;
+    option.is_bare = true;
     option.set = [field, least, most](const Texts& texts, ServerConfig* config) -> Status {
       ALAYA_ASSIGN_OR_RETURN(const uint64_t value, ParseCount(texts.front()));
       if (value < least || value > most) {
@@ -115,7 +115,7 @@ void AddListeners(TableBuilder* table) {
   table->Group("Listeners");
   ConfigOption& listen = table->Add("listen", "ADDRESS",
                                     "gRPC address: host:port (port 0: any free one) or unix:path; "
-                                    "repeatable, in the environment comma separated");
+                                    "repeatable, comma separated in the environment");
   listen.kind = ConfigOption::Kind::kList;
   listen.set = [](const Texts& texts, ServerConfig* config) -> Status {
     if (texts.empty()) return InvalidArgument("at least one address is needed");
@@ -139,7 +139,7 @@ void AddListeners(TableBuilder* table) {
       table->Add("insecure", "",
                  "allow addresses that other machines reach, without encryption or authentication");
   insecure.kind = ConfigOption::Kind::kFlag;
-  insecure.is_number = true;
+  insecure.is_bare = true;
   insecure.set = [](const Texts& texts, ServerConfig* config) -> Status {
     ALAYA_ASSIGN_OR_RETURN(config->insecure, ParseBool(texts.front()));
     return OkStatus();
@@ -307,7 +307,7 @@ std::string ConfigOption::environment() const {
 
 std::string ConfigOption::Toml(const ServerConfig& config) const {
   const Texts texts = get(config);
-  if (kind != Kind::kList) return is_number ? texts.front() : Quoted(texts.front());
+  if (kind != Kind::kList) return is_bare ? texts.front() : Quoted(texts.front());
   std::string list = "[";
   for (const std::string& text : texts) list += (list.size() > 1 ? ", " : "") + Quoted(text);
   return list + "]";

@@ -28,7 +28,7 @@ struct ConfigOption {
   std::function<Status(const std::vector<std::string>& texts, ServerConfig* config)> set;
   // The texts that `set` would take; of one element unless kList.
   std::function<std::vector<std::string>(const ServerConfig& config)> get;
-  bool is_number = false;  // written without quotes in TOML
+  bool is_bare = false;  // written without quotes in TOML
 
   std::string flag() const;         // "--data-dir"
   std::string environment() const;  // "ALAYA_DATA_DIR"

@@ -1,0 +1,190 @@
+#include "server/config/config_loader.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "server/config/option_table.h"
+
+namespace alaya {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using Arguments = std::vector<std::string>;
+
+class ConfigLoaderTest : public testing::Test {
+ protected:
+  void TearDown() override { std::filesystem::remove(path_); }
+
+  std::string WriteFile(const std::string& text) const {
+    std::ofstream(path_) << text;
+    return path_;
+  }
+  static StatusOr<LoadedConfig> Load(const Arguments& arguments,
+                                     const Environment& environment = {}) {
+    return LoadConfig(arguments, environment, "version 1");
+  }
+  static std::string ErrorOf(const Arguments& arguments, const Environment& environment = {}) {
+    const auto loaded = Load(arguments, environment);
+    EXPECT_EQ(loaded.status().code(), StatusCode::kInvalidArgument);
+    return std::string(Message(loaded.status()));
+  }
+
+  const std::string path_ =
+      testing::TempDir() + "/alaya-config-" + std::to_string(getpid()) + ".toml";
+};
+
+TEST_F(ConfigLoaderTest, DefaultsAreThoseOfTheDocumentation) {
+  const auto loaded = Load({});
+
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_THAT(loaded->config.rpc.listen_addresses, ElementsAre("127.0.0.1:50600"));
+  EXPECT_EQ(loaded->config.metrics_listen, "127.0.0.1:50601");
+  EXPECT_EQ(loaded->config.rpc.max_message_bytes, uint64_t{64} << 20);
+  EXPECT_EQ(loaded->config.drain_timeout, std::chrono::seconds(30));
+  EXPECT_FALSE(loaded->config.insecure);
+}
+
+TEST_F(ConfigLoaderTest, FlagsWinOverEnvironmentOverFileOverDefaults) {
+  const std::string path = WriteFile(
+      "memory_budget = \"1GiB\"\nworker_threads = 3\nlog_level = \"debug\"\n"
+      "listen = [\"unix:/tmp/a\", \"127.0.0.1:1\"]\n");
+
+  const auto loaded =
+      Load({"--config", path, "--memory-budget=3GiB"},
+           {{"ALAYA_MEMORY_BUDGET", "2GiB"}, {"ALAYA_LOG_LEVEL", "error"}, {"UNRELATED", "x"}});
+
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->config.store.memory_budget_bytes, uint64_t{3} << 30);
+  EXPECT_EQ(loaded->config.log.level, LogLevel::kError);
+  EXPECT_EQ(loaded->config.engine.worker_count, 3U);
+  EXPECT_THAT(loaded->config.rpc.listen_addresses, ElementsAre("unix:/tmp/a", "127.0.0.1:1"));
+  EXPECT_EQ(loaded->origins.at("memory_budget"), "--memory-budget");
+  EXPECT_EQ(loaded->origins.at("log_level"), "ALAYA_LOG_LEVEL");
+  EXPECT_EQ(loaded->origins.at("worker_threads"), path);
+  EXPECT_EQ(loaded->origins.count("data_dir"), 0U);
+}
+
+TEST_F(ConfigLoaderTest, ListenIsRepeatableAndCommaSeparatedInTheEnvironment) {
+  const auto flags = Load({"--listen", "unix:/tmp/a", "--listen=127.0.0.1:2"});
+  ASSERT_TRUE(flags.ok()) << flags.status();
+  EXPECT_THAT(flags->config.rpc.listen_addresses, ElementsAre("unix:/tmp/a", "127.0.0.1:2"));
+
+  const auto environment = Load({}, {{"ALAYA_LISTEN", "127.0.0.1:3,unix:/tmp/b"}});
+  ASSERT_TRUE(environment.ok()) << environment.status();
+  EXPECT_THAT(environment->config.rpc.listen_addresses, ElementsAre("127.0.0.1:3", "unix:/tmp/b"));
+}
+
+TEST_F(ConfigLoaderTest, UnknownNamesNameTheNearestKnownOne) {
+  EXPECT_THAT(ErrorOf({"--memory-bugdet", "1GiB"}),
+              AllOf(HasSubstr("--memory-bugdet"), HasSubstr("--memory-budget")));
+  EXPECT_THAT(ErrorOf({}, {{"ALAYA_DATADIR", "x"}}),
+              AllOf(HasSubstr("ALAYA_DATADIR"), HasSubstr("ALAYA_DATA_DIR")));
+  const std::string path = WriteFile("log_levle = \"info\"\n");
+  EXPECT_THAT(ErrorOf({"--config", path}),
+              AllOf(HasSubstr(path), HasSubstr("log_levle"), HasSubstr("log_level")));
+}
+
+TEST_F(ConfigLoaderTest, BadValuesNameKeyValueAndWhatIsAllowed) {
+  struct Case {
+    const char* key;
+    const char* value;
+    const char* allowed;
+  };
+  for (const Case& c : std::vector<Case>{{"memory_budget", "8GB", "KiB, MiB, GiB or TiB"},
+                                         {"memory_budget", "1MiB", "16MiB"},
+                                         {"worker_threads", "-1", "a whole number"},
+                                         {"worker_threads", "5000", "0 to 1024"},
+                                         {"blocking_threads", "0", "1 to 1024"},
+                                         {"log_level", "verbose", "trace|debug|info|warning|error"},
+                                         {"log_format", "xml", "text|json"},
+                                         {"drain_timeout", "30", "ms, s, m or h"},
+                                         {"drain_timeout", "0s", "above 0"},
+                                         {"insecure", "yes", "true or false"},
+                                         {"listen", "nowhere", "host:port"},
+                                         {"metrics_listen", "unix:/tmp/x", "host:port"},
+                                         {"data_dir", "", "a path"},
+                                         {"max_message_bytes", "4GiB", "allowed is 64KiB"},
+                                         {"max_items_per_request", "0", "1 to"}}) {
+    std::string variable = std::string("ALAYA_") + c.key;
+    for (char& letter : variable) letter = static_cast<char>(std::toupper(letter));
+    EXPECT_THAT(ErrorOf({}, {{variable, c.value}}),
+                AllOf(HasSubstr(c.key), HasSubstr("\"" + std::string(c.value) + "\""),
+                      HasSubstr(c.allowed)));
+  }
+}
+
+TEST_F(ConfigLoaderTest, BadFilesAreExplained) {
+  EXPECT_THAT(ErrorOf({"--config", "/nonexistent/file.toml"}), HasSubstr("/nonexistent/file.toml"));
+  EXPECT_THAT(ErrorOf({"--config", WriteFile("data_dir = \n")}), HasSubstr("line 1"));
+  EXPECT_THAT(ErrorOf({"--config", WriteFile("memory_budget = 1.5\n")}),
+              HasSubstr("memory_budget"));
+  EXPECT_THAT(ErrorOf({"--config", WriteFile("listen = [1.5]\n")}), HasSubstr("array of strings"));
+  EXPECT_THAT(ErrorOf({"--config", WriteFile("[data_dir]\nx = 1\n")}), HasSubstr("data_dir"));
+}
+
+TEST_F(ConfigLoaderTest, AddressesThatOthersReachNeedInsecure) {
+  for (const char* flag : {"--listen=0.0.0.0:50600", "--metrics-listen=[::]:50601"}) {
+    EXPECT_THAT(ErrorOf({flag}), HasSubstr("--insecure"));
+    EXPECT_TRUE(Load({flag, "--insecure"}).ok());
+    EXPECT_TRUE(Load({flag}, {{"ALAYA_INSECURE", "true"}}).ok());
+  }
+}
+
+TEST_F(ConfigLoaderTest, PositionalAndRepeatedSingleValuesAreRefused) {
+  EXPECT_THAT(ErrorOf({"serve"}), HasSubstr("serve"));
+  EXPECT_THAT(ErrorOf({"--data-dir", "a", "--data-dir", "b"}), HasSubstr("--data-dir"));
+  ErrorOf({"--data-dir"});
+}
+
+TEST_F(ConfigLoaderTest, PrintedConfigurationReadsBackTheSame) {
+  const auto loaded =
+      Load({"--data-dir", "/tmp/with \"quotes\"\\\n", "--listen", "unix:/tmp/a", "--listen",
+            "127.0.0.1:0", "--memory-budget", "123456789", "--log-format", "json", "--insecure"});
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const std::string printed = PrintConfig(*loaded);
+
+  const auto again = Load({"--config", WriteFile(printed)});
+
+  ASSERT_TRUE(again.ok()) << again.status() << printed;
+  for (const ConfigOption& option : ConfigOptions()) {
+    EXPECT_EQ(option.Toml(again->config), option.Toml(loaded->config)) << option.key;
+  }
+  EXPECT_THAT(printed, HasSubstr("memory_budget = \"123456789\"  # from --memory-budget"));
+  EXPECT_THAT(printed, HasSubstr("drain_timeout = \"30s\"  # default"));
+}
+
+TEST_F(ConfigLoaderTest, TheSampleFileHoldsTheDefaults) {
+  std::ifstream file(ALAYA_SAMPLE_CONFIG);
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  EXPECT_EQ(text, SampleConfig());
+
+  const auto loaded = Load({"--config", ALAYA_SAMPLE_CONFIG, "--check-config"});
+
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_TRUE(loaded->check_only);
+  for (const ConfigOption& option : ConfigOptions()) {
+    EXPECT_EQ(option.Toml(loaded->config), option.Toml(ServerConfig())) << option.key;
+  }
+}
+
+TEST_F(ConfigLoaderTest, HelpNamesEveryFlagAndItsVariable) {
+  const auto loaded = Load({"--help"});
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  for (const ConfigOption& option : ConfigOptions()) {
+    EXPECT_THAT(loaded->text_to_print, HasSubstr(option.flag()));
+    EXPECT_THAT(loaded->text_to_print, HasSubstr(option.environment()));
+  }
+  EXPECT_EQ(Load({"--version"})->text_to_print, "version 1\n");
+}
+
+}  // namespace
+}  // namespace alaya

@@ -1,0 +1,225 @@
+// An engine that a test leads by the hand: attention items wait until the test
+// answers them, imports are recorded, everything else answers at once.
+
+#ifndef ALAYA_TESTS_SERVER_RPC_FAKE_ENGINE_H_
+#define ALAYA_TESTS_SERVER_RPC_FAKE_ENGINE_H_
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/engine/engine.h"
+
+namespace alaya {
+
+// What an import did; outlives it.
+struct ImportRecord {
+  std::atomic<int> chunk_count{0};
+  std::atomic<bool> finished{false};
+  std::atomic<bool> destroyed{false};
+};
+
+class FakeEngine final : public Engine {
+ public:
+  struct PendingItem {
+    AttendItem item;
+    Deadline deadline;
+    std::function<bool()> cancelled;
+    std::function<void(AttendResult)> done;
+  };
+
+  FakeEngine() {
+    auto model = std::make_shared<RegisteredModel>();
+    model->id = ModelId{1};
+    model->model = {.name = "m",
+                    .num_layers = 2,
+                    .num_query_heads = 2,
+                    .num_kv_heads = 1,
+                    .head_dim = 8,
+                    .dtype = DType::kF32};
+    model_ = model;
+  }
+
+  // ---- What a test says and sees.
+
+  // Attention items are answered by the calling thread at once.
+  std::atomic<bool> answers_at_once{false};
+  ImportRecord import_record;
+  std::atomic<uint64_t> chunks_read{0};
+  uint64_t readable_tokens = 64;
+
+  // Blocks until `count` items have come in all; false after 10 seconds.
+  bool WaitForItems(size_t count) {
+    std::unique_lock lock(mutex_);
+    return came_.wait_for(lock, std::chrono::seconds(10), [&] { return items_.size() >= count; });
+  }
+  size_t item_count() {
+    const std::lock_guard lock(mutex_);
+    return items_.size();
+  }
+  // The item that came as number `index`.
+  PendingItem& item(size_t index) {
+    const std::lock_guard lock(mutex_);
+    return *items_.at(index);
+  }
+  void Answer(size_t index) { item(index).done(ResultFor(item(index).item)); }
+
+  // The output repeats the query; log_sum_exp is 1.
+  static AttendResult ResultFor(const AttendItem& item) {
+    AttendResult result;
+    if (!item.query) return result;
+    const TensorView& query = *item.query;
+    result.dtype = query.dtype;
+    result.tokens = query.tokens;
+    result.heads = query.heads;
+    result.dim = query.dim;
+    result.output.assign(reinterpret_cast<const char*>(query.data.data()), query.data.size());
+    result.log_sum_exp.assign(query.tokens * query.heads, 1.0F);
+    result.stats.engine_us = 5;
+    return result;
+  }
+
+  // ---- Engine.
+
+  StatusOr<bool> RegisterModel(const Model& /*model*/) override { return true; }
+  std::vector<Model> ListModels() const override { return {model_->model}; }
+  StatusOr<std::unique_ptr<ContextImport>> BeginImport(ImportHeader header) override {
+    if (header.model != "m") return NotFound("model '" + header.model + "' is not registered");
+    return std::unique_ptr<ContextImport>(new Import(&import_record));
+  }
+  StatusOr<MatchAnswer> MatchContext(std::string_view /*tenant*/, std::string_view model,
+                                     std::span<const TokenId> tokens) override {
+    if (model != "m") return NotFound("model '" + std::string(model) + "' is not registered");
+    return MatchAnswer{.context_id = "c0", .matched_tokens = tokens.size()};
+  }
+  StatusOr<std::shared_ptr<const StoredContext>> GetContext(std::string_view /*tenant*/,
+                                                            std::string_view id) override {
+    if (!id.starts_with("c")) return NotFound("context '" + std::string(id) + "'");
+    return MakeContext(std::string(id));
+  }
+  StatusOr<std::vector<std::shared_ptr<const StoredContext>>> ListContexts(
+      const ContextFilter& /*filter*/, std::string_view after_id, size_t limit) override {
+    std::vector<std::shared_ptr<const StoredContext>> contexts;
+    for (const char* id : {"c1", "c2", "c3"}) {
+      if (id > after_id && contexts.size() < limit) contexts.push_back(MakeContext(id));
+    }
+    return contexts;
+  }
+  StatusOr<std::shared_ptr<const StoredContext>> UpdateContext(
+      const UpdateContextParams& params) override {
+    return MakeContext(params.context_id);
+  }
+  StatusOr<uint64_t> DeleteContext(std::string_view /*tenant*/, std::string_view /*id*/) override {
+    return 7;
+  }
+  StatusOr<SearchAnswer> SearchContext(const SearchParams& params) override {
+    SearchAnswer answer;
+    answer.heads.assign(params.query.tokens * params.query.heads, {{.token = 3, .score = 0.5F}});
+    return answer;
+  }
+  // Chunks of one token.
+  Status ReadContext(std::string_view /*tenant*/, std::string_view /*id*/,
+                     std::optional<TokenRange> range, std::span<const uint32_t> layers,
+                     const std::function<bool(ReadChunk)>& sink) override {
+    for (const uint32_t layer : layers) {
+      for (uint64_t token = range->begin; token < range->end; ++token) {
+        ++chunks_read;
+        const std::string row(8 * sizeof(float), '\1');
+        if (!sink({.layer = LayerIndex{layer},
+                   .token_begin = token,
+                   .tokens = 1,
+                   .keys = row,
+                   .values = row})) {
+          return OkStatus();
+        }
+      }
+    }
+    return OkStatus();
+  }
+
+  StatusOr<SessionInfo> CreateSession(const CreateSessionParams& params) override {
+    return SessionInfo{.session_id = "s0", .model = params.model};
+  }
+  void Attend(AttendItem item, Deadline deadline, std::function<bool()> cancelled,
+              std::function<void(AttendResult)> done) override {
+    if (answers_at_once) {
+      done(ResultFor(item));
+      return;
+    }
+    const std::lock_guard lock(mutex_);
+    items_.push_back(std::make_unique<PendingItem>(
+        PendingItem{std::move(item), deadline, std::move(cancelled), std::move(done)}));
+    came_.notify_all();
+  }
+  StatusOr<ImportResult> StoreSession(const StoreSessionParams& /*params*/) override {
+    return ImportResult{.context_id = "c9", .reused_tokens = 1, .stored_bytes = 2};
+  }
+  StatusOr<std::string> ForkSession(std::string_view /*tenant*/, std::string_view id) override {
+    return std::string(id) + "-fork";
+  }
+  Status TruncateSession(std::string_view /*tenant*/, std::string_view /*id*/,
+                         uint64_t /*token_count*/) override {
+    return OkStatus();
+  }
+  Status CloseSession(std::string_view /*tenant*/, std::string_view id) override {
+    return NotFound("session '" + std::string(id) + "'");
+  }
+  StatusOr<SessionInfo> GetSession(std::string_view /*tenant*/, std::string_view id) override {
+    return SessionInfo{.session_id = std::string(id), .model = "m"};
+  }
+  std::vector<SessionInfo> ListSessions(std::string_view /*tenant*/, std::string_view /*after_id*/,
+                                        size_t /*limit*/) override {
+    return {};
+  }
+  StatusOr<uint64_t> CreateBackup(const std::string& /*directory*/) override { return 1; }
+  StatusOr<uint64_t> CompactStorage() override { return 2; }
+  void Drain() override {}
+  EngineStats stats() const override { return {.sessions = 3}; }
+  const EngineLimits& limits() const override { return limits_; }
+  std::vector<const AttentionBackend*> backends() const override { return {}; }
+
+ private:
+  class Import final : public ContextImport {
+   public:
+    explicit Import(ImportRecord* record) : record_(record) {}
+    ~Import() override { record_->destroyed = true; }
+    Status AddChunk(const ImportChunk& /*chunk*/) override {
+      ++record_->chunk_count;
+      return OkStatus();
+    }
+    StatusOr<ImportResult> Finish() override {
+      record_->finished = true;
+      return ImportResult{.context_id = "c7", .stored_bytes = 11};
+    }
+
+   private:
+    ImportRecord* const record_;
+  };
+
+  std::shared_ptr<const StoredContext> MakeContext(std::string id) const {
+    auto segment = std::make_shared<Segment>();
+    segment->model = model_;
+    segment->tokens.resize(readable_tokens);
+    auto context = std::make_shared<StoredContext>();
+    context->id = std::move(id);
+    context->model = model_;
+    context->chain = {{.segment = segment, .token_count = readable_tokens}};
+    return context;
+  }
+
+  std::shared_ptr<const RegisteredModel> model_;
+  const EngineLimits limits_{.max_context_tokens = 1000, .max_queries_per_item = 4};
+  std::mutex mutex_;
+  std::condition_variable came_;
+  std::vector<std::unique_ptr<PendingItem>> items_;
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_TESTS_SERVER_RPC_FAKE_ENGINE_H_

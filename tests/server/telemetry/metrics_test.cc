@@ -1,0 +1,109 @@
+#include "server/telemetry/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "server/telemetry/engine_collector.h"
+
+namespace alaya {
+namespace {
+
+using std::chrono::microseconds;
+using testing::HasSubstr;
+using testing::Not;
+
+std::shared_ptr<EngineCollector> SomeCollector() {
+  EngineStats stats;
+  stats.sessions = 3;
+  stats.lookup_tokens = 100;
+  stats.hit_tokens = 60;
+  stats.store.cache.used_bytes = 4096;
+  stats.store.cache.capacity_bytes = 8192;
+  stats.store.disk_bytes = 10;
+  stats.store.disk_free_bytes = 5;
+  return std::make_shared<EngineCollector>([stats] { return stats; }, ReadProcessStats, WallTime());
+}
+
+TEST(MetricsTest, CallsAreCountedByMethodAndCode) {
+  Metrics metrics("1.0", "test");
+  for (int i = 0; i < 2; ++i) {
+    metrics.CallStarted();
+    metrics.CallFinished("GetContext", StatusCode::kNotFound, microseconds(300));
+  }
+  metrics.CallStarted();
+
+  const std::string text = metrics.Text();
+
+  EXPECT_THAT(text, HasSubstr("alaya_calls_in_flight 1\n"));
+  EXPECT_THAT(text,
+              HasSubstr("alaya_requests_total{code=\"NOT_FOUND\",method=\"GetContext\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_request_duration_seconds_count{method=\"GetContext\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_build_info{build=\"test\",version=\"1.0\"} 1\n"));
+}
+
+TEST(MetricsTest, AttentionItemsFillTheStageHistograms) {
+  Metrics metrics("1.0", "test");
+  const AttendStats stats{.queue_us = 20, .search_us = 90, .attend_us = 400, .engine_us = 600};
+  metrics.AttendItemFinished(StatusCode::kOk, microseconds(700), stats);
+  metrics.AttendItemFinished(StatusCode::kNotFound, microseconds(10), AttendStats{});
+
+  const std::string text = metrics.Text();
+
+  EXPECT_THAT(text, HasSubstr("alaya_requests_total{code=\"OK\",method=\"Attend\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_requests_total{code=\"NOT_FOUND\",method=\"Attend\"} 1\n"));
+  // Failed items did not go through the stages.
+  EXPECT_THAT(text, HasSubstr("alaya_attend_stage_seconds_count{stage=\"queue\"} 1\n"));
+  EXPECT_THAT(text,
+              HasSubstr("alaya_attend_stage_seconds_bucket{stage=\"queue\",le=\"5e-05\"} 1\n"));
+  EXPECT_THAT(text,
+              HasSubstr("alaya_attend_stage_seconds_bucket{stage=\"search\",le=\"5e-05\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_attend_stage_seconds_bucket{stage=\"engine\",le=\"1\"} 1\n"));
+}
+
+TEST(MetricsTest, TheEngineIsAskedWhenSomebodyScrapes) {
+  Metrics metrics("1.0", "test");
+  EXPECT_THAT(metrics.Text(), Not(HasSubstr("alaya_sessions")));
+  metrics.SetCollectable(SomeCollector());
+
+  const std::string text = metrics.Text();
+
+  EXPECT_THAT(text, HasSubstr("alaya_sessions 3\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_lookup_tokens_total 100\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_hit_tokens_total 60\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_tier_bytes{tier=\"memory\"} 4096\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_tier_capacity_bytes{tier=\"disk\"} 15\n"));
+  EXPECT_THAT(text, Not(HasSubstr("process_resident_memory_bytes 0\n")));
+  metrics.SetCollectable(nullptr);
+  EXPECT_THAT(metrics.Text(), Not(HasSubstr("alaya_sessions")));
+}
+
+TEST(MetricsTest, PromtoolFindsNothingToComplainAbout) {
+  if (std::system("promtool --version > /dev/null 2>&1") != 0) {
+    GTEST_SKIP() << "promtool is not installed";
+  }
+  Metrics metrics("1.0", "test");
+  metrics.SetCollectable(SomeCollector());
+  metrics.CallStarted();
+  metrics.CallFinished("GetContext", StatusCode::kOk, microseconds(300));
+  metrics.AttendItemFinished(StatusCode::kOk, microseconds(700), AttendStats{});
+  const std::string text = metrics.Text();
+
+  std::FILE* promtool = popen("promtool check metrics 2>&1", "w");
+  ASSERT_NE(promtool, nullptr);
+  std::fwrite(text.data(), 1, text.size(), promtool);
+  const int result = pclose(promtool);
+
+  // 3 would be a lint finding, which promtool prints.
+  EXPECT_EQ(WEXITSTATUS(result), 0) << text;
+}
+
+}  // namespace
+}  // namespace alaya
