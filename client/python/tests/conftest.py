@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from fake_server import FakeServer, State
 
 import alayadb
+
+from fake_server import FakeServer, State
 
 LAYERS, QUERY_HEADS, KV_HEADS, HEAD_DIM = 2, 4, 2, 16
 

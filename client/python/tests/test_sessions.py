@@ -247,8 +247,9 @@ def test_a_closed_client_gives_up_what_is_in_flight(server, db, context_id, rng,
     thread.join(10)
 
     assert [type(e) for e in caught] == [alayadb.CancelledCallError]
-    with pytest.raises(alayadb.CancelledCallError, match="client is closed"):
-        session.attend(0, query)
+    for call in (lambda: session.attend(0, query), session.info, client.models):
+        with pytest.raises(alayadb.CancelledCallError, match="client is closed"):
+            call()
 
 
 def test_calls_one_after_another_share_a_stream(db, context_id, rng, state):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import alayadb
 import pytest
+
+import alayadb
+
 from server_process import ServerProcess
 
 

@@ -1,9 +1,11 @@
 """Attention over gRPC against its definition in float64."""
 
-import alayadb
 import numpy as np
 import pytest
+
+import alayadb
 from alayadb.testing import exact_attention
+
 from workload import check, make_sequence, pose
 
 DTYPES = ["float32", "float16", "bfloat16"]

@@ -1,8 +1,10 @@
 """Contexts and sessions from birth to deletion."""
 
-import alayadb
 import numpy as np
 import pytest
+
+import alayadb
+
 from workload import check, make_sequence, pose
 
 

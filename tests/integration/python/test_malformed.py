@@ -5,10 +5,11 @@ What the client would refuse by itself is sent past it, as another client might.
 
 import time
 
-import alayadb
 import grpc
 import numpy as np
 import pytest
+
+import alayadb
 from alayadb._arrays import to_tensor
 from alayadb._errors import from_rpc, from_status
 from alayadb.v1 import admin_service_pb2 as admin
@@ -22,6 +23,7 @@ from alayadb.v1 import (
 )
 from alayadb.v1 import context_service_pb2 as contexts
 from alayadb.v1 import session_service_pb2 as sessions
+
 from workload import make_sequence
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from server_process import REPOSITORY
 
 EXAMPLE = re.compile(r"<!-- example: python -->\n+```python\n(.*?)```", re.DOTALL)

@@ -2,9 +2,11 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-import alayadb
 import numpy as np
+
+import alayadb
 from alayadb.testing import exact_attention
+
 from workload import check, make_sequence
 
 SESSIONS, THREADS, CONTEXT_TOKENS, STEPS = 16, 4, 500, 6

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-import alayadb
 import numpy as np
+
+import alayadb
 from alayadb.testing import ExactAttention, exact_attention
 
 # What rounding to the output's dtype costs at most (8, 11 and 24 significand bits, to nearest), and

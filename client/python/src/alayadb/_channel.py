@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from alayadb._errors import UnavailableError, raise_rpc
+from alayadb._errors import CancelledCallError, UnavailableError, raise_rpc
 from alayadb.v1 import (
     admin_service_pb2,
     admin_service_pb2_grpc,
@@ -18,8 +18,8 @@ from alayadb.v1 import (
 
 _Response = TypeVar("_Response")
 
-# Repeating these changes nothing, so gRPC repeats them by itself while the server is away: for
-# about 1.5 s, which is a restart.
+# Running these twice does no harm, so gRPC repeats them by itself while the server is away: for
+# about 3 s, which is a restart.
 _IDEMPOTENT = {
     "ContextService": (
         "MatchContext",
@@ -49,8 +49,8 @@ _SERVICE_CONFIG = {
             ],
             "retryPolicy": {
                 "maxAttempts": 5,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "1s",
+                "initialBackoff": "0.2s",
+                "maxBackoff": "2s",
                 "backoffMultiplier": 2,
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },
@@ -85,6 +85,7 @@ class Channel:
     ) -> None:
         self.address = address
         self.timeout = timeout
+        self._closed = False
         if credentials is None:
             self._channel = grpc.insecure_channel(address, options=_OPTIONS)
         else:
@@ -118,6 +119,7 @@ class Channel:
 
         `timeout` None stands for the client's, or, if `unlimited`, for any time.
         """
+        self._check_open()
         if timeout is None and not unlimited:
             timeout = self.timeout
         try:
@@ -130,6 +132,7 @@ class Channel:
         self, method: Any, request: Any, response: type[_Response], timeout: float | None
     ) -> Iterator[_Response]:
         """One request, many responses; the call ends with the iterator."""
+        self._check_open()
         call = method(request, timeout=timeout)
         try:
             yield from call
@@ -138,5 +141,10 @@ class Channel:
         finally:
             call.cancel()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise CancelledCallError("the client is closed")
+
     def close(self) -> None:
+        self._closed = True
         self._channel.close()

@@ -91,7 +91,7 @@ class Client:
     """A connection to one server; from `connect`. Threads: any number may share it.
 
     A call that fails raises a subclass of `AlayaError`. After the server was away the next call
-    finds it again; calls that change nothing are repeated for a moment before they give up.
+    finds it again; calls that may safely run twice are repeated for some 3 s before they give up.
     Shapes use T tokens, L layers, Hq query heads, Hkv KV heads and D = head_dim.
     """
 
