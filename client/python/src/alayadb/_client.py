@@ -239,16 +239,16 @@ class Client:
             yield context_service_pb2.ImportContextRequest(header=header)
             if skipped == len(ids):
                 return
-            for chunk in _import.chunks(shape, len(ids), skipped, keys, values, queries):
-                yield context_service_pb2.ImportContextRequest(chunk=chunk)
+            yield from _import.chunks(shape, len(ids), skipped, keys, values, queries)
 
         with _import.progress_of(progress, total_bytes) as tell:
-            response = _import.send(
-                self._channel.contexts.ImportContext,
-                messages(),
-                timeout,
-                lambda sent: tell(len(sent.chunk.key.data) + len(sent.chunk.value.data)),
-            )
+
+            def on_sent(sent: context_service_pb2.ImportContextRequest) -> None:
+                if sent.HasField("chunk"):
+                    tell(sent.chunk.key.shape[0] * row_bytes)
+
+            method = self._channel.contexts.ImportContext
+            response = _import.send(method, messages(), timeout, on_sent)
         return ImportResult(response.context_id, response.reused_tokens, response.stored_bytes)
 
     def match(self, model: str, tokens: Tokens) -> Match:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import grpc
 import numpy as np
 
-from alayadb._arrays import Array, checked, show, to_tensor
+from alayadb._arrays import Array, checked, fill_tensor, show
 from alayadb._attend import check_query
 from alayadb._errors import InvalidArgumentError, raise_rpc
 from alayadb._types import Model
@@ -58,7 +58,7 @@ def chunks(
     keys: LayerArrays,
     values: LayerArrays,
     queries: LayerArrays | None,
-) -> Iterator[context_service_pb2.ImportContextRequest.Chunk]:
+) -> Iterator[context_service_pb2.ImportContextRequest]:
     """Every layer's tokens from `token_begin` on, cut so that no chunk exceeds CHUNK_BYTES_MAX.
 
     A layer's sampled queries are spread over its chunks.
@@ -79,19 +79,19 @@ def chunks(
             query = check_query(query, model, f"queries of layer {layer}")
         rows = _rows_per_chunk(key, query)
         for begin in range(0, len(key), rows):
-            chunk = context_service_pb2.ImportContextRequest.Chunk(
-                layer=layer,
-                token_begin=token_begin + begin,
-                key=to_tensor(key[begin : begin + rows]),
-                value=to_tensor(value[begin : begin + rows]),
-            )
+            request = context_service_pb2.ImportContextRequest()
+            chunk = request.chunk
+            chunk.layer = layer
+            chunk.token_begin = token_begin + begin
+            fill_tensor(key[begin : begin + rows], chunk.key)
+            fill_tensor(value[begin : begin + rows], chunk.value)
             if query is not None:
                 first, last = (
                     len(query) * min(token, len(key)) // len(key) for token in (begin, begin + rows)
                 )
                 if last > first:
-                    chunk.query.CopyFrom(to_tensor(query[first:last]))
-            yield chunk
+                    fill_tensor(query[first:last], chunk.query)
+            yield request
 
 
 def _rows_per_chunk(key: Array, query: Array | None) -> int:
