@@ -201,6 +201,7 @@ class Engine {
   // `done` runs exactly once, on a worker thread. Items of one session run, and are
   // answered, in the order of the calls. An item whose deadline passes or that
   // `cancelled` reports before it starts answers DeadlineExceeded or Cancelled.
+  // `done` must not wait for other calls on the session: they wait for `done`.
   virtual void Attend(AttendItem item, Deadline deadline, std::function<bool()> cancelled,
                       std::function<void(AttendResult)> done) = 0;
   virtual StatusOr<ImportResult> StoreSession(const StoreSessionParams& params) = 0;

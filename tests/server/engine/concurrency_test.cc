@@ -155,12 +155,15 @@ TEST_F(ConcurrencyTest, ADrainAnswersWhatWasAdmittedAndRefusesTheRest) {
   EXPECT_EQ(engine().GetContext(kTenant, "c").status().code(), unavailable);
   EXPECT_EQ(engine().DeleteContext(kTenant, "c").status().code(), unavailable);
   EXPECT_EQ(engine().MatchContext(kTenant, "grouped", {}).status().code(), unavailable);
-  EXPECT_EQ(
-      engine()
-          .CreateSession({.tenant = kTenant, .model = "grouped", .tokens = {}, .context_id = "c"})
-          .status()
-          .code(),
-      unavailable);
+  EXPECT_EQ(engine()
+                .CreateSession({.tenant = kTenant,
+                                .model = "grouped",
+                                .tokens = {},
+                                .context_id = "c",
+                                .reuse_limit = {}})
+                .status()
+                .code(),
+            unavailable);
   EXPECT_TRUE(engine().CloseSession(kTenant, session).ok()) << "closing is no new work";
 }
 

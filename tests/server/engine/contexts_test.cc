@@ -351,31 +351,44 @@ TEST_F(ContextsTest, TimeToLiveCountsFromTheCommit) {
 TEST_F(ContextsTest, UpdatesPinRelabelAndMoveTheExpiry) {
   Register(sequence_.model());
   Import(sequence_, 20, "c");
-  const auto update = [this](UpdateContextParams params) {
+  const auto update = [this](const auto& change) {
+    UpdateContextParams params;
     params.tenant = kTenant;
     params.context_id = "c";
+    change(params);
     return engine().UpdateContext(params);
   };
 
-  EXPECT_EQ((*update({.ttl = milliseconds(50)}))->expire_time, clock_.now() + milliseconds(50));
-  EXPECT_TRUE((*update({.pinned = true}))->pinned);
-  EXPECT_EQ((*update({.labels = Labels{{"a", "b"}}}))->labels.at("a"), "b");
+  EXPECT_EQ((*update([](auto& p) { p.ttl = milliseconds(50); }))->expire_time,
+            clock_.now() + milliseconds(50));
+  EXPECT_TRUE((*update([](auto& p) { p.pinned = true; }))->pinned);
+  EXPECT_EQ((*update([](auto& p) { p.labels = Labels{{"a", "b"}}; }))->labels.at("a"), "b");
   clock_.Advance(milliseconds(100));
   EXPECT_TRUE(engine().GetContext(kTenant, "c").ok()) << "a pinned context does not expire";
-  EXPECT_FALSE((*update({.ttl = milliseconds(0)}))->expire_time.has_value());
-  EXPECT_EQ(update({.ttl = milliseconds(-1)}).status().code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(update({.labels = Labels{{"", ""}}}).status().code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(engine().UpdateContext({.tenant = "other", .context_id = "c"}).status().code(),
-            StatusCode::kNotFound);
+  EXPECT_FALSE((*update([](auto& p) { p.ttl = milliseconds(0); }))->expire_time.has_value());
+  EXPECT_EQ(update([](auto& p) { p.ttl = milliseconds(-1); }).status().code(),
+            StatusCode::kInvalidArgument);
+  EXPECT_EQ(update([](auto& p) {
+              p.labels = Labels{{"", ""}};
+            })
+                .status()
+                .code(),
+            StatusCode::kInvalidArgument);
+  EXPECT_EQ(update([](auto& p) { p.tenant = "other"; }).status().code(), StatusCode::kNotFound);
 }
 
 TEST_F(ContextsTest, ListsOfAnUnknownModelAreAnError) {
   Register(sequence_.model());
   Import(sequence_, 20, "c");
 
-  EXPECT_EQ(engine().ListContexts({.tenant = kTenant}, "", 10)->size(), 1U);
-  EXPECT_EQ(engine().ListContexts({.tenant = "other"}, "", 10)->size(), 0U);
-  EXPECT_EQ(engine().ListContexts({.tenant = kTenant, .model = "nobody"}, "", 10).status().code(),
+  EXPECT_EQ(engine().ListContexts({.tenant = kTenant, .model = {}, .labels = {}}, "", 10)->size(),
+            1U);
+  EXPECT_EQ(engine().ListContexts({.tenant = "other", .model = {}, .labels = {}}, "", 10)->size(),
+            0U);
+  EXPECT_EQ(engine()
+                .ListContexts({.tenant = kTenant, .model = "nobody", .labels = {}}, "", 10)
+                .status()
+                .code(),
             StatusCode::kNotFound);
 }
 

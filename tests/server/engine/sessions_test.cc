@@ -86,15 +86,32 @@ TEST_F(SessionsTest, BadRequestsToOpenAreRefused) {
     return engine().CreateSession(params).status().code();
   };
 
-  EXPECT_EQ(code({.tenant = kTenant, .model = "nobody", .tokens = {}, .context_id = {}}),
+  EXPECT_EQ(code({.tenant = kTenant,
+                  .model = "nobody",
+                  .tokens = {},
+                  .context_id = {},
+                  .reuse_limit = {}}),
             StatusCode::kNotFound);
-  EXPECT_EQ(code({.tenant = kTenant, .model = "grouped", .tokens = {}, .context_id = "d"}),
+  EXPECT_EQ(code({.tenant = kTenant,
+                  .model = "grouped",
+                  .tokens = {},
+                  .context_id = "d",
+                  .reuse_limit = {}}),
             StatusCode::kNotFound);
-  EXPECT_EQ(code({.tenant = "x", .model = "grouped", .tokens = {}, .context_id = "c"}),
-            StatusCode::kNotFound);
-  EXPECT_EQ(code({.tenant = kTenant, .model = "other", .tokens = {}, .context_id = "c"}),
+  EXPECT_EQ(
+      code({.tenant = "x", .model = "grouped", .tokens = {}, .context_id = "c", .reuse_limit = {}}),
+      StatusCode::kNotFound);
+  EXPECT_EQ(code({.tenant = kTenant,
+                  .model = "other",
+                  .tokens = {},
+                  .context_id = "c",
+                  .reuse_limit = {}}),
             StatusCode::kInvalidArgument);
-  EXPECT_EQ(code({.tenant = kTenant, .model = "grouped", .tokens = {1}, .context_id = "c"}),
+  EXPECT_EQ(code({.tenant = kTenant,
+                  .model = "grouped",
+                  .tokens = {1},
+                  .context_id = "c",
+                  .reuse_limit = {}}),
             StatusCode::kInvalidArgument);
   EXPECT_EQ(engine().stats().sessions, 0U);
 }
@@ -106,7 +123,7 @@ TEST_F(SessionsTest, TheirNumberIsLimited) {
   CreateSession(sequence_, 0);
 
   const auto third = engine().CreateSession(
-      {.tenant = kTenant, .model = "grouped", .tokens = {}, .context_id = {}});
+      {.tenant = kTenant, .model = "grouped", .tokens = {}, .context_id = {}, .reuse_limit = {}});
 
   EXPECT_EQ(third.status().code(), StatusCode::kResourceExhausted);
   EXPECT_EQ(engine().ForkSession(kTenant, first).status().code(), StatusCode::kResourceExhausted);
@@ -269,8 +286,11 @@ TEST_F(SessionsTest, SessionsOnACutPrefixAreStored) {
 
   ASSERT_TRUE(stored.ok()) << Message(stored.status());
   EXPECT_EQ(stored->reused_tokens, 130U);
-  const auto copy = engine().CreateSession(
-      {.tenant = kTenant, .model = "grouped", .tokens = tokens, .context_id = {}});
+  const auto copy = engine().CreateSession({.tenant = kTenant,
+                                            .model = "grouped",
+                                            .tokens = tokens,
+                                            .context_id = {},
+                                            .reuse_limit = {}});
   ASSERT_TRUE(copy.ok());
   EXPECT_EQ(copy->reused_tokens, 200U);
   item.session_id = copy->session_id;
