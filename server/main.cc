@@ -53,6 +53,7 @@ class SignalWatcher {
     thread_ = std::thread([this] { Run(); });
   }
   ~SignalWatcher() {
+    stopping_ = true;
     pthread_kill(thread_.native_handle(), kStop);
     thread_.join();
   }
@@ -70,7 +71,8 @@ class SignalWatcher {
     while (true) {
       int number = 0;
       sigwait(&signals_, &number);
-      if (number == kStop) return;
+      if (stopping_) return;
+      if (number == kStop) continue;  // somebody else's
       constexpr int kExitBySignal = 128;
       if (!is_first) _exit(kExitBySignal + number);
       is_first = false;
@@ -79,6 +81,7 @@ class SignalWatcher {
   }
 
   sigset_t signals_{};
+  std::atomic<bool> stopping_{false};
   std::promise<int> first_;
   std::thread thread_;
 };

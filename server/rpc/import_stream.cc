@@ -4,7 +4,6 @@
 
 #include "server/rpc/convert_context_service.h"
 #include "server/rpc/status_details.h"
-#include "server/rpc/unary_call.h"
 
 namespace alaya {
 

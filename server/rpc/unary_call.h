@@ -43,15 +43,6 @@ grpc::ServerUnaryReactor* RunUnary(const ServiceContext& service, grpc::Callback
   return reactor;
 }
 
-// A stream that is answered with an error before it begins. `Reactor` is one of
-// gRPC's stream reactors.
-template <typename Reactor>
-class RefusedStream final : public Reactor {
- public:
-  explicit RefusedStream(const Status& status) { this->Finish(ToGrpcStatus(status)); }
-  void OnDone() override { delete this; }
-};
-
 }  // namespace alaya
 
 #endif  // ALAYA_SERVER_RPC_UNARY_CALL_H_

@@ -122,9 +122,9 @@ INSTANTIATE_TEST_SUITE_P(
                 kInvalid, "shape [1,2,8], items[5].key has shape [2,1,8]"},
         BadItem{"FewerKeysThanQueries",
                 [](Item* i) {
-                  for (v1::Tensor* t : {i->mutable_key(), i->mutable_value()}) {
-                    t->Clear();
-                    FillTensor(1, 1, t);
+                  for (v1::Tensor* tensor : {i->mutable_key(), i->mutable_value()}) {
+                    tensor->Clear();
+                    FillTensor(1, 1, tensor);
                   }
                 },
                 kInvalid, "items[5].key: 1 tokens, the query has 2"},

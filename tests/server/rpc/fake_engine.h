@@ -144,7 +144,7 @@ class FakeEngine final : public Engine {
   }
 
   StatusOr<SessionInfo> CreateSession(const CreateSessionParams& params) override {
-    return SessionInfo{.session_id = "s0", .model = params.model};
+    return MakeSession("s0", params.model);
   }
   void Attend(AttendItem item, Deadline deadline, std::function<bool()> cancelled,
               std::function<void(AttendResult)> done) override {
@@ -171,7 +171,7 @@ class FakeEngine final : public Engine {
     return NotFound("session '" + std::string(id) + "'");
   }
   StatusOr<SessionInfo> GetSession(std::string_view /*tenant*/, std::string_view id) override {
-    return SessionInfo{.session_id = std::string(id), .model = "m"};
+    return MakeSession(std::string(id), "m");
   }
   std::vector<SessionInfo> ListSessions(std::string_view /*tenant*/, std::string_view /*after_id*/,
                                         size_t /*limit*/) override {
@@ -180,7 +180,7 @@ class FakeEngine final : public Engine {
   StatusOr<uint64_t> CreateBackup(const std::string& /*directory*/) override { return 1; }
   StatusOr<uint64_t> CompactStorage() override { return 2; }
   void Drain() override {}
-  EngineStats stats() const override { return {.sessions = 3}; }
+  EngineStats stats() const override { return {}; }
   const EngineLimits& limits() const override { return limits_; }
   std::vector<const AttentionBackend*> backends() const override { return {}; }
 
@@ -201,6 +201,13 @@ class FakeEngine final : public Engine {
    private:
     ImportRecord* const record_;
   };
+
+  static SessionInfo MakeSession(std::string id, std::string model) {
+    SessionInfo session;
+    session.session_id = std::move(id);
+    session.model = std::move(model);
+    return session;
+  }
 
   std::shared_ptr<const StoredContext> MakeContext(std::string id) const {
     auto segment = std::make_shared<Segment>();

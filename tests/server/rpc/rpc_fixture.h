@@ -13,6 +13,7 @@
 #include "alaya/v1/context_service.grpc.pb.h"
 #include "alaya/v1/session_service.grpc.pb.h"
 #include "grpcpp/grpcpp.h"
+#include "grpcpp/impl/client_unary_call.h"
 #include "server/rpc/rpc_server.h"
 #include "tests/server/rpc/fake_engine.h"
 
@@ -95,9 +96,8 @@ class RpcFixture : public testing::Test {
     grpc::ClientContext context;
     const grpc::internal::RpcMethod method("/grpc.health.v1.Health/Check",
                                            grpc::internal::RpcMethod::NORMAL_RPC);
-    const grpc::Status status =
-        grpc::internal::BlockingUnaryCall<grpc::ByteBuffer, grpc::ByteBuffer>(
-            channel_.get(), method, &context, request_bytes, &response_bytes);
+    const grpc::Status status = grpc::internal::BlockingUnaryCall(channel_.get(), method, &context,
+                                                                  request_bytes, &response_bytes);
     EXPECT_TRUE(status.ok()) << status.error_message();
     grpc::Slice bytes;
     EXPECT_TRUE(response_bytes.DumpToSingleSlice(&bytes).ok());

@@ -51,7 +51,11 @@ TEST(MetricsTest, CallsAreCountedByMethodAndCode) {
 
 TEST(MetricsTest, AttentionItemsFillTheStageHistograms) {
   Metrics metrics("1.0", "test");
-  const AttendStats stats{.queue_us = 20, .search_us = 90, .attend_us = 400, .engine_us = 600};
+  AttendStats stats;
+  stats.queue_us = 20;
+  stats.search_us = 90;
+  stats.attend_us = 400;
+  stats.engine_us = 600;
   metrics.AttendItemFinished(StatusCode::kOk, microseconds(700), stats);
   metrics.AttendItemFinished(StatusCode::kNotFound, microseconds(10), AttendStats{});
 
