@@ -480,6 +480,21 @@ def test_truncating_beyond_the_end_is_refused(db, stored):
         assert session.info().reused_tokens == 10
 
 
+def test_requests_beyond_a_limit_are_refused_and_the_next_is_served(db, stored):
+    limits = db.info().limits
+    query_bytes = stored.queries(1).nbytes
+    with db.create_session(stored.model.name, context_id="errors") as session:
+        before = session.info()
+        for count in (limits.max_queries_per_item + 1, limits.max_message_bytes // query_bytes + 1):
+            with pytest.raises(alayadb.ResourceExhaustedError, match=str(count) + "|larger than"):
+                session.attend(0, np.ones((count, 8, 64), alayadb.bfloat16))
+            assert session.attend(0, stored.queries(1)).output.shape == (1, 8, 64)
+        with pytest.raises(alayadb.ResourceExhaustedError, match="max_context_tokens"):
+            db.match(stored.model.name, np.zeros(limits.max_context_tokens + 1, np.uint32))
+
+        assert session.info().tail_tokens == before.tail_tokens
+
+
 def test_an_import_that_takes_too_long_stores_nothing(db, stored):
     before = state_of(db)
 
