@@ -29,7 +29,7 @@ TEST_F(AttendStreamTest, ResultsComeInItemOrderWithTheRequestsId) {
   ASSERT_TRUE(stream_->Write(Request(42, {"a", "b", "c"})));
   ASSERT_TRUE(engine_.WaitForItems(3));
 
-  for (const size_t index : {2, 0, 1}) engine_.Answer(index);
+  for (const size_t index : {2U, 0U, 1U}) engine_.Answer(index);
   v1::AttendResponse response;
   ASSERT_TRUE(stream_->Read(&response));
 
@@ -50,7 +50,7 @@ TEST_F(AttendStreamTest, RequestsReachTheEngineBeforeEarlierOnesAreAnswered) {
 
   EXPECT_TRUE(engine_.WaitForItems(3));
 
-  for (const size_t index : {0, 1, 2}) engine_.Answer(index);
+  for (const size_t index : {0U, 1U, 2U}) engine_.Answer(index);
   for (uint64_t id = 1; id <= 3; ++id) EXPECT_EQ(ReadId(stream_.get()), id);
 }
 
@@ -62,7 +62,7 @@ TEST_F(AttendStreamTest, AnswersOvertakeAcrossSessionsButNeverWithinOne) {
   ASSERT_TRUE(engine_.WaitForItems(6));
 
   // Everything but request 1's session a.
-  for (const size_t index : {5, 4, 1, 2, 3}) engine_.Answer(index);
+  for (const size_t index : {5U, 4U, 1U, 2U, 3U}) engine_.Answer(index);
   EXPECT_EQ(ReadId(stream_.get()), 3U);
   engine_.Answer(0);
 
@@ -159,7 +159,7 @@ TEST_F(AttendStreamTest, TheDeadlineReachesTheEngine) {
   ASSERT_TRUE(engine_.WaitForItems(2));
 
   int with_deadline = 0;
-  for (const size_t index : {0, 1}) {
+  for (const size_t index : {0U, 1U}) {
     const Deadline deadline = engine_.item(index).deadline;
     if (deadline == Deadline::max()) continue;
     ++with_deadline;
@@ -169,7 +169,7 @@ TEST_F(AttendStreamTest, TheDeadlineReachesTheEngine) {
   }
 
   EXPECT_EQ(with_deadline, 1);
-  for (const size_t index : {0, 1}) engine_.Answer(index);
+  for (const size_t index : {0U, 1U}) engine_.Answer(index);
   EXPECT_EQ(ReadId(stream.get()), 1U);
 }
 
