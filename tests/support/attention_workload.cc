@@ -170,7 +170,7 @@ AttentionWorkload::Head AttentionWorkload::MakeHead(uint32_t layer, uint32_t kv_
   }
   const double s = profile.logit_deviation;
   const double u = random.Uniform(2);
-  profile.sink_lift = options_.sink_lift.value_or(10 * u * u * (1 + u) / 2);
+  profile.sink_lift = options_.sink_lift.value_or(10 * u * u);
   profile.recency_lift = s * random.Uniform(3, 1, 2);
   profile.recency_tokens = 64 * Exp(random.Uniform(4, 0, Log(8)));
   const uint64_t first = kSinkCount;

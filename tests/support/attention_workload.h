@@ -101,7 +101,7 @@ class AttentionWorkload {
   struct Head {
     HeadProfile profile;
     RandomStream random{0};
-    std::vector<float> mean;              // [head_dim] of the keys, outside the rotation
+    std::vector<float> mean;  // [head_dim] of the keys, outside the rotation
     std::vector<size_t> outlier_channels;
     std::vector<float> mean_direction;    // unit
     std::vector<float> needle_direction;  // unit, outside the rotation
