@@ -1,6 +1,7 @@
 #include "client/client.h"
 
 #include <google/protobuf/wrappers.pb.h>
+#include <grpc/grpc.h>
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
@@ -79,6 +80,9 @@ Client::Client(std::shared_ptr<const Connection> connection, milliseconds call_t
     : connection_(std::move(connection)), call_timeout_(call_timeout) {}
 
 StatusOr<Client> Client::Connect(const std::string& target, ClientOptions options) {
+  // gRPC 1.51 shuts down with its last channel, which can wait 10 s for a thread that
+  // polls. One reference that is never given back keeps it up.
+  [[maybe_unused]] static const bool kept_initialized = (grpc_init(), true);
   const auto channel = grpc::CreateCustomChannel(
       target, options.credentials ? options.credentials : grpc::InsecureChannelCredentials(),
       ChannelArgumentsFor(options));

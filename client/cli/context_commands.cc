@@ -111,7 +111,8 @@ void AddListCommand(CLI::App& context_app, CommandLine& line) {
   CLI::App& app = *context_app.add_subcommand("list", "List contexts, the newest first");
   const auto arguments = std::make_shared<ListArguments>();
   app.add_option("--model", arguments->model, "Only contexts of this model");
-  app.add_option("--label", arguments->labels, "Only contexts with this name=value; repeatable");
+  app.add_option("--label", arguments->labels, "Only contexts with this name=value; repeatable")
+      ->allow_extra_args(false);
   app.callback([&line, arguments] {
     line.action = [&line, arguments] { return ListContexts(line, *arguments); };
   });
@@ -145,7 +146,8 @@ void AddUpdateCommand(CLI::App& context_app, CommandLine& line) {
   app.add_option("context", arguments->context_id, "Its context_id")->required();
   app.add_flag("--pin,!--unpin", arguments->pinned, "A pinned context does not expire");
   app.add_option("--ttl", arguments->ttl, "Expire after, for example 12h; 0 removes the expiry");
-  app.add_option("--label", arguments->labels, "name=value; all labels are replaced; repeatable");
+  app.add_option("--label", arguments->labels, "name=value; all labels are replaced; repeatable")
+      ->allow_extra_args(false);
   app.add_flag("--clear-labels", arguments->clear_labels, "Remove the labels");
   app.footer("Example:\n  alayactl context update book --unpin --ttl 12h");
   app.callback([&line, arguments] {

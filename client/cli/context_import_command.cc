@@ -198,7 +198,7 @@ void AddContextImportCommand(CLI::App& context_app, CommandLine& line) {
   app.add_option("file", arguments->file, ".npz or .safetensors")->required();
   app.add_option("--model", arguments->model, "Name of a registered model")->required();
   app.add_option("--id", arguments->context_id, "context_id; default: the server makes one");
-  app.add_option("--label", arguments->labels, "name=value; repeatable");
+  app.add_option("--label", arguments->labels, "name=value; repeatable")->allow_extra_args(false);
   app.add_option("--ttl", arguments->ttl, "Expire after, for example 1h30m");
   app.add_flag("--pin", arguments->pin, "Never expire");
   app.add_flag("--convert", arguments->convert, "Round keys and values to the model's type");
