@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatchcase as fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Callable, Iterator, NamedTuple
 
@@ -120,10 +121,10 @@ def needs_readme(folder: str) -> bool:
     return folder.removeprefix("tests/") in TEST_FOLDERS_WITH_README
 
 
-def named_files(readme: str) -> set[str]:
-    """Names in backticks; `page.{h,cc}` names both."""
+def quoted_names(text: str) -> set[str]:
+    """Words in backticks; `page.{h,cc}` stands for both."""
     names: set[str] = set()
-    for quoted in re.findall(r"`([^`\n]+)`", readme):
+    for quoted in re.findall(r"`([^`\n]+)`", text):
         for word in re.split(r"[\s,]+(?![^{]*\})", quoted):
             if match := re.fullmatch(r"([\w./-]+)\.\{([\w,\s]+)\}", word):
                 names.update(f"{match[1]}.{suffix.strip()}" for suffix in match[2].split(","))
@@ -132,15 +133,32 @@ def named_files(readme: str) -> set[str]:
     return names
 
 
-def readme_tables(tree: Tree) -> Iterator[Offence]:
-    """Folders with code have a README that names each file, and no file that is gone.
+def is_named(file: str, names: set[str]) -> bool:
+    """By its name, by its stem, by its header, or by a pattern like `convert_<service>`."""
+    stem = file.rsplit(".", 1)[0]
+    patterns = (re.sub(r"<\w+>", "*", name) for name in names)
+    wanted = {file, stem, f"{stem}.h"} if file.endswith(".cc") else {file, stem}
+    return any(fnmatch(name, pattern) for pattern in patterns for name in wanted)
 
-    A source counts as named with its header; tests and benchmarks need no mention.
+
+def file_cells(text: str) -> Iterator[tuple[int, str]]:
+    """The first cells of tables that begin with `| file |`."""
+    inside = False
+    for number, line in enumerate(text.splitlines(), start=1):
+        cell = line.split("|")[1].strip() if line.startswith("|") else None
+        inside = cell is not None and (inside or cell == "file")
+        if inside and cell is not None:
+            yield number, cell
+
+
+def readme_tables(tree: Tree) -> Iterator[Offence]:
+    """Folders with code have a README that names each file, and in its table no file that is gone.
+
+    Tests and benchmarks need no mention.
     """
     folders: dict[str, list[str]] = {}
     for path in tree.with_suffix(CODE):
-        parent = PurePosixPath(path).parent
-        folders.setdefault(str(parent), []).append(PurePosixPath(path).name)
+        folders.setdefault(str(PurePosixPath(path).parent), []).append(PurePosixPath(path).name)
     for folder, code_files in sorted(folders.items()):
         if not needs_readme(folder):
             continue
@@ -148,19 +166,17 @@ def readme_tables(tree: Tree) -> Iterator[Offence]:
         if readme not in tree.files:
             yield Offence(readme, 1, "readme", "every folder with code has a README.md")
             continue
-        named = {PurePosixPath(name).name for name in named_files(tree.text(readme))}
+        named = quoted_names(tree.text(readme))
         for name in sorted(code_files):
-            stem, suffix = name.rsplit(".", 1)
-            if suffix == "cc" and f"{stem}.h" in named or re.search(r"_(test|bench)\.cc$", name):
-                continue
-            if name not in named:
+            if not re.search(r"_(test|bench)\.cc$", name) and not is_named(name, named):
                 yield Offence(readme, 1, "readme", f"does not name {name}")
-        for number, line in tree.lines(readme):
-            if not line.startswith("|"):
-                continue
-            first_cell = line.split("|")[1]
-            for name in sorted(named_files(first_cell)):
-                if PurePosixPath(name).suffix in CODE and f"{folder}/{name}" not in tree.files:
+        below = [path.removeprefix(f"{folder}/") for path in tree.files
+                 if path.startswith(f"{folder}/")]
+        for number, cell in file_cells(tree.text(readme)):
+            for name in sorted(quoted_names(cell)):
+                known = (is_named(path, {name}) or path.startswith(f"{name.rstrip('/')}/")
+                         for path in below)
+                if not any(known):
                     yield Offence(readme, number, "readme", f"names {name}, which does not exist")
 
 
@@ -203,6 +219,8 @@ def header_guards(tree: Tree) -> Iterator[Offence]:
         guard = "ALAYA_" + re.sub(r"[^A-Za-z0-9]", "_", path).upper() + "_"
         text = tree.text(path)
         wanted = f"#ifndef {guard}\n#define {guard}\n"
+        if path.endswith("-inl.h"):  # Highway includes these once for each instruction set
+            wanted = f"#if defined({guard}) == defined(HWY_TARGET_TOGGLE)\n"
         if wanted not in text or not text.endswith(f"#endif  // {guard}\n"):
             yield Offence(path, 1, "guard", f"the header guard must be {guard}")
 

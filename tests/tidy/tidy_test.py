@@ -126,15 +126,18 @@ class TidyTest(unittest.TestCase):
 
         self.expect_offence("does not name page.h")
 
-    def test_a_readme_may_name_files_by_suffixes(self) -> None:
-        self.write("storage/README.md", "# storage\n\n| `page.{h,cc}` | pages |\n")
-
-        self.expect_clean()
+    def test_a_readme_may_name_files_in_several_ways(self) -> None:
+        for name in ("`page.{h,cc}`", "`page`", "`page.h` and more", "`pa<kind>`"):
+            with self.subTest(name):
+                self.write("storage/README.md", f"# storage\n\n| file |\n|---|\n| {name} |\n")
+                self.expect_clean()
 
     def test_a_file_that_only_the_readme_knows_is_found(self) -> None:
-        self.write("storage/README.md", "# storage\n\n| `page.h` | x |\n| `book.h` | y |\n")
-
-        self.expect_offence("names book.h")
+        for name in ("book.h", "book"):
+            with self.subTest(name):
+                self.write("storage/README.md",
+                           f"# storage\n\n| file |\n|---|\n| `page` |\n| `{name}` |\n")
+                self.expect_offence(f"names {name}")
 
     def test_a_dead_link_is_found(self) -> None:
         self.write("README.md", "# Top\n\n[gone](storage/GONE.md)\n")
@@ -160,6 +163,16 @@ class TidyTest(unittest.TestCase):
         self.write("storage/page.h", HEADER.replace("PAGE_H_", "SIDE_H_"))
 
         self.expect_offence("ALAYA_STORAGE_PAGE_H_")
+
+    def test_a_highway_header_toggles_its_guard(self) -> None:
+        guard = "ALAYA_STORAGE_PAGE_INL_H_"
+        toggle = f"#if defined({guard}) == defined(HWY_TARGET_TOGGLE)\n#endif  // {guard}\n"
+        self.write("storage/README.md", "# storage\n\n`page`, `page-inl.h`\n")
+        self.write("storage/page-inl.h", toggle)
+        self.expect_clean()
+
+        self.write("storage/page-inl.h", toggle.replace("_INL", ""))
+        self.expect_offence(guard)
 
     @unittest.skipIf(shutil.which("clang-format-16") is None, "clang-format-16 is missing")
     def test_an_unformatted_file_is_found(self) -> None:
