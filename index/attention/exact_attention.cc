@@ -78,13 +78,15 @@ Status AttendBlocks(const ExactAttentionTask& task, Scratch& scratch,
     const size_t stride = (block.size() + kScoreAlignment - 1) / kScoreAlignment * kScoreAlignment;
     const MatrixView<float> scores(scratch.scores.Take(states.size() * stride).data(),
                                    states.size(), block.size(), stride);
+    ALAYA_ASSIGN_OR_RETURN(const PinnedRows values, reader.ReadBlock(KvKind::kValue, b));
+    const EncodedMatrixView value_rows = values.rows.rows_range(first_row, block.size());
     {
       ALAYA_ASSIGN_OR_RETURN(const PinnedRows keys, reader.ReadBlock(KvKind::kKey, b));
-      KeyScores(task.queries, keys.rows.rows_range(first_row, block.size()), scores);
+      KeyScores(task.queries, keys.rows.rows_range(first_row, block.size()), scores,
+                value_rows.bytes());
     }
     WeighBlock(task, block, scores, states, sums);
-    ALAYA_ASSIGN_OR_RETURN(const PinnedRows values, reader.ReadBlock(KvKind::kValue, b));
-    AddWeightedValues(scores, values.rows.rows_range(first_row, block.size()), sums);
+    AddWeightedValues(scores, value_rows, sums);
   }
   return OkStatus();
 }

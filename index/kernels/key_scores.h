@@ -3,6 +3,9 @@
 #ifndef ALAYA_INDEX_KERNELS_KEY_SCORES_H_
 #define ALAYA_INDEX_KERNELS_KEY_SCORES_H_
 
+#include <cstddef>
+#include <span>
+
 #include "storage/types/views.h"
 
 namespace alaya {
@@ -13,8 +16,10 @@ namespace alaya {
 //   alignment, scores [query_count, token_count].
 // Requires: head_dim is a multiple of 8.
 // Guarantees: finite input gives finite scores: beyond float's range they saturate.
-// Cost: reads the keys from memory once for up to 16 KiB of queries.
-void KeyScores(MatrixView<const float> queries, EncodedMatrixView keys, MatrixView<float> scores);
+// Cost: reads the keys from memory once for up to 16 KiB of queries. Meanwhile
+//   fetches `upcoming`, what the caller reads next, into the cache.
+void KeyScores(MatrixView<const float> queries, EncodedMatrixView keys, MatrixView<float> scores,
+               std::span<const std::byte> upcoming = {});
 
 // By definition, summed in double.
 void KeyScoresReference(MatrixView<const float> queries, EncodedMatrixView keys,

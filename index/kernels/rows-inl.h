@@ -13,9 +13,11 @@
 #define ALAYA_INDEX_KERNELS_ROWS_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 
 #include "hwy/highway.h"
 #include "storage/types/dtype.h"
@@ -132,6 +134,35 @@ struct RowCodec<DType::kBF16> {
     hn::StoreInterleaved2(pair.first, pair.second, FloatTag(), values);
   }
 };
+
+// Where a kernel's reading goes on: to the end of its block, then to `upcoming`.
+//
+// Kernels ask for memory some way ahead. The processor does so too, but starts anew
+// on every 4 KiB, and arithmetic leaves its window no room to run ahead by itself.
+class ReadAhead {
+ public:
+  ReadAhead(std::span<const std::byte> block, std::span<const std::byte> upcoming)
+      : block_(block), upcoming_(upcoming) {}
+
+  // What is read `offset` bytes after the block's begin. An address to prefetch, not
+  // to read: behind the end of all it is any.
+  HWY_INLINE const std::byte* At(size_t offset) const {
+    if (offset < block_.size()) return block_.data() + offset;
+    offset -= block_.size();
+    return offset < upcoming_.size() ? upcoming_.data() + offset : block_.data();
+  }
+
+ private:
+  std::span<const std::byte> block_;
+  std::span<const std::byte> upcoming_;
+};
+
+// Fetches the cache lines of `bytes` bytes into the second-level cache.
+template <size_t kBytes>
+HWY_INLINE void PrefetchLines(const std::byte* begin) {
+  ALAYA_UNROLL
+  for (size_t line = 0; line < kBytes; line += 64) __builtin_prefetch(begin + line, 0, 2);
+}
 
 // A row's last chunk if it is not whole: `count` elements, then zeros.
 template <DType kType>

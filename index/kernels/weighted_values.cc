@@ -11,7 +11,6 @@
 #define HWY_TARGET_INCLUDE "index/kernels/weighted_values.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target.h:
-#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "index/kernels/rows-inl.h"
 
@@ -24,8 +23,8 @@ constexpr size_t kTileQueries = 4;
 // in 16 bits they fill half of the first-level cache, so that the tiles to the right
 // find them there.
 constexpr size_t kTileTokens = 64;
-// Gathered rows lie apart: this many are fetched ahead.
-constexpr size_t kPrefetchTokens = 12;
+// How many gathered rows ahead memory is asked for; consecutive ones a tile ahead.
+constexpr size_t kReadAheadTokens = 12;
 
 // Rows [begin, end) of a block, or of the list of gathered ones.
 struct TokenSpan {
@@ -42,8 +41,11 @@ constexpr size_t TileChunks(size_t query_count) {
 struct ConsecutiveRows {
   const std::byte* data;
   size_t row_bytes;
+  ReadAhead ahead;
   HWY_INLINE const std::byte* operator()(size_t j) const { return data + j * row_bytes; }
-  HWY_INLINE void Prefetch(size_t /*j*/) const {}
+  HWY_INLINE const std::byte* Next(size_t j) const {
+    return ahead.At((j + kTileTokens) * row_bytes);
+  }
 };
 
 // Some rows of a block.
@@ -52,10 +54,8 @@ struct GatheredRows {
   size_t row_bytes;
   std::span<const uint32_t> tokens;
   HWY_INLINE const std::byte* operator()(size_t j) const { return data + tokens[j] * row_bytes; }
-  HWY_INLINE void Prefetch(size_t j) const {
-    if (j + kPrefetchTokens >= tokens.size()) return;
-    const std::byte* row = (*this)(j + kPrefetchTokens);
-    for (size_t byte = 0; byte < row_bytes; byte += 64) hwy::Prefetch(row + byte);
+  HWY_INLINE const std::byte* Next(size_t j) const {
+    return (*this)(std::min(j + kReadAheadTokens, tokens.size() - 1));
   }
 };
 
@@ -66,6 +66,7 @@ HWY_INLINE void AddTile(const Rows& rows, TokenSpan tokens, MatrixView<const flo
                         size_t element, MatrixView<float> sums) {
   using Codec = RowCodec<kType>;
   const FloatTag d;
+  constexpr size_t kChunkBytes = 2 * hn::MaxLanes(FloatTag()) * Codec::kElementBytes;
   const size_t chunk = 2 * hn::Lanes(d);
   FloatPair tile[kQueries][kChunks];
   ALAYA_UNROLL
@@ -75,7 +76,7 @@ HWY_INLINE void AddTile(const Rows& rows, TokenSpan tokens, MatrixView<const flo
   }
   for (size_t j = tokens.begin; j < tokens.end; ++j) {
     const std::byte* row = rows(j) + element * Codec::kElementBytes;
-    if (element == 0) rows.Prefetch(j);
+    const std::byte* next = rows.Next(j) + element * Codec::kElementBytes;
     FloatVector weight[kQueries];
     ALAYA_UNROLL
     for (size_t q = 0; q < kQueries; ++q) {
@@ -83,7 +84,8 @@ HWY_INLINE void AddTile(const Rows& rows, TokenSpan tokens, MatrixView<const flo
     }
     ALAYA_UNROLL
     for (size_t c = 0; c < kChunks; ++c) {
-      const FloatPair value = Codec::Load(row + c * chunk * Codec::kElementBytes);
+      PrefetchLines<kChunkBytes>(next + c * kChunkBytes);
+      const FloatPair value = Codec::Load(row + c * kChunkBytes);
       ALAYA_UNROLL
       for (size_t q = 0; q < kQueries; ++q) {
         tile[q][c].first = hn::MulAdd(weight[q], value.first, tile[q][c].first);
@@ -141,9 +143,9 @@ void AddRows(const Rows& rows, TokenSpan tokens, MatrixView<const float> weights
 }
 
 template <DType kType>
-void AddWeighted(MatrixView<const float> weights, EncodedMatrixView values,
-                 MatrixView<float> sums) {
-  const ConsecutiveRows rows{values.data, values.row_bytes()};
+void AddWeighted(MatrixView<const float> weights, EncodedMatrixView values, MatrixView<float> sums,
+                 std::span<const std::byte> upcoming) {
+  const ConsecutiveRows rows{values.data, values.row_bytes(), ReadAhead(values.bytes(), upcoming)};
   for (size_t begin = 0; begin < values.rows; begin += kTileTokens) {
     const TokenSpan tokens{begin, std::min(begin + kTileTokens, values.rows)};
     for (size_t q = 0; q < sums.rows(); q += kTileQueries) {
@@ -177,14 +179,14 @@ void AddGathered(MatrixView<const float> weights, std::span<const uint32_t> toke
 }
 
 void AddWeightedValues(MatrixView<const float> weights, EncodedMatrixView values,
-                       MatrixView<float> sums) {
+                       MatrixView<float> sums, std::span<const std::byte> upcoming) {
   switch (values.dtype) {
     case DType::kF32:
-      return AddWeighted<DType::kF32>(weights, values, sums);
+      return AddWeighted<DType::kF32>(weights, values, sums, upcoming);
     case DType::kF16:
-      return AddWeighted<DType::kF16>(weights, values, sums);
+      return AddWeighted<DType::kF16>(weights, values, sums, upcoming);
     case DType::kBF16:
-      return AddWeighted<DType::kBF16>(weights, values, sums);
+      return AddWeighted<DType::kBF16>(weights, values, sums, upcoming);
   }
 }
 
@@ -213,10 +215,10 @@ HWY_EXPORT(AddWeightedValues);
 HWY_EXPORT(AddGatheredValues);
 
 void AddWeightedValues(MatrixView<const float> weights, EncodedMatrixView values,
-                       MatrixView<float> sums) {
+                       MatrixView<float> sums, std::span<const std::byte> upcoming) {
   assert(weights.rows() == sums.rows() && weights.cols() == values.rows);
   assert(sums.cols() == values.cols && values.cols % 8 == 0);
-  HWY_DYNAMIC_DISPATCH(AddWeightedValues)(weights, values, sums);
+  HWY_DYNAMIC_DISPATCH(AddWeightedValues)(weights, values, sums, upcoming);
 }
 
 void AddGatheredValues(std::span<const float> weights, std::span<const uint32_t> tokens,

@@ -3,6 +3,7 @@
 #ifndef ALAYA_INDEX_KERNELS_WEIGHTED_VALUES_H_
 #define ALAYA_INDEX_KERNELS_WEIGHTED_VALUES_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -15,8 +16,10 @@ namespace alaya {
 // Shapes: weights [query_count, token_count], values [token_count, head_dim] at any
 //   alignment, sums [query_count, head_dim].
 // Requires: head_dim is a multiple of 8.
+// Cost: one pass over the values. Meanwhile fetches `upcoming`, what the caller reads
+//   next, into the cache.
 void AddWeightedValues(MatrixView<const float> weights, EncodedMatrixView values,
-                       MatrixView<float> sums);
+                       MatrixView<float> sums, std::span<const std::byte> upcoming = {});
 
 // sum += sum over j of weights[j] * values row tokens[j]; reads only those rows.
 //
