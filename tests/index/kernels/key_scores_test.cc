@@ -19,10 +19,12 @@ ALAYA_EACH_INSTRUCTION_SET(KeyScoresTest);
 
 // Compares with the reference; scores lie in rows longer than they need to be, and
 // the room behind them must stay untouched.
-void ExpectEqualsReference(size_t query_count, size_t key_count, size_t head_dim, DType dtype) {
+void ExpectEqualsReference(size_t query_count, size_t key_count, size_t head_dim, DType dtype,
+                           DType query_dtype = DType::kF32) {
   SCOPED_TRACE(testing::Message() << query_count << " queries, " << key_count << " keys, head_dim "
                                   << head_dim << ", " << Name(dtype));
-  const std::vector<float> queries = RandomFloats(query_count * head_dim, 1.0F, /*seed=*/2);
+  const std::vector<float> queries =
+      Encode(RandomFloats(query_count * head_dim, 1.0F, /*seed=*/2), head_dim, query_dtype).values;
   const EncodedMatrix keys = Encode(RandomFloats(key_count * head_dim, 1.0F, 3), head_dim, dtype);
   const size_t stride = key_count + 5;
   std::vector<float> scores(query_count * stride, 77.0F);
@@ -55,6 +57,16 @@ TEST_P(KeyScoresTest, EqualsTheReferenceAtEveryHeadDim) {
     ExpectEqualsReference(3, 5, 256, dtype);
     ExpectEqualsReference(5, 3, 1032, dtype);
   }
+}
+
+// Where the machine multiplies bf16 itself, such queries take a path of their own.
+TEST_P(KeyScoresTest, EqualsTheReferenceForQueriesInBF16) {
+  for (size_t head_dim = 8; head_dim <= 136; head_dim += 8) {
+    for (size_t query_count = 1; query_count <= 5; ++query_count) {
+      ExpectEqualsReference(query_count, 9, head_dim, DType::kBF16, DType::kBF16);
+    }
+  }
+  ExpectEqualsReference(150, 6, 128, DType::kBF16, DType::kBF16);
 }
 
 TEST_P(KeyScoresTest, EqualsTheReferenceAtEveryKeyCount) {
