@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "google/protobuf/stubs/logging.h"
 #include "grpc/support/log.h"
 #include "index/attention/cpu_backend.h"
 #include "server/config/config_loader.h"
@@ -251,6 +252,8 @@ int Serve(const ServerConfig& config) {
   EventLog log(config.log);
   grpc_log = &log;
   gpr_set_log_function(LogGrpcMessage);
+  // It reports malformed text of clients, at any rate they like; they get the error.
+  google::protobuf::SetLogHandler(nullptr);
   int exit_code = 0;
   {
     ServerProcess process(config, &log);

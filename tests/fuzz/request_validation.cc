@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "google/protobuf/stubs/logging.h"
 #include "server/rpc/convert_admin_service.h"
 #include "server/rpc/convert_context_service.h"
 #include "server/rpc/convert_session_service.h"
@@ -125,7 +126,13 @@ void TryOne(uint8_t choice, const std::string& bytes) {
 }  // namespace
 }  // namespace alaya
 
-// The name is libFuzzer's.
+// The names are libFuzzer's.
+// NOLINTNEXTLINE(readability-identifier-naming)
+extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
+  google::protobuf::SetLogHandler(nullptr);  // it reports malformed text
+  return 0;
+}
+
 // NOLINTNEXTLINE(readability-identifier-naming)
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size > 0) alaya::TryOne(data[0], {reinterpret_cast<const char*>(data) + 1, size - 1});
