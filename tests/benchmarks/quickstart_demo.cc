@@ -107,7 +107,9 @@ class Demo {
  public:
   explicit Demo(DemoOptions options)
       : options_(std::move(options)),
-        workload_({.model = StandardModel(options_.layers), .token_count = options_.tokens}),
+        workload_({.model = StandardModel(options_.layers),
+                   .token_count = options_.tokens,
+                   .diffuse_layer_count = 1}),
         context_tokens_(workload_.Tokens({0, options_.tokens})) {}
 
   Status RunAll();
@@ -121,6 +123,8 @@ class Demo {
   void Judge();
   void JudgeHead(uint32_t layer, uint32_t kv_head);
   void PrintTable();
+  std::vector<QualitySample> SamplesOfLayer(std::span<const QualitySample> samples,
+                                            uint32_t layer) const;
   Status KillAndComeBack();
 
   StatusOr<std::string> OpenSession();
@@ -412,6 +416,17 @@ void Demo::JudgeHead(uint32_t layer, uint32_t kv_head) {
   }
 }
 
+std::vector<QualitySample> Demo::SamplesOfLayer(std::span<const QualitySample> samples,
+                                                uint32_t layer) const {
+  const size_t heads = workload_.model().num_query_heads;
+  std::vector<QualitySample> result;
+  for (size_t i = layer * heads; i < samples.size(); i += options_.layers * heads) {
+    result.insert(result.end(), samples.begin() + static_cast<ptrdiff_t>(i),
+                  samples.begin() + static_cast<ptrdiff_t>(i + heads));
+  }
+  return result;
+}
+
 void Demo::PrintTable() {
   fmt::print("\n{:<14} {:^15}  {:^15}  {:>9}  {:^22}  {:^19}\n", "", "Attend, ms", "token, ms",
              "tokens", "recovery", "output error");
@@ -427,6 +442,10 @@ void Demo::PrintTable() {
                Percentile(run.attend_ms, 0.5), Percentile(run.attend_ms, 0.99),
                Percentile(run.token_ms, 0.5), Percentile(run.token_ms, 0.99));
     print_quality(Summarize(run.samples));
+  }
+  for (uint32_t layer = 0; layer < options_.layers; ++layer) {
+    fmt::print("{:<14} {:>7} {:>7}  {:>7} {:>7}", fmt::format("  layer {}", layer), "", "", "", "");
+    print_quality(Summarize(SamplesOfLayer(runs_[1].samples, layer)));
   }
   for (const auto& [name, samples] : {std::pair(fmt::format("top {} *", top_k_), &top_k_samples_),
                                       std::pair(std::string("window only *"), &window_samples_)}) {
