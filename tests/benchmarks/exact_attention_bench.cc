@@ -219,6 +219,10 @@ class Step {
     std::mt19937 random(/*seed=*/9);
     std::normal_distribution<float> normal(0.0F, 3.3F);
     for (float& element : queries_) element = normal(random);
+    // Engines send queries in the model's type.
+    std::vector<std::byte> encoded(queries_.size() * ElementBytes(shape.dtype));
+    EncodeElements(queries_, shape.dtype, encoded);
+    DecodeElements(shape.dtype, encoded, queries_);
     for (size_t head = 0; head < shape.kv_heads; ++head) {
       readers_.emplace_back(&layer_, head);
     }
