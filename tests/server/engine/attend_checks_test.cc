@@ -196,14 +196,14 @@ INSTANTIATE_TEST_SUITE_P(
                 "would hold 13 tokens of its own, max_tail_tokens_per_session is 12"}),
     [](const auto& bad) { return bad.param.name; });
 
-class AttendErrorsTest : public EngineTest {
+class FailedItemTest : public EngineTest {
  protected:
-  AttendErrorsTest() : sequence_(GroupedModel(), 400, /*seed=*/4) {}
+  FailedItemTest() : sequence_(GroupedModel(), 400, /*seed=*/4) {}
 
   const TestSequence sequence_;
 };
 
-TEST_F(AttendErrorsTest, AFailedComputationTakesItsTokensBack) {
+TEST_F(FailedItemTest, AFailedComputationTakesItsTokensBack) {
   Register(sequence_.model());
   Import(sequence_, 100);
   const std::string session = CreateSession(sequence_, 100).session_id;
@@ -224,7 +224,7 @@ TEST_F(AttendErrorsTest, AFailedComputationTakesItsTokensBack) {
                                            .options = {}});
 }
 
-TEST_F(AttendErrorsTest, TailsOfAllSessionsShareOneBudget) {
+TEST_F(FailedItemTest, TailsOfAllSessionsShareOneBudget) {
   options_.limits.max_tail_bytes_total = 200 * 1024;
   Register(sequence_.model());
   const std::string first = CreateSession(sequence_, 0).session_id;

@@ -21,9 +21,9 @@ using std::chrono::steady_clock;
 constexpr LayerIndex kFirst{0};
 constexpr LayerIndex kSecond{1};
 
-class ConcurrencyTest : public EngineTest {
+class AttendQueueTest : public EngineTest {
  protected:
-  ConcurrencyTest() : sequence_(GroupedModel(), 400, /*seed=*/41) {}
+  AttendQueueTest() : sequence_(GroupedModel(), 400, /*seed=*/41) {}
 
   const TestSequence sequence_;
 };
@@ -34,7 +34,7 @@ struct Answers {
   std::vector<AttendResult> results;
 };
 
-TEST_F(ConcurrencyTest, SixteenSessionsFromEightThreadsAreAnsweredInOrder) {
+TEST_F(AttendQueueTest, SixteenSessionsFromEightThreadsAreAnsweredInOrder) {
   constexpr size_t kSessions = 16;
   constexpr size_t kThreads = 8;
   constexpr uint64_t kPrefix = 200;
@@ -86,7 +86,7 @@ TEST_F(ConcurrencyTest, SixteenSessionsFromEightThreadsAreAnsweredInOrder) {
   }
 }
 
-TEST_F(ConcurrencyTest, CallsOnASessionWaitForItsItems) {
+TEST_F(AttendQueueTest, CallsOnASessionWaitForItsItems) {
   Register(sequence_.model());
   const std::string session = CreateSession(sequence_, 0).session_id;
   std::latch answered(200);
@@ -109,7 +109,7 @@ TEST_F(ConcurrencyTest, CallsOnASessionWaitForItsItems) {
   EXPECT_EQ(Info(session).tail_tokens, 60U);
 }
 
-TEST_F(ConcurrencyTest, ItemsPastTheirDeadlineOrCancelledDoNotStart) {
+TEST_F(AttendQueueTest, ItemsPastTheirDeadlineOrCancelledDoNotStart) {
   Register(sequence_.model());
   const std::string session = CreateSession(sequence_, 0).session_id;
   const auto run = [&](Deadline deadline, std::function<bool()> cancelled) {
@@ -133,7 +133,7 @@ TEST_F(ConcurrencyTest, ItemsPastTheirDeadlineOrCancelledDoNotStart) {
   EXPECT_EQ(Info(session).tail_tokens, 1U);
 }
 
-TEST_F(ConcurrencyTest, ADrainAnswersWhatWasAdmittedAndRefusesTheRest) {
+TEST_F(AttendQueueTest, ADrainAnswersWhatWasAdmittedAndRefusesTheRest) {
   Register(sequence_.model());
   Import(sequence_, 300, "c");
   const std::string session = CreateSession(sequence_, 300).session_id;
@@ -167,7 +167,7 @@ TEST_F(ConcurrencyTest, ADrainAnswersWhatWasAdmittedAndRefusesTheRest) {
   EXPECT_TRUE(engine().CloseSession(kTenant, session).ok()) << "closing is no new work";
 }
 
-TEST_F(ConcurrencyTest, ADrainWaitsForImportsUnderWay) {
+TEST_F(AttendQueueTest, ADrainWaitsForImportsUnderWay) {
   Register(sequence_.model());
   auto import = *engine().BeginImport(Header(sequence_, 50));
   std::atomic<bool> finished{false};
@@ -186,7 +186,7 @@ TEST_F(ConcurrencyTest, ADrainWaitsForImportsUnderWay) {
   importer.join();
 }
 
-TEST_F(ConcurrencyTest, SessionsComeAndGoWhileOthersRun) {
+TEST_F(AttendQueueTest, SessionsComeAndGoWhileOthersRun) {
   Register(sequence_.model());
   Import(sequence_, 300);
   std::vector<std::thread> threads;

@@ -1,0 +1,62 @@
+#include "server/engine/session_table.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace alaya {
+namespace {
+
+class SessionTableTest : public testing::Test {
+ protected:
+  std::shared_ptr<Session> NewSession(std::string id, std::string tenant) {
+    return std::make_shared<Session>(
+        SessionOwner{std::move(id), std::move(tenant), model_, WallTime()}, SessionPrefix(),
+        Tail(model_->model, &budget_), &pool_);
+  }
+
+  const std::shared_ptr<const RegisteredModel> model_ = std::make_shared<RegisteredModel>(
+      RegisteredModel{ModelId{1}, {"m", 1, 1, 1, 8, DType::kF32}});
+  TailBudget budget_{1 << 20};
+  WorkerPool pool_{"test", 1};
+  SessionTable table_{3};
+};
+
+TEST_F(SessionTableTest, SessionsAreFoundByTheirOwnTenantOnly) {
+  ASSERT_TRUE(table_.Insert(NewSession("a", "me")).ok());
+
+  EXPECT_EQ((*table_.Find("me", "a"))->id(), "a");
+  EXPECT_EQ(table_.Find("you", "a").status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(table_.Remove("you", "a").status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(table_.Find("you", "a").status(), NotFound("session 'a' does not exist"));
+  EXPECT_EQ(table_.size(), 1U);
+}
+
+TEST_F(SessionTableTest, AFullTableTakesNoMore) {
+  for (const char* id : {"a", "b", "c"}) ASSERT_TRUE(table_.Insert(NewSession(id, "me")).ok());
+
+  EXPECT_EQ(table_.Insert(NewSession("d", "me")).code(), StatusCode::kResourceExhausted);
+  ASSERT_TRUE(table_.Remove("me", "b").ok());
+  EXPECT_TRUE(table_.Insert(NewSession("d", "me")).ok());
+}
+
+TEST_F(SessionTableTest, PagesGoByRisingIdAfterTheLastOne) {
+  ASSERT_TRUE(table_.Insert(NewSession("c", "me")).ok());
+  ASSERT_TRUE(table_.Insert(NewSession("a", "me")).ok());
+  ASSERT_TRUE(table_.Insert(NewSession("b", "you")).ok());
+  const auto ids = [this](std::string_view after, size_t limit) {
+    std::vector<std::string> page;
+    for (const auto& session : table_.List("me", after, limit)) page.push_back(session->id());
+    return page;
+  };
+
+  EXPECT_EQ(ids("", 10), (std::vector<std::string>{"a", "c"}));
+  EXPECT_EQ(ids("", 1), (std::vector<std::string>{"a"}));
+  EXPECT_EQ(ids("a", 1), (std::vector<std::string>{"c"}));
+  EXPECT_EQ(ids("c", 1), (std::vector<std::string>{}));
+}
+
+}  // namespace
+}  // namespace alaya
