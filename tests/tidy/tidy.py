@@ -244,7 +244,7 @@ CHECKS: tuple[Callable[[Tree], Iterator[Offence]], ...] = (
     formatting)
 
 
-def forgive(offences: list[Offence], exceptions: dict) -> list[Offence]:
+def forgive(offences: list[Offence], exceptions: dict, files: list[str]) -> list[Offence]:
     """Takes out what an exception covers; adds exceptions that cover nothing, or are too many."""
     where = "tests/tidy/exceptions.toml"
     entries = {(rule, path): reason for rule, table in exceptions.items() if isinstance(table, dict)
@@ -256,6 +256,8 @@ def forgive(offences: list[Offence], exceptions: dict) -> list[Offence]:
             left.append(Offence(where, 1, "exception", f"{rule} {path} is clean now: remove it"))
         if not isinstance(reason, str) or len(reason.split()) < 3:
             left.append(Offence(where, 1, "exception", f"{rule} {path} needs a reason"))
+        elif rule == "untested" and not set(re.findall(r"tests/[\w/.]+", reason)) & set(files):
+            left.append(Offence(where, 1, "exception", f"{rule} {path} names no test that exists"))
     count_max = exceptions.get("count_max", 0)
     if len(entries) > count_max:
         left.append(Offence(where, 1, "exception", f"{len(entries)} entries, count_max {count_max}"))
@@ -269,7 +271,8 @@ def main(arguments: list[str]) -> int:
     tree = Tree(root.resolve())
     exceptions_file = tree.root / "tests/tidy/exceptions.toml"
     exceptions = tomllib.loads(exceptions_file.read_text()) if exceptions_file.exists() else {}
-    offences = forgive([offence for check in CHECKS for offence in check(tree)], exceptions)
+    offences = forgive([offence for check in CHECKS for offence in check(tree)], exceptions,
+                       tree.files)
     for offence in sorted(offences):
         print(offence)
     print(f"tidy: {len(tree.files)} files, {len(offences)} offences")

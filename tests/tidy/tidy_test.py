@@ -95,23 +95,27 @@ class TidyTest(unittest.TestCase):
         self.expect_offence("storage/page.cc:1: untested: tests/storage/page_test.cc")
 
     def test_an_exception_covers_its_offence_and_needs_a_reason(self) -> None:
-        (self.root / "tests/storage/page_test.cc").unlink()
+        (self.root / "tests/storage/page_test.cc").rename(self.root / "tests/storage/book_test.cc")
         exceptions = 'count_max = {}\n[untested]\n"storage/page.cc" = "{}"\n'
-        self.write("tests/tidy/exceptions.toml", exceptions.format(1, "needs a real disk"))
+        reason = "tests/storage/book_test.cc: pages make books"
+        self.write("tests/tidy/exceptions.toml", exceptions.format(1, reason))
         self.expect_clean()
 
         self.write("tests/tidy/exceptions.toml", exceptions.format(1, ""))
         self.expect_offence("needs a reason")
 
-        self.write("tests/tidy/exceptions.toml", exceptions.format(0, "needs a real disk"))
+        self.write("tests/tidy/exceptions.toml", exceptions.format(1, reason.replace("book", "no")))
+        self.expect_offence("names no test that exists")
+
+        self.write("tests/tidy/exceptions.toml", exceptions.format(0, reason))
         self.expect_offence("count_max")
 
-        self.write("tests/tidy/exceptions.toml", exceptions.format(2, "needs a real disk"))
+        self.write("tests/tidy/exceptions.toml", exceptions.format(2, reason))
         self.expect_offence("lower count_max to 1")
 
     def test_an_exception_that_is_not_needed_is_found(self) -> None:
         self.write("tests/tidy/exceptions.toml",
-                   'count_max = 1\n[untested]\n"storage/page.cc" = "needs a real disk"\n')
+                   'count_max = 1\n[length]\n"storage/page.cc" = "a long table of numbers"\n')
 
         self.expect_offence("clean now")
 
