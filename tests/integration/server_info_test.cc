@@ -5,6 +5,7 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -115,6 +116,18 @@ TEST_F(ServerInfoTest, TheLogLevelChangesAtRunTime) {
 
   EXPECT_NE(first.previous_level(), pb::LOG_LEVEL_UNSPECIFIED);
   EXPECT_EQ(second.previous_level(), pb::LOG_LEVEL_ERROR);
+}
+
+TEST_F(ServerInfoTest, DroppingTheLastClientDoesNotWait) {
+  const std::string address = server().grpc_address();
+  DropClient();
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < 8; ++i) {
+    ASSERT_OK_AND_ASSIGN(const auto only_client, client::Client::Connect(address));
+    ASSERT_OK(only_client.GetServerInfo());
+  }
+
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(8));
 }
 
 class UnixSocketTest : public ServiceTest {};

@@ -90,6 +90,7 @@ class ServiceTest : public testing::Test {
   }
 
   const client::Client& client() const { return *client_; }
+  void DropClient() { client_.reset(); }
   ServerProcess& server() { return *server_; }
   std::string data_path() const { return data_directory_ / "data"; }
   const TempDirectory& directory() const { return data_directory_; }
