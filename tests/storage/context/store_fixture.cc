@@ -5,15 +5,6 @@
 #include <filesystem>
 #include <utility>
 
-#if defined(__SANITIZE_THREAD__)
-// The packaged RocksDB is not instrumented: ThreadSanitizer cannot see its atomics and
-// takes what they order for races. Only what RocksDB itself does is left out; its
-// header-only functions are compiled into this program.
-extern "C" const char* __tsan_default_suppressions();
-extern "C" const char* __tsan_default_suppressions() {
-  return "called_from_lib:librocksdb.so\nrace:rocksdb::\n";
-}
-#endif
 
 namespace alaya {
 namespace {
