@@ -1,17 +1,17 @@
-// Imports, matching, reading, searching, expiry: the engine's contexts.
+// Imports: what is shared, trimmed, refused, and read back.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
+#include <chrono>
+#include <limits>
+#include <memory>
+#include <span>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "tests/server/engine/engine_fixture.h"
-#include "tests/support/element_codec.h"
 
 namespace alaya {
 namespace {
@@ -19,14 +19,13 @@ namespace {
 using std::chrono::milliseconds;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
 
 constexpr LayerIndex kFirst{0};
 constexpr LayerIndex kSecond{1};
 
-class ContextsTest : public EngineTest {
+class ContextImportTest : public EngineTest {
  protected:
-  ContextsTest() : sequence_(GroupedModel(), 500, /*seed=*/21) {}
+  ContextImportTest() : sequence_(GroupedModel(), 500, /*seed=*/21) {}
 
   std::unique_ptr<ContextImport> BeginImport(ImportHeader header) {
     auto import = engine().BeginImport(std::move(header));
@@ -70,25 +69,7 @@ class ContextsTest : public EngineTest {
   const TestSequence sequence_;
 };
 
-TEST_F(ContextsTest, ModelsAreKeptByNameAndShape) {
-  Model model = GroupedModel();
-  EXPECT_TRUE(*engine().RegisterModel(model));
-  EXPECT_FALSE(*engine().RegisterModel(model));
-  model.head_dim = 128;
-  EXPECT_EQ(engine().RegisterModel(model).status().code(), StatusCode::kAlreadyExists);
-  model.name = "another";
-  EXPECT_TRUE(*engine().RegisterModel(model));
-  model.name = "bad name";
-  EXPECT_EQ(engine().RegisterModel(model).status().code(), StatusCode::kInvalidArgument);
-
-  const std::vector<Model> models = engine().ListModels();
-
-  ASSERT_EQ(models.size(), 2U);
-  EXPECT_EQ(models[0].name, "another");
-  EXPECT_EQ(models[1], GroupedModel());
-}
-
-TEST_F(ContextsTest, AnImportIsReadBackAsItCame) {
+TEST_F(ContextImportTest, AnImportIsReadBackAsItCame) {
   Register(sequence_.model());
 
   const ImportResult result = Import(sequence_, 437, "mine");
@@ -101,7 +82,7 @@ TEST_F(ContextsTest, AnImportIsReadBackAsItCame) {
   EXPECT_EQ((*engine().GetContext(kTenant, "mine"))->token_count(), 437U);
 }
 
-TEST_F(ContextsTest, ImportedPrefixesAreSharedAndTheirChunksTrimmed) {
+TEST_F(ContextImportTest, ImportedPrefixesAreSharedAndTheirChunksTrimmed) {
   Register(sequence_.model());
   Import(sequence_, 250);
 
@@ -113,7 +94,7 @@ TEST_F(ContextsTest, ImportedPrefixesAreSharedAndTheirChunksTrimmed) {
   ExpectReadsBack("longer", {0, 430});
 }
 
-TEST_F(ContextsTest, StoredTokensMayBeLeftOutOfAnImport) {
+TEST_F(ContextImportTest, StoredTokensMayBeLeftOutOfAnImport) {
   Register(sequence_.model());
   Import(sequence_, 250);
   const auto import = BeginImport(Header(sequence_, 300));
@@ -128,7 +109,7 @@ TEST_F(ContextsTest, StoredTokensMayBeLeftOutOfAnImport) {
   ExpectReadsBack(result->context_id, {0, 300});
 }
 
-TEST_F(ContextsTest, AContextThatIsAllStoredNeedsNoChunk) {
+TEST_F(ContextImportTest, AContextThatIsAllStoredNeedsNoChunk) {
   Register(sequence_.model());
   Import(sequence_, 300);
 
@@ -140,7 +121,7 @@ TEST_F(ContextsTest, AContextThatIsAllStoredNeedsNoChunk) {
   ExpectReadsBack(result->context_id, {0, 200});
 }
 
-TEST_F(ContextsTest, APrefixStaysReadableForAnImportThatReusesIt) {
+TEST_F(ContextImportTest, APrefixStaysReadableForAnImportThatReusesIt) {
   Register(sequence_.model());
   Import(sequence_, 250, "first");
   const auto import = BeginImport(Header(sequence_, 300));
@@ -155,7 +136,7 @@ TEST_F(ContextsTest, APrefixStaysReadableForAnImportThatReusesIt) {
   ExpectReadsBack(result->context_id, {0, 300});
 }
 
-TEST_F(ContextsTest, TwoImportsOfTheSameTokensBothSucceed) {
+TEST_F(ContextImportTest, TwoImportsOfTheSameTokensBothSucceed) {
   Register(sequence_.model());
   const auto first = BeginImport(Header(sequence_, 100));
   const auto second = BeginImport(Header(sequence_, 100));
@@ -173,7 +154,7 @@ TEST_F(ContextsTest, TwoImportsOfTheSameTokensBothSucceed) {
   ExpectReadsBack(second_result->context_id, {0, 100});
 }
 
-TEST_F(ContextsTest, ChunksMustContinueTheirLayer) {
+TEST_F(ContextImportTest, ChunksMustContinueTheirLayer) {
   Register(sequence_.model());
   const auto import = BeginImport(Header(sequence_, 100));
   ASSERT_TRUE(import->AddChunk(sequence_.Chunk(kFirst, {0, 40})).ok());
@@ -201,7 +182,7 @@ TEST_F(ContextsTest, ChunksMustContinueTheirLayer) {
   EXPECT_EQ(import->Finish().status().code(), StatusCode::kFailedPrecondition);
 }
 
-TEST_F(ContextsTest, BadChunksAreRefusedByName) {
+TEST_F(ContextImportTest, BadChunksAreRefusedByName) {
   Register(sequence_.model());
   const auto import = BeginImport(Header(sequence_, 100));
   const ImportChunk good = sequence_.Chunk(kFirst, {0, 10});
@@ -243,7 +224,7 @@ TEST_F(ContextsTest, BadChunksAreRefusedByName) {
   EXPECT_TRUE(import->AddChunk(good).ok());
 }
 
-TEST_F(ContextsTest, BadHeadersAreRefusedByName) {
+TEST_F(ContextImportTest, BadHeadersAreRefusedByName) {
   options_.limits.max_context_tokens = 400;
   Register(sequence_.model());
   Import(sequence_, 10, "taken");
@@ -269,7 +250,7 @@ TEST_F(ContextsTest, BadHeadersAreRefusedByName) {
   EXPECT_EQ(engine().stats().store.contexts, 1U);
 }
 
-TEST_F(ContextsTest, AnAbandonedImportLeavesNothing) {
+TEST_F(ContextImportTest, AnAbandonedImportLeavesNothing) {
   Register(sequence_.model());
   {
     const auto import = BeginImport(Header(sequence_, 100));
@@ -280,7 +261,7 @@ TEST_F(ContextsTest, AnAbandonedImportLeavesNothing) {
   EXPECT_EQ(engine().stats().store.contexts, 0U);
 }
 
-TEST_F(ContextsTest, SampledQueriesOfAnyTypeAreTaken) {
+TEST_F(ContextImportTest, SampledQueriesOfAnyTypeAreTaken) {
   const TestSequence wide(GroupedModel(DType::kF16), 50, /*seed=*/5, DType::kF32);
   Register(wide.model());
   const auto import = BeginImport(Header(wide, 50));
@@ -297,7 +278,7 @@ TEST_F(ContextsTest, SampledQueriesOfAnyTypeAreTaken) {
   EXPECT_THAT(context->chain[0].segment->query_counts, ElementsAre(7, 7));
 }
 
-TEST_F(ContextsTest, QueriesThatDoNotFitTheModelsTypeAreRefused) {
+TEST_F(ContextImportTest, QueriesThatDoNotFitTheModelsTypeAreRefused) {
   const TestSequence wide(GroupedModel(DType::kF16), 50, /*seed=*/5);
   Register(wide.model());
   const auto import = BeginImport(Header(wide, 50));
@@ -311,209 +292,7 @@ TEST_F(ContextsTest, QueriesThatDoNotFitTheModelsTypeAreRefused) {
   EXPECT_THAT(std::string(Message(status)), HasSubstr("beyond the range of the model's f16"));
 }
 
-TEST_F(ContextsTest, MatchingCountsLookupsAndHits) {
-  Register(sequence_.model());
-  Import(sequence_, 100, "stored");
-
-  EXPECT_EQ(Match(80).matched_tokens, 80U);
-  EXPECT_EQ(Match(130).context_id, "stored");
-  EXPECT_EQ(engine().MatchContext(kTenant, "grouped", std::vector<TokenId>{99'999})->matched_tokens,
-            0U);
-  EXPECT_EQ(engine().MatchContext("other", "grouped", sequence_.tokens(100))->matched_tokens, 0U);
-
-  EXPECT_EQ(engine().stats().lookup_tokens, 80U + 130 + 1 + 100);
-  EXPECT_EQ(engine().stats().hit_tokens, 80U + 100);
-  EXPECT_EQ(engine().MatchContext(kTenant, "nobody", {}).status().code(), StatusCode::kNotFound);
-}
-
-TEST_F(ContextsTest, TimeToLiveCountsFromTheCommit) {
-  options_.expiry_sweep_interval = milliseconds(1);
-  Register(sequence_.model());
-  ImportHeader header = Header(sequence_, 20);
-  header.context_id = "short";
-  header.ttl = milliseconds(1000);
-  const auto import = BeginImport(header);
-  clock_.Advance(milliseconds(900));
-  for (const LayerIndex layer : {kFirst, kSecond}) {
-    ASSERT_TRUE(import->AddChunk(sequence_.Chunk(layer, {0, 20})).ok());
-  }
-  ASSERT_TRUE(import->Finish().ok());
-
-  clock_.Advance(milliseconds(999));
-  EXPECT_TRUE(engine().GetContext(kTenant, "short").ok());
-  clock_.Advance(milliseconds(1));
-
-  EXPECT_EQ(engine().GetContext(kTenant, "short").status().code(), StatusCode::kNotFound);
-  while (engine().stats().expired_contexts == 0) std::this_thread::yield();
-  EXPECT_EQ(engine().stats().store.contexts, 0U);
-}
-
-TEST_F(ContextsTest, UpdatesPinRelabelAndMoveTheExpiry) {
-  Register(sequence_.model());
-  Import(sequence_, 20, "c");
-  const auto update = [this](const auto& change) {
-    UpdateContextParams params;
-    params.tenant = kTenant;
-    params.context_id = "c";
-    change(params);
-    return engine().UpdateContext(params);
-  };
-
-  EXPECT_EQ((*update([](auto& p) { p.ttl = milliseconds(50); }))->expire_time,
-            clock_.now() + milliseconds(50));
-  EXPECT_TRUE((*update([](auto& p) { p.pinned = true; }))->pinned);
-  EXPECT_EQ((*update([](auto& p) { p.labels = Labels{{"a", "b"}}; }))->labels.at("a"), "b");
-  clock_.Advance(milliseconds(100));
-  EXPECT_TRUE(engine().GetContext(kTenant, "c").ok()) << "a pinned context does not expire";
-  EXPECT_FALSE((*update([](auto& p) { p.ttl = milliseconds(0); }))->expire_time.has_value());
-  EXPECT_EQ(update([](auto& p) { p.ttl = milliseconds(-1); }).status().code(),
-            StatusCode::kInvalidArgument);
-  EXPECT_EQ(update([](auto& p) {
-              p.labels = Labels{{"", ""}};
-            })
-                .status()
-                .code(),
-            StatusCode::kInvalidArgument);
-  EXPECT_EQ(update([](auto& p) { p.tenant = "other"; }).status().code(), StatusCode::kNotFound);
-}
-
-TEST_F(ContextsTest, ListsOfAnUnknownModelAreAnError) {
-  Register(sequence_.model());
-  Import(sequence_, 20, "c");
-
-  EXPECT_EQ(engine().ListContexts({.tenant = kTenant, .model = {}, .labels = {}}, "", 10)->size(),
-            1U);
-  EXPECT_EQ(engine().ListContexts({.tenant = "other", .model = {}, .labels = {}}, "", 10)->size(),
-            0U);
-  EXPECT_EQ(engine()
-                .ListContexts({.tenant = kTenant, .model = "nobody", .labels = {}}, "", 10)
-                .status()
-                .code(),
-            StatusCode::kNotFound);
-}
-
-TEST_F(ContextsTest, DeletedContextsAreGoneForNewCallersOnly) {
-  Register(sequence_.model());
-  Import(sequence_, 100, "c");
-  const std::string session = CreateSession(sequence_, 100).session_id;
-
-  ASSERT_TRUE(engine().DeleteContext(kTenant, "c").ok());
-
-  EXPECT_EQ(engine().DeleteContext(kTenant, "c").status().code(), StatusCode::kNotFound);
-  EXPECT_EQ(Match(100).matched_tokens, 0U);
-  AttendItem item = QueryItem(sequence_, session, kFirst, {100, 101});
-  item.options.target = FullTarget();
-  sequence_.ExpectAttention(Attend(item), {.layer = kFirst,
-                                           .first_query = 100,
-                                           .visible = EqualVisible({0, 100}, 1),
-                                           .options = item.options});
-}
-
-TEST_F(ContextsTest, ReadingStopsWhenTheSinkHasEnough) {
-  Register(sequence_.model());
-  Import(sequence_, 100, "c");
-  int chunk_count = 0;
-
-  const Status status = engine().ReadContext(kTenant, "c", {}, {}, [&](const ReadChunk&) {
-    ++chunk_count;
-    return false;
-  });
-
-  EXPECT_TRUE(status.ok());
-  EXPECT_EQ(chunk_count, 1);
-}
-
-TEST_F(ContextsTest, ReadingTakesLayersInTheOrderGiven) {
-  Register(sequence_.model());
-  Import(sequence_, 100, "c");
-  std::vector<uint32_t> layers;
-  const auto sink = [&layers](const ReadChunk& chunk) {
-    layers.push_back(ToInt(chunk.layer));
-    return true;
-  };
-
-  const std::vector<uint32_t> backwards{1, 0};
-  EXPECT_TRUE(engine().ReadContext(kTenant, "c", TokenRange{10, 20}, backwards, sink).ok());
-  EXPECT_THAT(layers, ElementsAre(1, 0));
-  layers.clear();
-  EXPECT_TRUE(engine().ReadContext(kTenant, "c", TokenRange{100, 200}, {}, sink).ok());
-  EXPECT_THAT(layers, IsEmpty());
-
-  const std::vector<uint32_t> unknown{0, 2};
-  EXPECT_EQ(engine().ReadContext(kTenant, "c", {}, unknown, sink).code(),
-            StatusCode::kInvalidArgument);
-  EXPECT_EQ(engine().ReadContext(kTenant, "c", TokenRange{2, 1}, {}, sink).code(),
-            StatusCode::kInvalidArgument);
-  EXPECT_THAT(layers, IsEmpty());
-}
-
-TEST_F(ContextsTest, SearchFindsTheHighestScoresAcrossSegments) {
-  Register(sequence_.model());
-  Import(sequence_, 300);
-  Import(sequence_, 450, "c");
-  SearchParams params{.tenant = kTenant,
-                      .context_id = "c",
-                      .layer = kSecond,
-                      .query = sequence_.query(kSecond, {450, 452}),
-                      .target = TopKTarget{7},
-                      .token_range = TokenRange{100, 440},
-                      .scale = {}};
-
-  const auto answer = engine().SearchContext(params);
-
-  ASSERT_TRUE(answer.ok()) << Message(answer.status());
-  ASSERT_EQ(answer->heads.size(), 8U);
-  const std::vector<float> keys = Decode(sequence_.key(kSecond, {0, 450}).data, DType::kBF16);
-  const std::vector<float> queries = Decode(params.query.data, DType::kF32);
-  for (size_t row = 0; row < answer->heads.size(); ++row) {
-    const size_t kv_head = row % 4 / 2;
-    std::vector<std::pair<double, uint64_t>> scores;
-    for (uint64_t token = 100; token < 440; ++token) {
-      double score = 0;
-      for (size_t i = 0; i < 64; ++i) {
-        score += double{queries[row * 64 + i]} * keys[(token * 2 + kv_head) * 64 + i];
-      }
-      scores.emplace_back(-score, token);
-    }
-    std::ranges::sort(scores);
-    ASSERT_EQ(answer->heads[row].size(), 7U);
-    for (size_t i = 0; i < 7; ++i) {
-      EXPECT_EQ(answer->heads[row][i].token, scores[i].second) << "row " << row;
-      EXPECT_NEAR(answer->heads[row][i].score, -scores[i].first, 1e-3);
-    }
-  }
-  EXPECT_EQ(answer->stats.plans.size(), 2U);
-}
-
-TEST_F(ContextsTest, BadSearchesAreRefused) {
-  Register(sequence_.model());
-  Import(sequence_, 100, "c");
-  const SearchParams good{.tenant = kTenant,
-                          .context_id = "c",
-                          .layer = kFirst,
-                          .query = sequence_.query(kFirst, {0, 1}),
-                          .target = DiprTarget(),
-                          .token_range = {},
-                          .scale = {}};
-  EXPECT_TRUE(engine().SearchContext(good).ok());
-
-  void (*const spoils[])(SearchParams*) = {
-      [](auto* p) { p->target = FullTarget(); }, [](auto* p) { p->target = TopKTarget{0}; },
-      [](auto* p) { p->layer = LayerIndex{2}; }, [](auto* p) { p->scale = -1; },
-      [](auto* p) { p->query.heads = 2; },       [](auto* p) {
-        p->token_range = TokenRange{2, 1}; },
-  };
-  for (const auto spoil : spoils) {
-    SearchParams bad = good;
-    spoil(&bad);
-    EXPECT_EQ(engine().SearchContext(bad).status().code(), StatusCode::kInvalidArgument);
-  }
-  SearchParams unknown = good;
-  unknown.context_id = "d";
-  EXPECT_EQ(engine().SearchContext(unknown).status().code(), StatusCode::kNotFound);
-}
-
-TEST_F(ContextsTest, AReopenedEngineFindsEverything) {
+TEST_F(ContextImportTest, AReopenedEngineFindsEverything) {
   Register(sequence_.model());
   Import(sequence_, 300, "c");
 

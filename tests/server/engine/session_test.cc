@@ -17,9 +17,9 @@ using testing::HasSubstr;
 constexpr LayerIndex kFirst{0};
 constexpr LayerIndex kSecond{1};
 
-class SessionsTest : public EngineTest {
+class SessionTest : public EngineTest {
  protected:
-  SessionsTest() : sequence_(GroupedModel(), 900, /*seed=*/31) {}
+  SessionTest() : sequence_(GroupedModel(), 900, /*seed=*/31) {}
 
   // The session must hold the sequence's first `token_count` tokens in every layer.
   void ExpectHolds(const std::string& session, uint64_t token_count) {
@@ -35,20 +35,11 @@ class SessionsTest : public EngineTest {
                                               .options = item.options});
     }
   }
-  StatusOr<ImportResult> Store(const std::string& session, std::vector<TokenId> tokens,
-                               std::optional<std::string> id = {}) {
-    return engine().StoreSession({.tenant = kTenant,
-                                  .session_id = session,
-                                  .tokens = std::move(tokens),
-                                  .context_id = std::move(id),
-                                  .labels = {},
-                                  .ttl = {}});
-  }
 
   const TestSequence sequence_;
 };
 
-TEST_F(SessionsTest, OpenOnTheLongestStoredPrefix) {
+TEST_F(SessionTest, OpenOnTheLongestStoredPrefix) {
   Register(sequence_.model());
   Import(sequence_, 100, "short");
   Import(sequence_, 300, "long");
@@ -64,7 +55,7 @@ TEST_F(SessionsTest, OpenOnTheLongestStoredPrefix) {
   ExpectHolds(info.session_id, 300);
 }
 
-TEST_F(SessionsTest, OpenOnANamedContext) {
+TEST_F(SessionTest, OpenOnANamedContext) {
   Register(sequence_.model());
   Import(sequence_, 300, "c");
 
@@ -76,7 +67,7 @@ TEST_F(SessionsTest, OpenOnANamedContext) {
   ExpectHolds(info->session_id, 120);
 }
 
-TEST_F(SessionsTest, BadRequestsToOpenAreRefused) {
+TEST_F(SessionTest, BadRequestsToOpenAreRefused) {
   Register(sequence_.model());
   Model other = GroupedModel();
   other.name = "other";
@@ -116,7 +107,7 @@ TEST_F(SessionsTest, BadRequestsToOpenAreRefused) {
   EXPECT_EQ(engine().stats().sessions, 0U);
 }
 
-TEST_F(SessionsTest, TheirNumberIsLimited) {
+TEST_F(SessionTest, TheirNumberIsLimited) {
   options_.limits.max_sessions = 2;
   Register(sequence_.model());
   const std::string first = CreateSession(sequence_, 0).session_id;
@@ -130,7 +121,7 @@ TEST_F(SessionsTest, TheirNumberIsLimited) {
   EXPECT_EQ(engine().stats().sessions, 2U);
 }
 
-TEST_F(SessionsTest, AreListedByIdAndOnlyToTheirTenant) {
+TEST_F(SessionTest, AreListedByIdAndOnlyToTheirTenant) {
   Register(sequence_.model());
   std::vector<std::string> ids;
   for (int i = 0; i < 5; ++i) ids.push_back(CreateSession(sequence_, 0).session_id);
@@ -148,7 +139,7 @@ TEST_F(SessionsTest, AreListedByIdAndOnlyToTheirTenant) {
   EXPECT_EQ(engine().TruncateSession("other", ids[0], 0).code(), StatusCode::kNotFound);
 }
 
-TEST_F(SessionsTest, AClosedSessionIsGoneAndItsMemoryFree) {
+TEST_F(SessionTest, AClosedSessionIsGoneAndItsMemoryFree) {
   Register(sequence_.model());
   const std::string session = CreateSession(sequence_, 0).session_id;
   AppendAllLayers(sequence_, session, {0, 200});
@@ -163,7 +154,7 @@ TEST_F(SessionsTest, AClosedSessionIsGoneAndItsMemoryFree) {
   EXPECT_EQ(engine().stats().sessions, 0U);
 }
 
-TEST_F(SessionsTest, ForksGoSeparateWays) {
+TEST_F(SessionTest, ForksGoSeparateWays) {
   Register(sequence_.model());
   Import(sequence_, 300);
   const std::string session = CreateSession(sequence_, 300).session_id;
@@ -183,7 +174,7 @@ TEST_F(SessionsTest, ForksGoSeparateWays) {
   EXPECT_EQ(Info(*fork).reused_tokens, 300U);
 }
 
-TEST_F(SessionsTest, TruncationCutsTheTailAndThePrefix) {
+TEST_F(SessionTest, TruncationCutsTheTailAndThePrefix) {
   Register(sequence_.model());
   Import(sequence_, 200);
   Import(sequence_, 400);
@@ -206,7 +197,7 @@ TEST_F(SessionsTest, TruncationCutsTheTailAndThePrefix) {
   ExpectHolds(session, 10);
 }
 
-TEST_F(SessionsTest, TruncationCannotAddTokens) {
+TEST_F(SessionTest, TruncationCannotAddTokens) {
   Register(sequence_.model());
   const std::string session = CreateSession(sequence_, 0).session_id;
   AppendAllLayers(sequence_, session, {0, 10});
@@ -218,7 +209,7 @@ TEST_F(SessionsTest, TruncationCannotAddTokens) {
   ExpectHolds(session, 10);
 }
 
-TEST_F(SessionsTest, TruncationLeavesLaggingLayersAlone) {
+TEST_F(SessionTest, TruncationLeavesLaggingLayersAlone) {
   Register(sequence_.model());
   const std::string session = CreateSession(sequence_, 0).session_id;
   AppendAllLayers(sequence_, session, {0, 10});
@@ -228,135 +219,6 @@ TEST_F(SessionsTest, TruncationLeavesLaggingLayersAlone) {
 
   ASSERT_TRUE(Attend(AppendItem(sequence_, session, kSecond, {10, 15})).status.ok());
   ExpectHolds(session, 15);
-}
-
-TEST_F(SessionsTest, StoredSessionsAreMatchedByOthers) {
-  Register(sequence_.model());
-  Import(sequence_, 300);
-  const std::string session = CreateSession(sequence_, 300).session_id;
-  AppendAllLayers(sequence_, session, {300, 620});
-
-  const auto stored = Store(session, sequence_.tokens(620), "stored");
-
-  ASSERT_TRUE(stored.ok()) << Message(stored.status());
-  EXPECT_EQ(stored->context_id, "stored");
-  EXPECT_EQ(stored->reused_tokens, 300U);
-  EXPECT_GT(stored->stored_bytes, 0U);
-  const SessionInfo info = CreateSession(sequence_, 700);
-  EXPECT_EQ(info.reused_tokens, 620U);
-  EXPECT_EQ(info.context_id, "stored");
-  ExpectHolds(info.session_id, 620);
-}
-
-TEST_F(SessionsTest, AStoredSessionGoesOnFromItsContext) {
-  Register(sequence_.model());
-  const std::string session = CreateSession(sequence_, 0).session_id;
-  AppendAllLayers(sequence_, session, {0, 300});
-
-  ASSERT_TRUE(Store(session, sequence_.tokens(300), "stored").ok());
-
-  EXPECT_EQ(Info(session).context_id, "stored");
-  EXPECT_EQ(Info(session).reused_tokens, 300U);
-  EXPECT_EQ(engine().stats().tail_bytes, 0U);
-  AppendAllLayers(sequence_, session, {300, 350});
-  ExpectHolds(session, 350);
-  const auto again = Store(session, sequence_.tokens(350));
-  ASSERT_TRUE(again.ok()) << Message(again.status());
-  EXPECT_EQ(again->reused_tokens, 300U);
-  ExpectHolds(session, 350);
-}
-
-TEST_F(SessionsTest, SessionsOnACutPrefixAreStored) {
-  Register(sequence_.model());
-  // Another sequence with the same first 130 tokens, keys and values.
-  const TestSequence other(GroupedModel(), 300, /*seed=*/77);
-  Import(sequence_, 300, "parent");
-  const std::string session = CreateSession(sequence_, 300, 130).session_id;
-  for (const LayerIndex layer : {kFirst, kSecond}) {
-    ASSERT_TRUE(Attend(AppendItem(other, session, layer, {130, 200})).status.ok());
-  }
-  std::vector<TokenId> tokens = sequence_.tokens(130);
-  const std::vector<TokenId> rest = other.tokens(200);
-  tokens.insert(tokens.end(), rest.begin() + 130, rest.end());
-  AttendItem item = QueryItem(sequence_, session, kSecond, {0, 1});
-  item.options.target = FullTarget();
-  const AttendResult before = Attend(item);
-
-  const auto stored = Store(session, tokens);
-
-  ASSERT_TRUE(stored.ok()) << Message(stored.status());
-  EXPECT_EQ(stored->reused_tokens, 130U);
-  const auto copy = engine().CreateSession({.tenant = kTenant,
-                                            .model = "grouped",
-                                            .tokens = tokens,
-                                            .context_id = {},
-                                            .reuse_limit = {}});
-  ASSERT_TRUE(copy.ok());
-  EXPECT_EQ(copy->reused_tokens, 200U);
-  item.session_id = copy->session_id;
-  const AttendResult after = Attend(item);
-  ASSERT_TRUE(after.status.ok());
-  ASSERT_EQ(after.log_sum_exp.size(), before.log_sum_exp.size());
-  for (size_t i = 0; i < before.log_sum_exp.size(); ++i) {
-    EXPECT_NEAR(after.log_sum_exp[i], before.log_sum_exp[i], 1e-4);
-  }
-}
-
-TEST_F(SessionsTest, StoringSharesWhatOthersStoredMeanwhile) {
-  Register(sequence_.model());
-  const std::string session = CreateSession(sequence_, 0).session_id;
-  AppendAllLayers(sequence_, session, {0, 300});
-  Import(sequence_, 250);
-
-  const auto stored = Store(session, sequence_.tokens(300));
-
-  ASSERT_TRUE(stored.ok()) << Message(stored.status());
-  EXPECT_EQ(stored->reused_tokens, 250U);
-  ExpectHolds(session, 300);
-}
-
-TEST_F(SessionsTest, StoringOnADeletedContextKeepsItsTokens) {
-  Register(sequence_.model());
-  Import(sequence_, 250, "parent");
-  const std::string session = CreateSession(sequence_, 250).session_id;
-  AppendAllLayers(sequence_, session, {250, 300});
-  ASSERT_TRUE(engine().DeleteContext(kTenant, "parent").ok());
-
-  const auto stored = Store(session, sequence_.tokens(300));
-
-  ASSERT_TRUE(stored.ok()) << Message(stored.status());
-  ExpectHolds(session, 300);
-  OpenEngine();
-  ExpectHolds(CreateSession(sequence_, 300).session_id, 300);
-}
-
-TEST_F(SessionsTest, TokensToStoreMustBeTheSessions) {
-  Register(sequence_.model());
-  Import(sequence_, 100, "parent");
-  const std::string session = CreateSession(sequence_, 100).session_id;
-  AppendAllLayers(sequence_, session, {100, 120});
-  const auto message = [&](const std::vector<TokenId>& tokens, StatusCode code) {
-    const Status status = Store(session, tokens).status();
-    EXPECT_EQ(status.code(), code);
-    return std::string(Message(status));
-  };
-
-  EXPECT_THAT(message(sequence_.tokens(119), StatusCode::kInvalidArgument),
-              HasSubstr("119 tokens are named, the session holds 120"));
-  EXPECT_THAT(message(sequence_.tokens(121), StatusCode::kInvalidArgument),
-              HasSubstr("121 tokens are named, the session holds 120"));
-  EXPECT_THAT(message({}, StatusCode::kInvalidArgument), HasSubstr("tokens is empty"));
-  std::vector<TokenId> changed = sequence_.tokens(120);
-  changed[42] = 60'000;
-  EXPECT_THAT(message(changed, StatusCode::kInvalidArgument),
-              HasSubstr("token 42 is 60000, the session's reused prefix has"));
-  EXPECT_EQ(Store(session, sequence_.tokens(120), "parent").status().code(),
-            StatusCode::kAlreadyExists);
-  ASSERT_TRUE(Attend(AppendItem(sequence_, session, kFirst, {120, 121})).status.ok());
-  EXPECT_THAT(message(sequence_.tokens(121), StatusCode::kFailedPrecondition),
-              HasSubstr("layer 1 holds 120 tokens, layer 0 holds 121"));
-  EXPECT_EQ(engine().stats().store.contexts, 1U);
-  EXPECT_EQ(Info(session).tail_tokens, 21U);
 }
 
 }  // namespace
