@@ -111,7 +111,9 @@ std::string FieldsText(const std::vector<std::pair<std::string, std::string>>& f
   for (const auto& [name, value] : fields) width = std::max(width, name.size() + 1);
   std::string text;
   for (const auto& [name, value] : fields) {
-    text += fmt::format("{:<{}}  {}\n", name + ":", width, value);
+    std::string line = fmt::format("{:<{}}  {}", name + ":", width, value);
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + '\n';
   }
   return text;
 }

@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "client/cli/bench_run.h"
-#include "client/cli/random_vectors.h"
 #include "client/tensor.h"
 #include "tests/client/test_files.h"
 
@@ -130,32 +128,6 @@ TEST_F(QueryArgumentsTest, IntegersAndFlatArraysAreNoQueries) {
   EXPECT_EQ(arguments.Load(model_).status().code(), StatusCode::kInvalidArgument);
   arguments.file = directory_.Write("f.npy", Npy("<f4", "(16,)", std::string(64, '\0')));
   EXPECT_EQ(arguments.Load(model_).status().code(), StatusCode::kInvalidArgument);
-}
-
-TEST(RandomVectorsTest, HaveTheMeanAndDeviationAskedFor) {
-  constexpr size_t kCount = 100'000;
-  std::vector<float> elements(kCount);
-  RandomVectors(/*seed=*/5).Fill(3.0F, elements);
-  double sum = 0;
-  double square_sum = 0;
-  for (const float element : elements) {
-    sum += double{element};
-    square_sum += double{element} * double{element};
-  }
-
-  // Five standard errors of the mean, and of the deviation.
-  EXPECT_NEAR(sum / kCount, 0.0, 5 * 3.0 / std::sqrt(kCount));
-  EXPECT_NEAR(std::sqrt(square_sum / kCount), 3.0, 5 * 3.0 / std::sqrt(2.0 * kCount));
-}
-
-TEST(PercentileTest, IsTheSampleThatTheShareDoesNotExceed) {
-  std::vector<double> samples = {5, 1, 4, 2, 3};
-  EXPECT_EQ(Percentile(samples, 0.5), 3);
-  EXPECT_EQ(Percentile(samples, 0.99), 5);
-  EXPECT_EQ(Percentile(samples, 1), 5);
-  EXPECT_EQ(Percentile(samples, 0), 1);
-  std::vector<double> none;
-  EXPECT_EQ(Percentile(none, 0.5), 0);
 }
 
 }  // namespace

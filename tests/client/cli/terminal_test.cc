@@ -61,6 +61,7 @@ TEST(TableTest, WithoutRowsTheHeadingStays) { EXPECT_EQ(Table({"A", "B"}).Text()
 
 TEST(FieldsTest, ValuesAreAligned) {
   EXPECT_EQ(FieldsText({{"A", "1"}, {"Longer", "2"}}), "A:       1\nLonger:  2\n");
+  EXPECT_EQ(FieldsText({{"Empty", ""}}), "Empty:\n");
 }
 
 TEST(ProgressTextTest, ShowsShareRateAndTimeToGo) {
