@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <utility>
 
-
 namespace alaya {
 namespace {
 
