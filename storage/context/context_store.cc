@@ -240,8 +240,10 @@ Status ContextStoreImpl::Start() {
   const std::string& directory = options_.directory;
   ALAYA_RETURN_IF_ERROR(SweepImports(directory));
   ALAYA_ASSIGN_OR_RETURN(cache_, PageCache::Create(options_.memory_budget_bytes));
-  ALAYA_ASSIGN_OR_RETURN(database_,
-                         Database::Open(directory + "/" + kDatabaseDirectory, options_.log));
+  const std::string database_directory = directory + "/" + kDatabaseDirectory;
+  // RocksDB would create it too, but complains before that it is missing.
+  ALAYA_RETURN_IF_ERROR(CreateDirectories(database_directory));
+  ALAYA_ASSIGN_OR_RETURN(database_, Database::Open(database_directory, options_.log));
   reaper_ = std::make_unique<SegmentReaper>();
   ALAYA_ASSIGN_OR_RETURN(catalog_, Catalog::Load(database_.get(), reaper_.get()));
   reaper_->Start([this](SegmentId segment) { DropSegment(segment); });

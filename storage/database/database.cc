@@ -72,6 +72,9 @@ rocksdb::DBOptions MakeDbOptions(const StorageLog& log,
   // After a power cut the log's unsynced tail may be garbage: replay up to there.
   // What was acknowledged was synced and lies before it.
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  // Ingested files have no unique id, and every start would warn of each. Pages carry
+  // their identity themselves.
+  options.verify_sst_unique_id_in_manifest = false;
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
   return options;

@@ -118,6 +118,21 @@ TEST_F(ServerInfoTest, TheLogLevelChangesAtRunTime) {
   EXPECT_EQ(second.previous_level(), pb::LOG_LEVEL_ERROR);
 }
 
+TEST_F(ServerInfoTest, OrdinaryWorkLogsNoWarning) {
+  ASSERT_OK(RegisterModel(client(), sequence_.model()));
+  ASSERT_OK(Import(client(), sequence_, "context"));
+  ASSERT_OK(Delete(client(), "context"));
+  ASSERT_OK(server().Terminate());
+  std::string log = server().Log();
+  StartServer();
+  log += server().Log();
+
+  EXPECT_THAT(log, HasSubstr("serving"));
+  for (const char* level : {" warning ", " error ", "\"warning\"", "\"error\""}) {
+    EXPECT_THAT(log, testing::Not(HasSubstr(level)));
+  }
+}
+
 TEST_F(ServerInfoTest, DroppingTheLastClientDoesNotWait) {
   const std::string address = server().grpc_address();
   DropClient();
