@@ -42,6 +42,7 @@ std::vector<TargetCase> TargetCases() {
   add("top 100").mutable_top_k()->set_k(100);
   add("top 1").mutable_top_k()->set_k(1);
   add("more than all").mutable_top_k()->set_k(1'000'000);
+  add("half of the mass").mutable_mass()->set_fraction(0.5);
   pb::AttendOptions& small_window = add("dipr with a small window");
   small_window.mutable_dipr()->set_alpha(0.05);
   small_window.mutable_window()->set_sink(4);

@@ -201,7 +201,9 @@ TEST_F(RestartTest, SigtermAnswersWhatIsInFlightAndRefusesNewWork) {
 }
 
 TEST_F(RestartTest, ASecondServerOnTheSameDataIsRefused) {
+  const KvSequence half(model_, 2000, /*seed=*/56);
   ASSERT_OK(Import(client(), sequence_, "context"));
+  ASSERT_OK_AND_ASSIGN(auto importer, OpenImport(half, /*layer_count=*/1));
   ServerProcessOptions options;
   options.data_directory = data_path();
 
@@ -211,7 +213,15 @@ TEST_F(RestartTest, ASecondServerOnTheSameDataIsRefused) {
   const std::string message(Message(second.status()));
   EXPECT_NE(message.find(data_path()), std::string::npos) << message;
   EXPECT_NE(message.find("in use"), std::string::npos) << message;
+  // It touched nothing of the first one's, not even an import that goes on.
   EXPECT_OK(CheckStoredBytes(client(), "context", sequence_));
+  ASSERT_OK(importer.AppendChunk({.layer = 1,
+                                  .token_begin = 0,
+                                  .key = half.Keys(1, 0, 2000),
+                                  .value = half.Values(1, 0, 2000),
+                                  .query = {}}));
+  ASSERT_OK(importer.Commit());
+  EXPECT_OK(CheckStoredBytes(client(), "half", half));
 }
 
 TEST_F(RestartTest, DeletedSpaceComesBack) {
