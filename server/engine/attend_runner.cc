@@ -17,15 +17,14 @@ double MicrosecondsSince(steady_clock::time_point begin) {
   return std::chrono::duration<double, std::micro>(steady_clock::now() - begin).count();
 }
 
-// What each position of the item sees: everything up to its own token, within the
+// What each of the query's positions sees: everything up to its own token, within the
 // caller's range. Without new tokens every position sees everything.
-std::vector<TokenRange> VisibleTokens(const AttendItem& item, uint64_t token_count) {
-  const size_t position_count = item.query->tokens;
-  const size_t appended_count = item.key ? item.key->tokens : 0;
-  std::vector<TokenRange> visible(position_count);
-  for (size_t i = 0; i < position_count; ++i) {
-    const uint64_t end = token_count - appended_count + (item.key ? i + 1 : 0);
-    visible[i] = {0, end};
+std::vector<TokenRange> VisibleTokens(const TensorView& query, const AttendItem& item,
+                                      uint64_t token_count) {
+  const bool causal = item.key.has_value();
+  std::vector<TokenRange> visible(query.tokens);
+  for (size_t i = 0; i < query.tokens; ++i) {
+    visible[i] = {0, causal ? token_count - query.tokens + i + 1 : token_count};
     if (item.options.token_range) visible[i] = Intersect(visible[i], *item.options.token_range);
     if (visible[i].empty()) visible[i] = {};
   }
@@ -57,13 +56,13 @@ AttendResult AttendRunner::Run(const AttendItem& item, Session* session) const {
   AttendResult result;
   result.status = CheckAttendItem(item, session->model(), limits_);
   if (!result.status.ok()) return result;
-  if (item.key) {
+  if (item.key && item.value) {
     result.status = session->Append(item.layer, item.key->data, item.value->data,
                                     limits_.max_tail_tokens_per_session);
     if (!result.status.ok()) return result;
   }
   if (!item.query) return result;
-  if (Status status = Answer(item, *session, &result); !status.ok()) {
+  if (Status status = Answer(*item.query, item, *session, &result); !status.ok()) {
     if (item.key) session->UndoAppend(item.layer, item.key->tokens);
     result = AttendResult();
     result.status = std::move(status);
@@ -71,11 +70,11 @@ AttendResult AttendRunner::Run(const AttendItem& item, Session* session) const {
   return result;
 }
 
-Status AttendRunner::Answer(const AttendItem& item, const Session& session,
+Status AttendRunner::Answer(const TensorView& query, const AttendItem& item, const Session& session,
                             AttendResult* result) const {
   const Model& model = session.model();
   FanOutTask task;
-  task.visible = VisibleTokens(item, session.token_count(item.layer));
+  task.visible = VisibleTokens(query, item, session.token_count(item.layer));
   // The last position sees the most.
   const SequenceView sequence({.store = store_,
                                .model = &model,
@@ -87,7 +86,7 @@ Status AttendRunner::Answer(const AttendItem& item, const Session& session,
   PlanRequest request;
   request.model = &model;
   request.target = item.options.target;
-  request.query_count = item.query->tokens;
+  request.query_count = query.tokens;
   request.tail_token_count = sequence.tail_token_count();
   request.explain = item.options.explain;
   for (size_t i = 0; i < sequence.segment_count(); ++i) {
@@ -99,7 +98,7 @@ Status AttendRunner::Answer(const AttendItem& item, const Session& session,
   task.pool = plan.parallel ? pool_ : nullptr;
   task.model = &model;
   task.sequence = &sequence;
-  task.query = *item.query;
+  task.query = query;
   task.target = plan.target;
   task.window = item.options.window;
   task.scale = ScaleOrDefault(item.options.scale, model);

@@ -26,8 +26,9 @@ class AttendRunner {
   AttendResult Run(const AttendItem& item, Session* session) const;
 
  private:
-  // Fills the result of an item with a query, whose keys are appended already.
-  Status Answer(const AttendItem& item, const Session& session, AttendResult* result) const;
+  // Fills the result of an item with this query, whose keys are appended already.
+  Status Answer(const TensorView& query, const AttendItem& item, const Session& session,
+                AttendResult* result) const;
 
   ContextStore* store_;
   AttentionBackend* backend_;

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <optional>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -96,13 +95,13 @@ Status RunSearch(const Search& search, WorkerPool* pool, SearchAnswer* answer) {
   size_t hit_count = 0;
   for (size_t begin = 0; begin < position_count; begin += batch) {
     const Positions positions{begin, std::min(begin + batch, position_count)};
-    std::vector<std::optional<StatusOr<SequenceSearchResult>>> found(kv_head_count);
+    std::vector<StatusOr<SequenceSearchResult>> found(kv_head_count);
     pool->ParallelFor(kv_head_count, [&](size_t head) {
       found[head] = SearchHead(search, positions, KvHeadIndex{static_cast<uint32_t>(head)});
     });
     for (uint32_t head = 0; head < kv_head_count; ++head) {
-      if (!found[head]->ok()) return found[head]->status();
-      hit_count += FillHits(search, positions, KvHeadIndex{head}, **found[head], answer);
+      if (!found[head].ok()) return found[head].status();
+      hit_count += FillHits(search, positions, KvHeadIndex{head}, *found[head], answer);
     }
     if (hit_count > kHitCountMax && positions.end < position_count) {
       return ResourceExhausted(

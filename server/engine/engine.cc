@@ -241,13 +241,13 @@ StatusOr<SessionInfo> StandardEngine::CreateSession(const CreateSessionParams& p
 StatusOr<ImportResult> StandardEngine::StoreSession(const StoreSessionParams& params) {
   ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
   ALAYA_ASSIGN_OR_RETURN(const auto session, sessions_.Find(params.tenant, params.session_id));
-  std::optional<StatusOr<ImportResult>> result;
+  StatusOr<ImportResult> result;
   session->strand().Run([&] {
     result =
         StoreSessionAsContext(params, {store_, clock_, &ids_, &options_.limits}, session.get());
     session->Publish(clock_->now());
   });
-  return *std::move(result);
+  return result;
 }
 
 StatusOr<std::string> StandardEngine::ForkSession(std::string_view tenant, std::string_view id) {
