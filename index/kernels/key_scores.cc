@@ -25,9 +25,9 @@ namespace HWY_NAMESPACE {
 constexpr size_t kTileKeys = 4;
 constexpr size_t kTileQueries = kAccumulatorCount / kTileKeys;
 // How far ahead of a tile memory is asked for.
-constexpr size_t kReadAheadBytes = 8 * 1024;
+constexpr size_t kReadAheadBytes = size_t{8} * 1024;
 // Bytes of queries prepared at a time: half of the first-level cache.
-constexpr size_t kPreparedBytes = 16 * 1024;
+constexpr size_t kPreparedBytes = size_t{16} * 1024;
 
 // Between float's limits; also makes a number of NaN (an infinity less another).
 template <class D>

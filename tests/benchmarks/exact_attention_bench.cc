@@ -37,7 +37,7 @@
 namespace alaya {
 namespace {
 
-constexpr size_t kPageBytes = 64 * 1024;
+constexpr size_t kPageBytes = size_t{64} * 1024;
 
 struct Shape {
   const char* name;
