@@ -138,6 +138,24 @@ StatusOr<std::vector<Sample>> DecodeSession(const client::Client& client,
   return samples;
 }
 
+// The way there and back of a request that the engine refuses at once: what overhead
+// is on this machine at this moment without anybody's attention.
+Status PrintRoundTrip(const client::Client& client, const DecodeWorkload& decode) {
+  client::AttendStream stream = client.Attend();
+  std::vector<double> round_trip_us;
+  for (pb::AttendItem item : decode.steps) {
+    item.set_session_id("unknown");
+    const auto start = std::chrono::steady_clock::now();
+    const Status status = stream.AttendOne(std::move(item)).status();
+    const std::chrono::duration<double, std::micro> seen = std::chrono::steady_clock::now() - start;
+    if (status.code() != StatusCode::kNotFound) return status;
+    round_trip_us.push_back(seen.count());
+  }
+  fmt::print("round trip of a refused request: p50 {:.0f}, p99 {:.0f}\n",
+             Percentile(round_trip_us, 0.5), Percentile(round_trip_us, 0.99));
+  return OkStatus();
+}
+
 // Sessions at the same time; one row of the table.
 Status RunRow(const client::Client& client, const DecodeWorkload& decode,
               const pb::AttendOptions& options, size_t session_count, size_t request_count) {
@@ -193,6 +211,7 @@ Status RunTransport(const std::string& name, const std::string& listen, const Be
     ALAYA_ASSIGN_OR_RETURN(const DecodeWorkload decode,
                            ImportWorkload(client, token_count, plan.requests + kWarmUpSteps));
     fmt::print("\n{}, {} tokens; microseconds\n", name, token_count);
+    ALAYA_RETURN_IF_ERROR(PrintRoundTrip(client, decode));
     fmt::print("{:>6} {:>8} {:>19} {:>19} {:>19} {:>9} {:>10}\n", "", "", "client p50  p99",
                "engine p50  p99", "overhead p50  p99", "attends/s", "mean lse");
     for (const pb::AttendOptions& target : {full, dipr}) {
