@@ -139,6 +139,10 @@ AttendStream Client::Attend(AttendStreamOptions options) const {
   return {*connection_->sessions, options};
 }
 
+BlockingAttendStream Client::AttendBlocking() const {
+  return BlockingAttendStream(*connection_->sessions);
+}
+
 // The calls that are no streams differ only in their messages.
 #define ALAYA_DEFINE_CALL(service, stub, method)                                            \
   StatusOr<pb::method##Response> Client::method(const pb::method##Request& request) const { \

@@ -18,6 +18,7 @@
 #include "alaya/v1/context_service.pb.h"
 #include "alaya/v1/session_service.pb.h"
 #include "client/attend_stream.h"
+#include "client/blocking_attend_stream.h"
 #include "client/context_importer.h"
 #include "client/context_reader.h"
 #include "storage/types/status.h"
@@ -72,6 +73,7 @@ class Client {
   // SessionService
   StatusOr<pb::CreateSessionResponse> CreateSession(const pb::CreateSessionRequest& request) const;
   AttendStream Attend(AttendStreamOptions options = {}) const;
+  BlockingAttendStream AttendBlocking() const;
   StatusOr<pb::StoreSessionResponse> StoreSession(const pb::StoreSessionRequest& request) const;
   StatusOr<pb::ForkSessionResponse> ForkSession(const pb::ForkSessionRequest& request) const;
   StatusOr<pb::TruncateSessionResponse> TruncateSession(

@@ -119,7 +119,7 @@ StatusOr<std::vector<Sample>> DecodeSession(const client::Client& client,
   pb::CreateSessionRequest create;
   create.set_context_id(decode.context_id);
   ALAYA_ASSIGN_OR_RETURN(const auto session, client.CreateSession(create));
-  client::AttendStream stream = client.Attend();
+  client::BlockingAttendStream stream = client.AttendBlocking();
   std::vector<Sample> samples;
   for (size_t step = 0; step < kWarmUpSteps + step_count; ++step) {
     pb::AttendItem item = decode.steps[step];
@@ -141,7 +141,7 @@ StatusOr<std::vector<Sample>> DecodeSession(const client::Client& client,
 // The way there and back of a request that the engine refuses at once: what overhead
 // is on this machine at this moment without anybody's attention.
 Status PrintRoundTrip(const client::Client& client, const DecodeWorkload& decode) {
-  client::AttendStream stream = client.Attend();
+  client::BlockingAttendStream stream = client.AttendBlocking();
   std::vector<double> round_trip_us;
   for (pb::AttendItem item : decode.steps) {
     item.set_session_id("unknown");

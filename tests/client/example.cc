@@ -57,7 +57,7 @@ Status Run(const std::string& target) {
   opening.set_context_id(context_id);
   ALAYA_ASSIGN_OR_RETURN(const pb::CreateSessionResponse session, client.CreateSession(opening));
 
-  AttendStream stream = client.Attend();
+  BlockingAttendStream stream = client.AttendBlocking();
   pb::AttendItem item;
   item.set_session_id(session.session_id());
   ALAYA_ASSIGN_OR_RETURN(
