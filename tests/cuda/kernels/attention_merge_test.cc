@@ -23,11 +23,11 @@ struct FreeOnDevice {
 using DeviceFloats = std::unique_ptr<float, FreeOnDevice>;
 
 DeviceFloats ToDevice(const std::vector<float>& host) {
-  float* device = nullptr;
+  void* device = nullptr;
   EXPECT_EQ(cudaMalloc(&device, host.size() * sizeof(float)), cudaSuccess);
   EXPECT_EQ(cudaMemcpy(device, host.data(), host.size() * sizeof(float), cudaMemcpyHostToDevice),
             cudaSuccess);
-  return DeviceFloats(device);
+  return DeviceFloats(static_cast<float*>(device));
 }
 
 std::vector<float> ToHost(const DeviceFloats& device, size_t count) {
