@@ -79,7 +79,7 @@ struct Client::Connection {
 Client::Client(std::shared_ptr<const Connection> connection, milliseconds call_timeout)
     : connection_(std::move(connection)), call_timeout_(call_timeout) {}
 
-StatusOr<Client> Client::Connect(const std::string& target, ClientOptions options) {
+StatusOr<Client> Client::Connect(const std::string& target, const ClientOptions& options) {
   // gRPC 1.51 shuts down with its last channel, which can wait 10 s for a thread that
   // polls. One reference that is never given back keeps it up.
   [[maybe_unused]] static const bool kept_initialized = (grpc_init(), true);

@@ -47,7 +47,7 @@ struct ClientOptions {
 class Client {
  public:
   // `target` is "host:port" or "unix:path".
-  static StatusOr<Client> Connect(const std::string& target, ClientOptions options = {});
+  static StatusOr<Client> Connect(const std::string& target, const ClientOptions& options = {});
 
   // The same connection, with another deadline for each call; 0: none.
   Client WithCallTimeout(std::chrono::milliseconds timeout) const;

@@ -75,7 +75,7 @@ class PieceReader {
 // Sends tokens [token_begin, T) of one layer.
 Status ImportLayer(const ContextFile& file, uint32_t layer, uint64_t token_begin, DType dtype,
                    ContextImporter& importer) {
-  ALAYA_ASSIGN_OR_RETURN(const ContextFile::Layer arrays, file.OpenLayer(layer));
+  ALAYA_ASSIGN_OR_RETURN(const LayerArrays arrays, file.OpenLayer(layer));
   const TensorView shape{file.dtype(), 0, file.num_kv_heads(), file.head_dim(), {}};
   ALAYA_RETURN_IF_ERROR(arrays.keys->Skip(token_begin * shape.token_bytes()));
   ALAYA_RETURN_IF_ERROR(arrays.values->Skip(token_begin * shape.token_bytes()));
@@ -84,7 +84,7 @@ Status ImportLayer(const ContextFile& file, uint32_t layer, uint64_t token_begin
   std::optional<PieceReader> queries;
   uint64_t query_count = 0;
   if (arrays.queries.has_value()) {
-    const ContextFile::Queries& info = *arrays.queries;
+    const LayerQueries& info = *arrays.queries;
     query_count = info.count;
     queries.emplace(info.reader.get(),
                     TensorView{info.dtype, 0, info.num_query_heads, file.head_dim(), {}},

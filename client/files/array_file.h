@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "storage/types/status.h"
@@ -75,6 +76,9 @@ class ArrayFile {
   virtual StatusOr<std::unique_ptr<ArrayReader>> OpenArray(const ArrayInfo& info) const = 0;
 
  protected:
+  void AddArray(ArrayInfo info) { arrays_.push_back(std::move(info)); }
+
+ private:
   std::vector<ArrayInfo> arrays_;
 };
 

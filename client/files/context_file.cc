@@ -74,12 +74,12 @@ StatusOr<ContextFile> ContextFile::Open(const std::string& path) {
   return result;
 }
 
-StatusOr<ContextFile::Layer> ContextFile::OpenLayer(uint32_t layer) const {
-  Layer result;
+StatusOr<LayerArrays> ContextFile::OpenLayer(uint32_t layer) const {
+  LayerArrays result;
   ALAYA_ASSIGN_OR_RETURN(result.keys, file_->OpenArray(*file_->Find(ArrayName("key", layer))));
   ALAYA_ASSIGN_OR_RETURN(result.values, file_->OpenArray(*file_->Find(ArrayName("value", layer))));
   if (const ArrayInfo* info = file_->Find(ArrayName("query", layer)); info != nullptr) {
-    Queries& queries = result.queries.emplace();
+    LayerQueries& queries = result.queries.emplace();
     queries.count = info->shape[0];
     queries.num_query_heads = info->shape[1];
     queries.dtype = *DTypeOf(info->type);

@@ -25,6 +25,19 @@
 
 namespace alaya::client {
 
+struct LayerQueries {
+  uint64_t count = 0;  // T'
+  uint64_t num_query_heads = 0;
+  DType dtype = DType::kF32;
+  std::unique_ptr<ArrayReader> reader;
+};
+
+struct LayerArrays {
+  std::unique_ptr<ArrayReader> keys;
+  std::unique_ptr<ArrayReader> values;
+  std::optional<LayerQueries> queries;
+};
+
 class ContextFile {
  public:
   // Reads the tokens and checks that the arrays fit together.
@@ -36,19 +49,8 @@ class ContextFile {
   DType dtype() const { return dtype_; }
   const std::vector<uint32_t>& tokens() const { return tokens_; }
 
-  struct Queries {
-    uint64_t count = 0;  // T'
-    uint64_t num_query_heads = 0;
-    DType dtype = DType::kF32;
-    std::unique_ptr<ArrayReader> reader;
-  };
-  struct Layer {
-    std::unique_ptr<ArrayReader> keys;
-    std::unique_ptr<ArrayReader> values;
-    std::optional<Queries> queries;
-  };
   // Requires: layer < num_layers(). The readers must not outlive the file.
-  StatusOr<Layer> OpenLayer(uint32_t layer) const;
+  StatusOr<LayerArrays> OpenLayer(uint32_t layer) const;
 
  private:
   explicit ContextFile(std::unique_ptr<ArrayFile> file) : file_(std::move(file)) {}

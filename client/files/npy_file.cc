@@ -36,7 +36,7 @@ class NpyFile : public ArrayFile {
  private:
   NpyFile(FileReader file, size_t header_bytes, NpyHeader header)
       : file_(std::move(file)), header_bytes_(header_bytes) {
-    arrays_.push_back({"", header.type, std::move(header.shape), header.data_bytes});
+    AddArray({"", header.type, std::move(header.shape), header.data_bytes});
   }
 
   FileReader file_;

@@ -135,7 +135,14 @@ bool TakeField(LiteralScanner& scanner, HeaderFields& fields) {
   return false;
 }
 
-std::optional<HeaderFields> ParseDict(std::string_view text) {
+// A dict with all of its fields.
+struct HeaderDict {
+  std::string_view descriptor;
+  bool fortran_order = false;
+  std::vector<uint64_t> shape;
+};
+
+std::optional<HeaderDict> ParseDict(std::string_view text) {
   LiteralScanner scanner(text);
   HeaderFields fields;
   if (!scanner.Take('{')) return std::nullopt;
@@ -145,9 +152,11 @@ std::optional<HeaderFields> ParseDict(std::string_view text) {
     if (!scanner.Take('}')) return std::nullopt;
     break;
   }
-  const bool complete = fields.descriptor && fields.fortran_order && fields.shape;
-  if (!complete || !scanner.AtEnd()) return std::nullopt;
-  return fields;
+  if (!fields.descriptor.has_value() || !fields.fortran_order.has_value() ||
+      !fields.shape.has_value() || !scanner.AtEnd()) {
+    return std::nullopt;
+  }
+  return HeaderDict{*fields.descriptor, *fields.fortran_order, *std::move(fields.shape)};
 }
 
 std::optional<ElementType> TypeOf(std::string_view descriptor) {
@@ -188,19 +197,19 @@ StatusOr<size_t> NpyHeaderBytes(std::span<const std::byte> preamble) {
 }
 
 StatusOr<NpyHeader> ParseNpyHeader(std::span<const std::byte> header) {
-  const auto fields = ParseDict(AsText(header.subspan(DictOffset(header))));
-  if (!fields.has_value()) return InvalidArgument("malformed .npy header");
-  const auto type = TypeOf(*fields->descriptor);
+  const auto dict = ParseDict(AsText(header.subspan(DictOffset(header))));
+  if (!dict.has_value()) return InvalidArgument("malformed .npy header");
+  const auto type = TypeOf(dict->descriptor);
   if (!type.has_value()) {
-    return InvalidArgument("element type '" + std::string(*fields->descriptor) +
+    return InvalidArgument("element type '" + std::string(dict->descriptor) +
                            "': only little-endian numbers of known types are read");
   }
-  if (*fields->fortran_order && fields->shape->size() > 1) {
+  if (dict->fortran_order && dict->shape.size() > 1) {
     return InvalidArgument(
         "column-major (Fortran order) array; save it with "
         "numpy.ascontiguousarray");
   }
-  NpyHeader result{*type, *fields->shape, 0};
+  NpyHeader result{*type, dict->shape, 0};
   ALAYA_ASSIGN_OR_RETURN(result.data_bytes, ArrayBytes(result.type, result.shape));
   return result;
 }

@@ -131,7 +131,7 @@ class NpzFile : public ArrayFile {
     }
     const bool is_new = locations_.emplace(name, Location{index, header_bytes}).second;
     if (!is_new) return InvalidArgument("the name occurs twice");
-    arrays_.push_back({std::string(name), header.type, std::move(header.shape), header.data_bytes});
+    AddArray({std::string(name), header.type, std::move(header.shape), header.data_bytes});
     return OkStatus();
   }
 

@@ -126,7 +126,7 @@ class SafetensorsFile : public ArrayFile {
       StatusOr<Placed> placed = ParseEntry(name, entry, data_bytes);
       if (!placed.ok()) return Annotate(placed.status(), "array '" + name + "'");
       begins_.emplace(name, placed->begin);
-      arrays_.push_back(std::move(placed->info));
+      AddArray(std::move(placed->info));
     }
     return OkStatus();
   }
