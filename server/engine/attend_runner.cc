@@ -54,6 +54,8 @@ void FillStats(FanOutReport report, AttendPlan plan, const SequenceView& sequenc
 
 AttendResult AttendRunner::Run(const AttendItem& item, Session* session) const {
   AttendResult result;
+  result.status = session->CheckOpen();
+  if (!result.status.ok()) return result;
   result.status = CheckAttendItem(item, session->model(), limits_);
   if (!result.status.ok()) return result;
   if (item.key && item.value) {

@@ -110,7 +110,10 @@ class StandardEngine final : public Engine {
                          uint64_t token_count) override;
   Status CloseSession(std::string_view tenant, std::string_view id) override {
     // Closing is no new work: it goes on while the engine drains.
-    return sessions_.Remove(tenant, id).status();
+    ALAYA_ASSIGN_OR_RETURN(const auto session, sessions_.Remove(tenant, id));
+    // Whoever found the session before may hold it for a while: not its memory.
+    session->strand().Run([&] { session->Close(); });
+    return OkStatus();
   }
   StatusOr<SessionInfo> GetSession(std::string_view tenant, std::string_view id) override {
     ALAYA_ASSIGN_OR_RETURN(const auto session, sessions_.Find(tenant, id));
@@ -144,6 +147,8 @@ class StandardEngine final : public Engine {
     SessionPrefix prefix;
   };
   StatusOr<SessionStart> FindSessionStart(const CreateSessionParams& params);
+  // On the session's strand.
+  StatusOr<ImportResult> StoreOpenSession(const StoreSessionParams& params, Session* session);
 
   const EngineOptions options_;
   ContextStore* const store_;
@@ -238,13 +243,18 @@ StatusOr<SessionInfo> StandardEngine::CreateSession(const CreateSessionParams& p
   return session->info();
 }
 
+StatusOr<ImportResult> StandardEngine::StoreOpenSession(const StoreSessionParams& params,
+                                                        Session* session) {
+  ALAYA_RETURN_IF_ERROR(session->CheckOpen());
+  return StoreSessionAsContext(params, {store_, clock_, &ids_, &options_.limits}, session);
+}
+
 StatusOr<ImportResult> StandardEngine::StoreSession(const StoreSessionParams& params) {
   ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
   ALAYA_ASSIGN_OR_RETURN(const auto session, sessions_.Find(params.tenant, params.session_id));
   StatusOr<ImportResult> result;
   session->strand().Run([&] {
-    result =
-        StoreSessionAsContext(params, {store_, clock_, &ids_, &options_.limits}, session.get());
+    result = StoreOpenSession(params, session.get());
     session->Publish(clock_->now());
   });
   return result;
@@ -253,8 +263,13 @@ StatusOr<ImportResult> StandardEngine::StoreSession(const StoreSessionParams& pa
 StatusOr<std::string> StandardEngine::ForkSession(std::string_view tenant, std::string_view id) {
   ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
   ALAYA_ASSIGN_OR_RETURN(const auto session, sessions_.Find(tenant, id));
+  Status status;
   std::shared_ptr<Session> fork;
-  session->strand().Run([&] { fork = session->Fork(ids_.Next(), clock_->now(), &pool_); });
+  session->strand().Run([&] {
+    status = session->CheckOpen();
+    if (status.ok()) fork = session->Fork(ids_.Next(), clock_->now(), &pool_);
+  });
+  ALAYA_RETURN_IF_ERROR(status);
   ALAYA_RETURN_IF_ERROR(sessions_.Insert(fork));
   return fork->id();
 }
@@ -265,7 +280,8 @@ Status StandardEngine::TruncateSession(std::string_view tenant, std::string_view
   ALAYA_ASSIGN_OR_RETURN(const auto session, sessions_.Find(tenant, id));
   Status status;
   session->strand().Run([&] {
-    status = session->Truncate(token_count);
+    status = session->CheckOpen();
+    if (status.ok()) status = session->Truncate(token_count);
     session->Publish(clock_->now());
   });
   return status;

@@ -208,6 +208,8 @@ class Engine {
   virtual StatusOr<std::string> ForkSession(std::string_view tenant, std::string_view id) = 0;
   virtual Status TruncateSession(std::string_view tenant, std::string_view id,
                                  uint64_t token_count) = 0;
+  // Answers when items under way are done and the session's memory is free. Items on
+  // their way get FailedPrecondition.
   virtual Status CloseSession(std::string_view tenant, std::string_view id) = 0;
   virtual StatusOr<SessionInfo> GetSession(std::string_view tenant, std::string_view id) = 0;
   virtual std::vector<SessionInfo> ListSessions(std::string_view tenant, std::string_view after_id,

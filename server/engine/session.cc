@@ -79,6 +79,17 @@ void Session::Rebase(const StoredContext& context) {
   for (uint32_t i = 0; i < model().num_layers; ++i) tail_.Truncate(LayerIndex{i}, 0);
 }
 
+void Session::Close() {
+  closed_ = true;
+  prefix_ = {};
+  for (uint32_t i = 0; i < model().num_layers; ++i) tail_.Truncate(LayerIndex{i}, 0);
+}
+
+Status Session::CheckOpen() const {
+  if (!closed_) return OkStatus();
+  return FailedPrecondition(fmt::format("session '{}' is closed", id()));
+}
+
 void Session::Publish(WallTime now) {
   const std::scoped_lock lock(mutex_);
   info_.context_id = prefix_.context_id;

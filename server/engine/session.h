@@ -79,6 +79,12 @@ class Session {
   // Requires: every layer holds exactly the context's tokens.
   void Rebase(const StoredContext& context);
 
+  // Gives tail and prefix back. Tasks that were on their way to the strand meet a
+  // closed session: they ask CheckOpen first, or would see a sequence without tokens.
+  void Close();
+  // Errors: FailedPrecondition.
+  Status CheckOpen() const;
+
   // Makes the present state visible to info().
   void Publish(WallTime now);
 
@@ -89,6 +95,7 @@ class Session {
   // Only on the strand.
   SessionPrefix prefix_;
   Tail tail_;
+  bool closed_ = false;
 
   mutable std::mutex mutex_;
   SessionInfo info_;  // guarded by mutex_
