@@ -41,22 +41,40 @@ struct SearchRequest {
   std::span<const float> best_scores;
   // Also sum exp(scale * score) over all visible tokens.
   bool want_mass = false;
+  // Only for DIPR. True: no token of the target may be missing. False: a token may be
+  // missing with the small probability that the index states.
+  bool sound = true;
+  // Only for DIPR. Also estimate the attention to what the result leaves out, so well
+  // that the error of the whole output is about `rest_error` times its norm. The
+  // result then holds more tokens than the target: those whose own weight is too
+  // large to be estimated. Indexes that cannot estimate ignore it.
+  bool estimate_rest = false;
+  double rest_error = 0.01;
 };
 
 // What one query found in one segment.
 struct QueryCandidates {
   // By rising token. Holds every token of the segment that can still belong to the
-  // target once the whole sequence is known; it may hold more.
+  // target once the whole sequence is known (as far as the kind promises); it may
+  // hold more. Scores are exact.
   std::vector<ScoredToken> tokens;
   // Over all visible tokens of the segment; -inf without any.
   float best_score = -std::numeric_limits<float>::infinity();
-  // ln sum exp(scale * score) over all visible tokens; set if want_mass. -inf without any.
+  // ln sum exp(scale * score) over all visible tokens, exact or estimated; set if
+  // want_mass. -inf without any.
   double log_sum_exp = -std::numeric_limits<double>::infinity();
 };
 
 struct SearchResult {
   std::vector<QueryCandidates> queries;  // [query_count]
   uint64_t tokens_scored = 0;            // exact scores computed, summed over queries
+
+  // Estimated attention to the visible tokens that are not in `queries`, in the form
+  // that merges (index/attention/attention_part.h); both empty if there is none.
+  std::vector<float> rest_output;       // [query_count * head_dim]
+  std::vector<float> rest_log_sum_exp;  // [query_count]
+
+  bool has_rest() const { return !rest_log_sum_exp.empty(); }
 };
 
 class TokenIndex {
