@@ -35,6 +35,10 @@ StatusOr<SearchResult> SearchPart(const PartSearchTask& task, const SequencePart
   request.scale = task.scale;
   request.best_scores = best_scores;
   request.want_mass = task.want_mass;
+  request.sound = task.sound;
+  request.estimate_rest = task.estimate_rest;
+  request.rest_error = task.rest_error;
+  request.attended = task.attended;
   const ExactIndex scan(part.reader);
   const TokenIndex& index = part.index == nullptr ? scan : *part.index;
   ALAYA_ASSIGN_OR_RETURN(SearchResult result, index.Search(request));

@@ -27,6 +27,11 @@ struct PartSearchTask {
   // Scan parts that have no index; false: leave them out.
   bool scan_unindexed = false;
   bool want_mass = false;
+  // As in SearchRequest.
+  bool sound = true;
+  bool estimate_rest = false;
+  double rest_error = 0.01;
+  ConstAttentionPart attended;
   uint64_t (*now_ns)() = nullptr;  // as in AttentionTask
 };
 

@@ -14,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include "index/attention/attention_part.h"
 #include "index/target.h"
 #include "storage/types/ids.h"
 #include "storage/types/status.h"
@@ -50,6 +51,8 @@ struct SearchRequest {
   // large to be estimated. Indexes that cannot estimate ignore it.
   bool estimate_rest = false;
   double rest_error = 0.01;
+  // [query_count] what is attended already, for judging the estimate; may be empty.
+  ConstAttentionPart attended;
 };
 
 // What one query found in one segment.

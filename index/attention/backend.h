@@ -36,6 +36,10 @@ struct AttentionTask {
   Target target;
   Window window;    // unused by FullTarget
   float scale = 1;  // from score to logit, > 0
+  // As in SearchRequest: of DIPR, and only as far as the parts' indexes can.
+  bool sound = true;
+  bool estimate_rest = false;
+  double rest_error = 0.01;
   bool explain = false;
   // Monotonic nanoseconds, for the report's times; null: times stay 0.
   uint64_t (*now_ns)() = nullptr;

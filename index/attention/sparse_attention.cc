@@ -21,14 +21,15 @@ struct WindowRanges {
   TokenRange recent;
 
   bool contains(uint64_t token) const { return sink.contains(token) || recent.contains(token); }
+  // What a query sees between both.
+  TokenRange between() const { return {sink.end, std::max(sink.end, recent.begin)}; }
 };
 
 WindowRanges RangesOf(const Window& window, TokenRange visible) {
   if (visible.empty()) return {};
-  const TokenRange sink = Intersect({0, window.sink}, visible);
+  const uint64_t sink_end = std::clamp(window.sink, visible.begin, visible.end);
   const uint64_t recent = std::min(window.recent, visible.size());
-  const uint64_t after_sink = sink.empty() ? visible.begin : sink.end;
-  return {sink, {std::max(visible.end - recent, after_sink), visible.end}};
+  return {{visible.begin, sink_end}, {std::max(visible.end - recent, sink_end), visible.end}};
 }
 
 // One slab of a task's queries on its way through the steps.
@@ -40,6 +41,7 @@ class Slab {
         best_scores_(task.queries.rows(), -std::numeric_limits<float>::infinity()) {
     for (const TokenRange& visible : task.visible) {
       windows_.push_back(RangesOf(task.window, visible));
+      search_visible_.push_back(is_dipr() ? windows_.back().between() : visible);
     }
     report_.part_ns.resize(task.parts.size());
     report_.query_tokens_attended.resize(task.queries.rows());
@@ -56,6 +58,8 @@ class Slab {
     KeepChosen(search, &found);
     const uint64_t search_end_ns = Now();
     ALAYA_RETURN_IF_ERROR(AttendChosen(found));
+    const std::vector<float> attended(output_.log_sum_exp.begin(), output_.log_sum_exp.end());
+    AddEstimates(found);
     report_.search_ns = search_end_ns - search_begin_ns;
     report_.attend_ns = Now() - begin_ns - report_.search_ns;
 
@@ -63,12 +67,13 @@ class Slab {
     for (const uint64_t tokens : report_.query_tokens_attended) report_.tokens_attended += tokens;
     if (task_.explain) {
       for (size_t p = 0; p < task_.parts.size(); ++p) report_.part_ns[p] += found.part_ns[p];
-      FindCoveredMass(found);
+      FindCoveredMass(found, attended);
     }
     return std::move(report_);
   }
 
  private:
+  bool is_dipr() const { return std::holds_alternative<DiprTarget>(task_.target); }
   uint64_t Now() const { return task_.now_ns == nullptr ? 0 : task_.now_ns(); }
 
   // Exact attention of every query over its range of one part.
@@ -97,7 +102,6 @@ class Slab {
       if (task_.parts[p].index != nullptr) continue;
       ALAYA_RETURN_IF_ERROR(AttendRanges(p, [&](size_t i) { return task_.visible[i]; }));
     }
-    unindexed_log_sum_exp_.assign(output_.log_sum_exp.begin(), output_.log_sum_exp.end());
     return OkStatus();
   }
 
@@ -107,20 +111,25 @@ class Slab {
       ALAYA_RETURN_IF_ERROR(AttendRanges(p, [&](size_t i) { return windows_[i].sink; }));
       ALAYA_RETURN_IF_ERROR(AttendRanges(p, [&](size_t i) { return windows_[i].recent; }));
     }
+    always_log_sum_exp_.assign(output_.log_sum_exp.begin(), output_.log_sum_exp.end());
     return OkStatus();
   }
 
   PartSearchTask SearchTask() const {
     PartSearchTask search;
     search.queries = task_.queries;
-    search.visible = task_.visible;
+    // For DIPR the best scores of what is always attended suffice; other targets weigh
+    // those tokens against all others.
+    search.visible = search_visible_;
     search.parts = task_.parts;
     search.target = task_.target;
     search.scale = task_.scale;
-    // For DIPR the best scores of unindexed parts suffice; other targets weigh their
-    // tokens against everyone else's.
-    search.scan_unindexed = !std::holds_alternative<DiprTarget>(task_.target);
+    search.scan_unindexed = !is_dipr();
     search.want_mass = task_.explain || std::holds_alternative<MassTarget>(task_.target);
+    search.sound = task_.sound;
+    search.estimate_rest = task_.estimate_rest && is_dipr();
+    search.rest_error = task_.rest_error;
+    search.attended = {output_.output, output_.log_sum_exp};
     search.now_ns = task_.now_ns;
     return search;
   }
@@ -133,10 +142,13 @@ class Slab {
         if (task_.parts[p].index == nullptr || found->parts[p].queries.empty()) continue;
         const uint64_t token_begin = task_.parts[p].token_begin;
         std::vector<ScoredToken>& tokens = found->parts[p].queries[i].tokens;
-        std::erase_if(tokens, [&](const ScoredToken& candidate) {
-          const SequenceToken token = {token_begin + candidate.token, candidate.score};
-          return !selection.takes(token) || windows_[i].contains(token.token);
-        });
+        // Of tokens that an estimate leaves out none may be dropped.
+        if (!found->parts[p].has_rest()) {
+          std::erase_if(tokens, [&](const ScoredToken& candidate) {
+            const SequenceToken token = {token_begin + candidate.token, candidate.score};
+            return !selection.takes(token) || windows_[i].contains(token.token);
+          });
+        }
         report_.query_tokens_attended[i] += tokens.size();
       }
     }
@@ -157,15 +169,23 @@ class Slab {
     return OkStatus();
   }
 
-  void FindCoveredMass(const PartSearch& found) {
+  void AddEstimates(const PartSearch& found) {
+    for (const SearchResult& part : found.parts) {
+      if (!part.has_rest()) continue;
+      MergeAttention({{part.rest_output.data(), output_.output.rows(), output_.output.cols()},
+                      part.rest_log_sum_exp},
+                     output_);
+      report_.tail_estimated = true;
+    }
+  }
+
+  void FindCoveredMass(const PartSearch& found, std::span<const float> attended) {
     for (size_t i = 0; i < task_.queries.rows(); ++i) {
       double total = found.log_sum_exp(i);
-      if (std::holds_alternative<DiprTarget>(task_.target)) {
-        total = MergeLogSumExp(total, double{unindexed_log_sum_exp_[i]});
-      }
-      const double attended = double{output_.log_sum_exp[i]};
+      if (is_dipr()) total = MergeLogSumExp(total, double{always_log_sum_exp_[i]});
       // Without visible tokens nothing is missed.
-      const double covered = std::isinf(total) ? 1 : std::min(1.0, std::exp(attended - total));
+      const double covered =
+          std::isinf(total) ? 1 : std::min(1.0, std::exp(double{attended[i]} - total));
       report_.query_covered_mass.push_back(static_cast<float>(covered));
     }
   }
@@ -173,14 +193,16 @@ class Slab {
   const AttentionTask& task_;
   const AttentionPart output_;
   std::vector<WindowRanges> windows_;
+  std::vector<TokenRange> search_visible_;
   std::vector<float> best_scores_;
-  std::vector<float> unindexed_log_sum_exp_;
+  std::vector<float> always_log_sum_exp_;  // of unindexed parts and windows
   AttentionReport report_;
 };
 
 void AddReport(const AttentionReport& slab, bool explain, AttentionReport* total) {
   total->tokens_scored += slab.tokens_scored;
   total->tokens_attended += slab.tokens_attended;
+  total->tail_estimated |= slab.tail_estimated;
   total->search_ns += slab.search_ns;
   total->attend_ns += slab.attend_ns;
   if (!explain) return;

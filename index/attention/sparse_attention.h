@@ -5,6 +5,7 @@
 // 2. Each indexed part returns its candidates.
 // 3. The critical set is chosen among all tokens that a query sees.
 // 4. Attention over chosen tokens outside of 1, from their known scores; merged.
+// 5. If asked for, what indexes estimate of the attention to all other tokens; merged.
 //
 // Source: AlayaDB, arXiv:2504.10326 (window caching with DIPRS).
 
@@ -18,7 +19,8 @@
 namespace alaya {
 
 // Sets `output` to attention over critical set, window and unindexed parts; each
-// token counts once.
+// token counts once. Of a part whose rest is estimated every token is attended that
+// its index returned.
 //
 // Requires: task.target is not FullTarget. Otherwise as AttentionBackend::Attend.
 StatusOr<AttentionReport> SparseAttention(const AttentionTask& task, AttentionPart output);
