@@ -79,6 +79,7 @@ Status AttendRunner::Answer(const TensorView& query, const AttendItem& item, con
   task.visible = VisibleTokens(query, item, session.token_count(item.layer));
   // The last position sees the most.
   const SequenceView sequence({.store = store_,
+                               .indexes = indexes_,
                                .model = &model,
                                .chain = &session.prefix().chain,
                                .tail = &session.tail(),

@@ -13,13 +13,20 @@
 
 namespace alaya {
 
+class IndexTable;  // server/engine/index_table.h
+
 // Threads: any, one item of a session at a time.
 class AttendRunner {
  public:
-  // All pointers must outlive the runner.
+  // All pointers must outlive the runner; `indexes` may be null.
   AttendRunner(ContextStore* store, AttentionBackend* backend, const Planner* planner,
-               WorkerPool* pool, EngineLimits limits)
-      : store_(store), backend_(backend), planner_(planner), pool_(pool), limits_(limits) {}
+               WorkerPool* pool, EngineLimits limits, IndexTable* indexes = nullptr)
+      : store_(store),
+        backend_(backend),
+        planner_(planner),
+        pool_(pool),
+        limits_(limits),
+        indexes_(indexes) {}
 
   // An item applies wholly or not at all: if its attention fails, what it appended is
   // taken back. Call on the session's strand.
@@ -35,6 +42,7 @@ class AttendRunner {
   const Planner* planner_;
   WorkerPool* pool_;
   EngineLimits limits_;
+  IndexTable* indexes_;
 };
 
 }  // namespace alaya

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "storage/types/check.h"
+
 namespace alaya {
 namespace {
 
@@ -42,7 +44,13 @@ SequenceView::SequenceView(const SequenceSource& source, TokenRange visible) {
   }
 }
 
-double SequenceView::ResidentShare(size_t i) const {
+IndexKindSet SequenceView::available(size_t /*i*/) const { return {IndexKind::kExact}; }
+
+void SequenceView::Choose(size_t i, IndexKind kind) { ALAYA_CHECK(available(i).contains(kind)); }
+
+uint64_t SequenceView::IndexBytes(size_t /*i*/, IndexKind /*kind*/) const { return 0; }
+
+double SequenceView::ResidentShare(size_t i, IndexKind /*kind*/) const {
   const SegmentReader& reader = heads_.front().readers[i];
   const uint64_t segment_begin = heads_.front().parts[i].token_begin;
   const size_t first_block = (segments_[i].begin - segment_begin) / reader.block_tokens();

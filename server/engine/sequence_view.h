@@ -14,15 +14,19 @@
 #include "index/exact_index.h"
 #include "index/sequence_part.h"
 #include "server/engine/attend_types.h"
+#include "server/engine/index_kinds.h"
 #include "server/engine/segment_reader.h"
 #include "server/engine/tail.h"
 #include "storage/context/context_store.h"
 
 namespace alaya {
 
+class IndexTable;  // server/engine/index_table.h
+
 // What a view is made of; all of it must outlive the view.
 struct SequenceSource {
   ContextStore* store = nullptr;
+  IndexTable* indexes = nullptr;  // null: only exact search
   const Model* model = nullptr;
   const std::vector<SegmentLink>* chain = nullptr;
   const Tail* tail = nullptr;  // null: none
@@ -45,8 +49,20 @@ class SequenceView {
   TokenRange segment_tokens(size_t i) const { return segments_[i]; }
   uint64_t tail_token_count() const { return tail_token_count_; }
 
-  // Share of a segment's visible blocks that are in memory, by sample.
-  double ResidentShare(size_t i) const;
+  // How segment i can be searched: kExact always, and the indexes that are built.
+  IndexKindSet available(size_t i) const;
+  // Searches segment i with this kind, in all heads; before, the choice is kExact. An
+  // index that turns out damaged, now or in a search, is replaced by the exact scan.
+  //
+  // Requires: available(i) contains it. Threads: before anyone reads parts().
+  // Cost: opens the layer's indexes when asked for the first time in a segment's
+  //   life; later far below a microsecond per head.
+  void Choose(size_t i, IndexKind kind);
+  // Bytes of this layer's index of segment i, all heads; 0 for kExact.
+  uint64_t IndexBytes(size_t i, IndexKind kind) const;
+
+  // Share of a segment's visible keys, or of an index's blocks, in memory, by sample.
+  double ResidentShare(size_t i, IndexKind kind = IndexKind::kExact) const;
   // Where the blocks read so far came from.
   Tier tier(size_t i) const;
 
