@@ -1,0 +1,77 @@
+// Attention to the tokens that a search leaves out, estimated for one query from
+// approximate scores.
+//
+// A left-out token counts with its approximate weight and with the mean value of its
+// group of consecutive tokens. What this misses is how values deviate from their
+// group's mean. That adds up like independent noise, to
+//     sqrt(sum of squared weights) * deviation of the values:
+// many small weights average it out, a few large ones do not. So a bar is chosen from
+// the weights themselves: tokens above it have to be attended one by one, and what
+// stays below it adds no more than a given share of the output's norm.
+//
+// Source: not in the paper; the estimation zone of RetroInfer (arXiv:2505.02922) has
+// the means, without the bar.
+
+#ifndef ALAYA_INDEX_FLAT_REST_ESTIMATE_H_
+#define ALAYA_INDEX_FLAT_REST_ESTIMATE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "index/kernels/group_weights.h"
+
+namespace alaya {
+
+// Approximate scores of the consecutive tokens that one query sees.
+struct ApproximateScores {
+  std::span<const float> scores;  // unscaled; [token_count], not empty
+  size_t first_group_tokens = 0;  // as in GroupWeights: where the first group ends
+  float top = 0;                  // the highest of them
+  float deviation = 0;            // standard deviation of their errors
+  float scale = 1;                // from score to logit, > 0
+};
+
+// What the error is measured against.
+struct RestTolerance {
+  double error = 0.01;  // share of the output's norm, > 0
+  // Norm of the values' deviations from their group's mean, root mean square.
+  double value_deviation = 0;
+  // What is attended already: norm of its (normalised) output, and its log_sum_exp;
+  // -inf: nothing.
+  double attended_norm = 0;
+  double attended_log_sum_exp = 0;
+};
+
+// Life: construction -> RestBar -> LeaveOut of all tokens that are attended -> the
+// rest's group weights and log_sum_exp.
+class RestEstimate {
+ public:
+  // `scores` and `group_weights` (one per group) must outlive this.
+  RestEstimate(const ApproximateScores& scores, std::span<float> group_weights);
+
+  // The bar in approximate scores: tokens at or above it have to be attended.
+  // Cost: one pass over the scores, and the candidates' histogram.
+  float RestBar(const RestTolerance& tolerance) const;
+
+  // Takes tokens (by their places in the scores) out of the rest.
+  void LeaveOut(std::span<const uint32_t> tokens);
+
+  // Weight of each group's rest, relative to that of the highest approximate score.
+  std::span<const float> group_weights() const { return group_weights_; }
+  // ln of the sum of exp(scale * score) over the rest: the errors of approximate scores
+  // inflate the mean of their exponentials, which is taken back here. -inf if nothing
+  // is left.
+  double log_sum_exp() const;
+
+ private:
+  double LogOfWeightOne() const;
+
+  ApproximateScores scores_;
+  std::span<float> group_weights_;
+  WeightTotals totals_;  // before any token was left out
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_INDEX_FLAT_REST_ESTIMATE_H_

@@ -1,0 +1,219 @@
+// What an estimate of the rest promises: the error of the whole output stays near the
+// given share of its norm, and the mass is right.
+
+#include "index/flat/rest_estimate.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <vector>
+
+namespace alaya {
+namespace {
+
+constexpr size_t kDim = 32;
+constexpr float kScale = 0.25F;
+
+// Tokens with exact and approximate scores and values; the oracle in double.
+struct Tokens {
+  std::vector<float> exact;
+  std::vector<float> approximate;
+  std::vector<double> values;  // [token_count, kDim]
+  float deviation = 0;
+
+  size_t count() const { return exact.size(); }
+  double weight(size_t token) const { return std::exp(double{kScale} * double{exact[token]}); }
+  float top() const { return *std::ranges::max_element(approximate); }
+};
+
+Tokens MakeTokens(size_t count, double logit_deviation, double error, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<double> normal;
+  Tokens tokens;
+  tokens.deviation = static_cast<float>(error / double{kScale});
+  for (size_t i = 0; i < count; ++i) {
+    const double score = logit_deviation / double{kScale} * normal(random);
+    tokens.exact.push_back(static_cast<float>(score));
+    tokens.approximate.push_back(
+        static_cast<float>(score + error / double{kScale} * normal(random)));
+  }
+  for (size_t i = 0; i < count * kDim; ++i) {
+    // Neighbours have a part in common, as topics have.
+    tokens.values.push_back(0.3 * std::sin(static_cast<double>(i / kDim / 64 * 7 + i % kDim)) +
+                            normal(random));
+  }
+  return tokens;
+}
+
+struct Answer {
+  std::vector<double> output;
+  double log_sum_exp = 0;
+  size_t attended = 0;
+};
+
+Answer Exact(const Tokens& tokens) {
+  Answer answer{std::vector<double>(kDim), 0, tokens.count()};
+  double sum = 0;
+  for (size_t i = 0; i < tokens.count(); ++i) {
+    sum += tokens.weight(i);
+    for (size_t j = 0; j < kDim; ++j) {
+      answer.output[j] += tokens.weight(i) * tokens.values[i * kDim + j];
+    }
+  }
+  for (double& x : answer.output) x /= sum;
+  answer.log_sum_exp = std::log(sum);
+  return answer;
+}
+
+// Attends to what the bar asks for, estimates the rest and merges.
+Answer Estimated(const Tokens& tokens, size_t first_group_tokens, double error) {
+  const size_t group_count =
+      1 + (tokens.count() - std::min(tokens.count(), first_group_tokens) + kGroupTokens - 1) /
+              kGroupTokens;
+  std::vector<float> group_weights(group_count);
+  RestEstimate rest({.scores = tokens.approximate,
+                     .first_group_tokens = first_group_tokens,
+                     .top = tokens.top(),
+                     .deviation = tokens.deviation,
+                     .scale = kScale},
+                    group_weights);
+  const float bar =
+      rest.RestBar({.error = error,
+                    .value_deviation = std::sqrt(static_cast<double>(kDim)),
+                    .attended_norm = 0,
+                    .attended_log_sum_exp = -std::numeric_limits<double>::infinity()});
+  std::vector<double> sum(kDim);
+  double denominator = 0;
+  std::vector<uint32_t> left_out;
+  std::vector<double> means(group_count * kDim);
+  std::vector<double> sizes(group_count);
+  for (size_t i = 0; i < tokens.count(); ++i) {
+    const size_t group = i < first_group_tokens ? 0 : 1 + (i - first_group_tokens) / kGroupTokens;
+    ++sizes[group];
+    for (size_t j = 0; j < kDim; ++j) means[group * kDim + j] += tokens.values[i * kDim + j];
+    if (tokens.approximate[i] < bar) continue;
+    left_out.push_back(static_cast<uint32_t>(i));
+    denominator += tokens.weight(i);
+    for (size_t j = 0; j < kDim; ++j) sum[j] += tokens.weight(i) * tokens.values[i * kDim + j];
+  }
+  rest.LeaveOut(left_out);
+  double group_sum = 0;
+  for (const float weight : rest.group_weights()) group_sum += double{weight};
+  const double mass = std::exp(rest.log_sum_exp());
+  for (size_t g = 0; g < group_count; ++g) {
+    if (group_sum <= 0 || mass <= 0) break;
+    const double share = double{rest.group_weights()[g]} / group_sum;
+    for (size_t j = 0; j < kDim; ++j) sum[j] += mass * share * means[g * kDim + j] / sizes[g];
+  }
+  denominator += mass;
+  for (double& x : sum) x /= denominator;
+  return {sum, std::log(denominator), left_out.size()};
+}
+
+double RelativeError(const Answer& answer, const Answer& exact) {
+  double difference = 0;
+  double norm = 0;
+  for (size_t j = 0; j < kDim; ++j) {
+    difference += std::pow(answer.output[j] - exact.output[j], 2);
+    norm += std::pow(exact.output[j], 2);
+  }
+  return std::sqrt(difference / norm);
+}
+
+struct RestCase {
+  const char* name;
+  size_t token_count;
+  size_t first_group_tokens;
+  double logit_deviation;
+  double error;
+};
+
+class RestEstimateTest : public testing::TestWithParam<RestCase> {};
+
+TEST_P(RestEstimateTest, KeepsTheErrorNearTheToleranceAndTheMassRight) {
+  const RestCase& c = GetParam();
+  double error_sum = 0;
+  size_t attended = 0;
+  constexpr int kRuns = 8;
+  for (uint64_t seed = 1; seed <= kRuns; ++seed) {
+    const Tokens tokens = MakeTokens(c.token_count, c.logit_deviation, 0.4, seed);
+    const Answer exact = Exact(tokens);
+
+    const Answer estimated = Estimated(tokens, c.first_group_tokens, c.error);
+
+    error_sum += RelativeError(estimated, exact);
+    attended += estimated.attended;
+    EXPECT_NEAR(estimated.log_sum_exp, exact.log_sum_exp, 0.02 + 2 * c.error) << "seed " << seed;
+  }
+  // Weights have errors of their own, which the tolerance does not count.
+  EXPECT_LE(error_sum / kRuns, 2 * c.error);
+  if (c.logit_deviation >= 3) {
+    EXPECT_LT(attended / kRuns, c.token_count / 4);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Heads, RestEstimateTest,
+                         testing::Values(RestCase{"Diffuse", 20000, 64, 1.5, 0.02},
+                                         RestCase{"Typical", 20000, 64, 3.3, 0.01},
+                                         RestCase{"Peaked", 20000, 17, 5, 0.01},
+                                         RestCase{"Loose", 20000, 1, 3.3, 0.05},
+                                         RestCase{"OneGroup", 50, 64, 2, 0.02},
+                                         RestCase{"SmallFirstGroup", 200, 3, 2, 0.02}),
+                         [](const auto& rest) { return rest.param.name; });
+
+TEST(RestBarTest, NothingNeedsAttentionBesideSomethingFarHeavier) {
+  const Tokens tokens = MakeTokens(1000, 2, 0.1, /*seed=*/1);
+  std::vector<float> group_weights(16);
+  const RestEstimate rest({.scores = tokens.approximate,
+                           .first_group_tokens = 64,
+                           .top = tokens.top(),
+                           .deviation = tokens.deviation,
+                           .scale = kScale},
+                          group_weights);
+
+  const float bar = rest.RestBar({.error = 0.01,
+                                  .value_deviation = 1,
+                                  .attended_norm = 1,
+                                  .attended_log_sum_exp = double{kScale * tokens.top()} + 20});
+
+  EXPECT_EQ(bar, std::numeric_limits<float>::infinity());
+}
+
+TEST(RestBarTest, EqualValuesNeedNoTokenOfTheirOwn) {
+  const Tokens tokens = MakeTokens(1000, 2, 0.1, /*seed=*/1);
+  std::vector<float> group_weights(16);
+  const RestEstimate rest({.scores = tokens.approximate,
+                           .first_group_tokens = 64,
+                           .top = tokens.top(),
+                           .deviation = tokens.deviation,
+                           .scale = kScale},
+                          group_weights);
+
+  EXPECT_EQ(rest.RestBar({.error = 0.01, .value_deviation = 0}),
+            std::numeric_limits<float>::infinity());
+}
+
+TEST(RestEstimateMassTest, IsNothingWhenEveryTokenIsLeftOut) {
+  const Tokens tokens = MakeTokens(130, 4, 0.1, /*seed=*/3);
+  std::vector<float> group_weights(3);
+  RestEstimate rest({.scores = tokens.approximate,
+                     .first_group_tokens = 10,
+                     .top = tokens.top(),
+                     .deviation = 0,
+                     .scale = kScale},
+                    group_weights);
+  const double total = rest.log_sum_exp();
+
+  std::vector<uint32_t> all(tokens.count());
+  std::iota(all.begin(), all.end(), 0U);
+  rest.LeaveOut(all);
+
+  EXPECT_LT(rest.log_sum_exp(), total - 12);
+}
+
+}  // namespace
+}  // namespace alaya
