@@ -35,7 +35,8 @@ StatusOr<SearchResult> SearchPart(const PartSearchTask& task, const SequencePart
   request.scale = task.scale;
   request.best_scores = best_scores;
   request.want_mass = task.want_mass;
-  request.sound = task.sound;
+  const auto* dipr = std::get_if<DiprTarget>(&task.target);
+  request.sound = dipr == nullptr || dipr->sound;
   request.estimate_rest = task.estimate_rest;
   request.rest_error = task.rest_error;
   request.attended = task.attended;

@@ -28,7 +28,6 @@ struct PartSearchTask {
   bool scan_unindexed = false;
   bool want_mass = false;
   // As in SearchRequest.
-  bool sound = true;
   bool estimate_rest = false;
   double rest_error = 0.01;
   ConstAttentionPart attended;

@@ -16,6 +16,9 @@ struct FullTarget {};
 // Tokens whose attention weight is at least alpha times the largest.
 struct DiprTarget {
   double alpha = 0.012;  // in (0, 1]
+  // True: no such token may be missing. False: one may be, with the small probability
+  // that an index states.
+  bool sound = false;
 
   // The same as a width of unscaled inner products: score >= best - beta.
   double beta(double scale) const { return -std::log(alpha) / scale; }

@@ -37,7 +37,6 @@ struct AttentionTask {
   Window window;    // unused by FullTarget
   float scale = 1;  // from score to logit, > 0
   // As in SearchRequest: of DIPR, and only as far as the parts' indexes can.
-  bool sound = true;
   bool estimate_rest = false;
   double rest_error = 0.01;
   bool explain = false;
@@ -52,9 +51,9 @@ struct AttentionReport {
   bool tail_estimated = false;
   uint64_t search_ns = 0;
   uint64_t attend_ns = 0;
-  // With explain only. Per part: time spent on it. Per query: tokens attended, and
-  // the share of the attention mass inside the attended set.
-  std::vector<uint64_t> part_ns;
+  std::vector<uint64_t> part_ns;  // time spent on each part
+  // With explain only. Per query: tokens attended, and the share of the attention
+  // mass inside the attended set.
   std::vector<uint64_t> query_tokens_attended;
   std::vector<float> query_covered_mass;
 };

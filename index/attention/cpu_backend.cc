@@ -36,7 +36,7 @@ StatusOr<AttentionReport> FullAttention(const AttentionTask& task, AttentionPart
     report.tokens_scored += scored;
     report.tokens_attended += scored;
     report.attend_ns += part_ns;
-    if (task.explain) report.part_ns.push_back(part_ns);
+    report.part_ns.push_back(part_ns);
   }
   return report;
 }

@@ -65,10 +65,8 @@ class Slab {
 
     report_.tokens_scored += found.tokens_scored;
     for (const uint64_t tokens : report_.query_tokens_attended) report_.tokens_attended += tokens;
-    if (task_.explain) {
-      for (size_t p = 0; p < task_.parts.size(); ++p) report_.part_ns[p] += found.part_ns[p];
-      FindCoveredMass(found, attended);
-    }
+    for (size_t p = 0; p < task_.parts.size(); ++p) report_.part_ns[p] += found.part_ns[p];
+    if (task_.explain) FindCoveredMass(found, attended);
     return std::move(report_);
   }
 
@@ -126,7 +124,6 @@ class Slab {
     search.scale = task_.scale;
     search.scan_unindexed = !is_dipr();
     search.want_mass = task_.explain || std::holds_alternative<MassTarget>(task_.target);
-    search.sound = task_.sound;
     search.estimate_rest = task_.estimate_rest && is_dipr();
     search.rest_error = task_.rest_error;
     search.attended = {output_.output, output_.log_sum_exp};
@@ -205,9 +202,9 @@ void AddReport(const AttentionReport& slab, bool explain, AttentionReport* total
   total->tail_estimated |= slab.tail_estimated;
   total->search_ns += slab.search_ns;
   total->attend_ns += slab.attend_ns;
-  if (!explain) return;
   total->part_ns.resize(slab.part_ns.size());
   for (size_t p = 0; p < slab.part_ns.size(); ++p) total->part_ns[p] += slab.part_ns[p];
+  if (!explain) return;
   total->query_tokens_attended.insert(total->query_tokens_attended.end(),
                                       slab.query_tokens_attended.begin(),
                                       slab.query_tokens_attended.end());

@@ -31,16 +31,45 @@ std::vector<TokenRange> VisibleTokens(const TensorView& query, const AttendItem&
   return visible;
 }
 
-void FillStats(FanOutReport report, AttendPlan plan, const SequenceView& sequence,
-               AttendStats* stats) {
-  for (size_t i = 0; i < plan.segments.size(); ++i) {
-    PlanReport& segment = plan.segments[i];
-    segment.tier = sequence.tier(i);
-    if (!report.segment_ns.empty()) {
-      segment.actual_us = static_cast<double>(report.segment_ns[i]) / 1000;
-    }
-    stats->tier = std::max(stats->tier, *segment.tier);
+SegmentFacts FactsOf(const SequenceView& sequence, size_t i) {
+  SegmentFacts facts;
+  facts.visible = sequence.segment_tokens(i);
+  facts.resident_share = sequence.ResidentShare(i);
+  for (const IndexKind kind : {IndexKind::kFlat, IndexKind::kCoarse, IndexKind::kFine}) {
+    if (!sequence.available(i).contains(kind)) continue;
+    facts.indexes.push_back({kind, sequence.IndexBytes(i, kind), sequence.ResidentShare(i, kind)});
   }
+  return facts;
+}
+
+// What a query attends to in any case is no sign of the layer.
+PlanOutcome OutcomeOf(const FanOutReport& report, const FanOutTask& task) {
+  PlanOutcome outcome;
+  uint64_t always = 0;
+  for (const TokenRange& visible : task.visible) {
+    const uint64_t stored =
+        visible.size() - std::min(visible.size(), task.sequence->tail_token_count());
+    const uint64_t window = std::min(stored, task.window.sink + task.window.recent);
+    always += visible.size() - stored + window;
+    outcome.seen_tokens += stored - window;
+  }
+  const uint64_t head_count = task.query.heads;
+  outcome.seen_tokens *= head_count;
+  outcome.attended_tokens =
+      report.tokens_attended - std::min(report.tokens_attended, always * head_count);
+  return outcome;
+}
+
+void ReportExecution(const FanOutReport& report, const SequenceView& sequence, AttendPlan* plan) {
+  for (size_t i = 0; i < plan->segments.size(); ++i) {
+    plan->segments[i].tier = sequence.tier(i);
+    plan->segments[i].actual_us = static_cast<double>(report.segment_ns[i]) / 1000;
+  }
+}
+
+void FillStats(FanOutReport report, AttendPlan plan, AttendStats* stats) {
+  for (const PlanReport& segment : plan.segments)
+    stats->tier = std::max(stats->tier, *segment.tier);
   stats->plans = std::move(plan.segments);
   stats->rejected_plans = std::move(plan.rejected);
   stats->tokens_scored = report.tokens_scored;
@@ -78,24 +107,27 @@ Status AttendRunner::Answer(const TensorView& query, const AttendItem& item, con
   FanOutTask task;
   task.visible = VisibleTokens(query, item, session.token_count(item.layer));
   // The last position sees the most.
-  const SequenceView sequence({.store = store_,
-                               .indexes = indexes_,
-                               .model = &model,
-                               .chain = &session.prefix().chain,
-                               .tail = &session.tail(),
-                               .layer = item.layer},
-                              task.visible.back());
+  SequenceView sequence({.store = store_,
+                         .indexes = indexes_,
+                         .model = &model,
+                         .chain = &session.prefix().chain,
+                         .tail = &session.tail(),
+                         .layer = item.layer},
+                        task.visible.back());
 
   PlanRequest request;
   request.model = &model;
+  request.layer = item.layer;
   request.target = item.options.target;
+  request.estimate_rest = item.options.tail_estimate;
   request.query_count = query.tokens;
   request.tail_token_count = sequence.tail_token_count();
   request.explain = item.options.explain;
   for (size_t i = 0; i < sequence.segment_count(); ++i) {
-    request.segments.push_back({sequence.segment_tokens(i), sequence.ResidentShare(i)});
+    request.segments.push_back(FactsOf(sequence, i));
   }
   AttendPlan plan = planner_->Plan(request);
+  for (size_t i = 0; i < plan.segments.size(); ++i) sequence.Choose(i, plan.segments[i].index);
 
   task.backend = backend_;
   task.pool = plan.parallel ? pool_ : nullptr;
@@ -105,6 +137,7 @@ Status AttendRunner::Answer(const TensorView& query, const AttendItem& item, con
   task.target = plan.target;
   task.window = item.options.window;
   task.scale = ScaleOrDefault(item.options.scale, model);
+  task.estimate_rest = plan.estimate_rest;
   task.explain = item.options.explain;
 
   const auto begin = steady_clock::now();
@@ -116,7 +149,10 @@ Status AttendRunner::Answer(const TensorView& query, const AttendItem& item, con
   const double total_ns = search_ns + static_cast<double>(report.attend_ns);
   result->stats.search_us = total_ns > 0 ? wall_us * search_ns / total_ns : 0;
   result->stats.attend_us = wall_us - result->stats.search_us;
-  FillStats(std::move(report), std::move(plan), sequence, &result->stats);
+  const PlanOutcome outcome = OutcomeOf(report, task);
+  ReportExecution(report, sequence, &plan);
+  planner_->Observe(request, plan, outcome);
+  FillStats(std::move(report), std::move(plan), &result->stats);
   return OkStatus();
 }
 

@@ -19,8 +19,8 @@ class IndexTable;  // server/engine/index_table.h
 class AttendRunner {
  public:
   // All pointers must outlive the runner; `indexes` may be null.
-  AttendRunner(ContextStore* store, AttentionBackend* backend, const Planner* planner,
-               WorkerPool* pool, EngineLimits limits, IndexTable* indexes = nullptr)
+  AttendRunner(ContextStore* store, AttentionBackend* backend, Planner* planner, WorkerPool* pool,
+               EngineLimits limits, IndexTable* indexes = nullptr)
       : store_(store),
         backend_(backend),
         planner_(planner),
@@ -39,7 +39,7 @@ class AttendRunner {
 
   ContextStore* store_;
   AttentionBackend* backend_;
-  const Planner* planner_;
+  Planner* planner_;
   WorkerPool* pool_;
   EngineLimits limits_;
   IndexTable* indexes_;

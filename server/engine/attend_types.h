@@ -30,7 +30,7 @@ struct TensorView {
 
 struct AttendOptions {
   std::optional<double> scale;   // none: 1 / sqrt(head_dim)
-  std::optional<Target> target;  // none: the planner's default, DIPR
+  std::optional<Target> target;  // none: the planner's default
   Window window;
   std::optional<TokenRange> token_range;  // none: all tokens
   std::optional<bool> tail_estimate;
@@ -57,7 +57,7 @@ struct PlanReport {
   IndexKind index = IndexKind::kExact;
   std::optional<Tier> tier;
   double predicted_us = 0;
-  double actual_us = 0;  // chosen plans with explain
+  double actual_us = 0;  // chosen plans
   std::string reason;
 };
 

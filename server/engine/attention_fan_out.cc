@@ -41,8 +41,8 @@ class FanOut {
     result_.dim = query.dim;
     result_.output.resize(query.data.size());
     result_.log_sum_exp.resize(query.tokens * query.heads);
+    report_.segment_ns.resize(task_.sequence->segment_count());
     if (task_.explain) {
-      report_.segment_ns.resize(task_.sequence->segment_count());
       report_.head_tokens_attended.resize(query.tokens * query.heads);
       report_.head_covered_mass.resize(query.tokens * query.heads);
     }
@@ -87,6 +87,7 @@ class FanOut {
     attention.target = task_.target;
     attention.window = task_.window;
     attention.scale = task_.scale;
+    attention.estimate_rest = task_.estimate_rest;
     attention.explain = task_.explain;
     attention.now_ns = &MonotonicNanoseconds;
     const StatusOr<AttentionReport> report =
@@ -113,10 +114,10 @@ class FanOut {
     report_.tail_estimated |= unit.tail_estimated;
     report_.search_ns += unit.search_ns;
     report_.attend_ns += unit.attend_ns;
-    if (!task_.explain) return;
     // The view's parts are its segments and, at the end, perhaps the tail.
     const size_t segment_count = std::min(report_.segment_ns.size(), unit.part_ns.size());
     for (size_t i = 0; i < segment_count; ++i) report_.segment_ns[i] += unit.part_ns[i];
+    if (!task_.explain) return;
     for (size_t i = 0; i < count; ++i) {
       const size_t first = FirstHead(begin + i, head);
       std::copy_n(&unit.query_tokens_attended[i * group_size_], group_size_,

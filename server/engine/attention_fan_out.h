@@ -28,6 +28,7 @@ struct FanOutTask {
   Target target;
   Window window;
   float scale = 1;
+  bool estimate_rest = false;  // as in AttentionTask
   bool explain = false;
 };
 
@@ -39,8 +40,8 @@ struct FanOutReport {
   // Summed over units, which may run at the same time.
   uint64_t search_ns = 0;
   uint64_t attend_ns = 0;
-  // With explain: per segment of the view, summed over units; per query head.
-  std::vector<uint64_t> segment_ns;
+  std::vector<uint64_t> segment_ns;  // per segment of the view, summed over units
+  // With explain: per query head.
   std::vector<uint64_t> head_tokens_attended;  // [T * Hq]
   std::vector<float> head_covered_mass;        // [T * Hq]
 };

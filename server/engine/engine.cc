@@ -158,7 +158,7 @@ class StandardEngine final : public Engine {
   Admission admission_;
   TailBudget tail_budget_;
   ContextCatalog catalog_;
-  const Planner planner_;
+  Planner planner_;
   SessionTable sessions_;
   AttendQueue attend_queue_;
   // Last, so that it ends first: its tasks use all of the above.

@@ -2,7 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <string>
+#include <utility>
 #include <variant>
+
+#include "server/engine/index_kinds.h"
 
 namespace alaya {
 namespace {
@@ -10,49 +15,211 @@ namespace {
 // Waking a thread takes 10 to 50 microseconds; below a few of those it cannot pay.
 constexpr double kParallelMinUs = 60;
 
-// Share of a segment's values that a sparse target reads, until set sizes are
-// observed: few tokens are critical, but they are spread over many pages.
-constexpr double kSparseValueShare = 0.1;
+// Share of the tokens that a sparse target attends to, until a layer was observed.
+constexpr double kUnknownShare = 0.01;
+// With an estimate of the rest, more tokens are attended.
+constexpr double kUnknownShareWithRest = 0.02;
+
+// Tokens that a search scores exactly for each one that it returns.
+constexpr double kScoredPerAttended = 2;
+// Share of the tokens that a graph visits, and of those in the blocks that coarse takes.
+constexpr double kFineVisitedShare = 0.02;
+constexpr double kCoarseTakenShare = 0.05;
+
+// Which targets a kind answers.
+bool Answers(IndexKind kind, const Target& target) {
+  const bool is_full = std::holds_alternative<FullTarget>(target);
+  const auto* dipr = std::get_if<DiprTarget>(&target);
+  switch (kind) {
+    case IndexKind::kExact:
+      return true;
+    case IndexKind::kFlat:
+      return !is_full;
+    case IndexKind::kCoarse:
+    case IndexKind::kFine:
+      // They may miss tokens, and do not know the mass of those that they did not see.
+      return std::holds_alternative<TopKTarget>(target) || (dipr != nullptr && !dipr->sound);
+  }
+  return false;
+}
+
+LayerTarget KeyOf(const PlanRequest& request, const AttendPlan& plan) {
+  return {request.model->name, request.layer, plan.target.index(), plan.estimate_rest};
+}
+
+// Predicts one segment's time on one thread, over all kv heads.
+class CostModel {
+ public:
+  CostModel(const MachineCosts& costs, const PlanRequest& request, const Target& target,
+            double attended_share)
+      : costs_(costs),
+        head_count_(request.model->num_kv_heads),
+        row_bytes_(static_cast<double>(request.model->row_bytes())),
+        head_dim_(request.model->head_dim),
+        queries_per_head_(static_cast<double>(request.query_count * request.model->group_size())),
+        attended_share_(attended_share),
+        is_full_(std::holds_alternative<FullTarget>(target)) {}
+
+  double ExactUs(uint64_t token_count, double resident_share) const {
+    const double rows = Rows(token_count);
+    const double disk = 1 - resident_share;
+    double ns = head_count_ * costs_.call_ns + DenseNs(rows) + DiskNs(rows, disk);
+    ns += is_full_ ? DenseNs(rows) + DiskNs(rows, disk) : AttendNs(rows, disk);
+    return ns / 1000;
+  }
+
+  double IndexUs(const IndexFacts& index, const SegmentFacts& segment) const {
+    const double rows = Rows(segment.visible.size());
+    const double disk = 1 - segment.resident_share;
+    const double bytes = static_cast<double>(index.bytes);
+    double ns = head_count_ * costs_.call_ns + AttendNs(rows, disk);
+    switch (index.kind) {
+      case IndexKind::kExact:
+        return ExactUs(segment.visible.size(), segment.resident_share);
+      case IndexKind::kFlat:
+        ns += bytes * costs_.read_ns_per_byte + rows * queries_per_head_ * costs_.code_ns +
+              bytes * (1 - index.resident_share) * costs_.disk_ns_per_byte +
+              ScoreNs(rows, kScoredPerAttended * attended_share_, disk);
+        break;
+      case IndexKind::kCoarse:
+        ns += bytes * costs_.read_ns_per_byte +
+              bytes * (1 - index.resident_share) * costs_.disk_ns_per_byte +
+              ScoreNs(rows, kCoarseTakenShare, disk);
+        break;
+      case IndexKind::kFine:
+        ns += ScoreNs(rows, kFineVisitedShare + kScoredPerAttended * attended_share_, disk);
+        break;
+    }
+    return ns / 1000;
+  }
+
+ private:
+  // Keys of all kv heads.
+  double Rows(uint64_t token_count) const { return static_cast<double>(token_count) * head_count_; }
+  // Reading rows one after the other, for all queries.
+  double DenseNs(double rows) const {
+    return rows * row_bytes_ * costs_.read_ns_per_byte +
+           rows * head_dim_ * queries_per_head_ * costs_.ns_per_multiply_add;
+  }
+  double DiskNs(double rows, double disk_share) const {
+    return rows * row_bytes_ * disk_share * costs_.disk_ns_per_byte;
+  }
+  // Keys, or values, that queries pick; when they pick most, reading all is cheaper.
+  double PickNs(double rows, double share) const {
+    return std::min(rows * queries_per_head_ * share * costs_.gather_ns, DenseNs(rows));
+  }
+  // Picked rows lie in nearly as many pages as there are.
+  double ScoreNs(double rows, double share, double disk) const {
+    return PickNs(rows, std::min(share, 1.0)) + DiskNs(rows, disk);
+  }
+  double AttendNs(double rows, double disk) const { return ScoreNs(rows, attended_share_, disk); }
+
+  const MachineCosts& costs_;
+  const double head_count_;
+  const double row_bytes_;
+  const double head_dim_;
+  const double queries_per_head_;
+  const double attended_share_;
+  const bool is_full_;
+};
+
+double AttendedShare(const PlanRequest& request, const AttendPlan& plan, double observed) {
+  if (std::holds_alternative<FullTarget>(plan.target)) return 1;
+  if (observed >= 0) return observed;
+  if (const auto* top_k = std::get_if<TopKTarget>(&plan.target)) {
+    uint64_t tokens = 1;
+    for (const SegmentFacts& segment : request.segments) tokens += segment.visible.size();
+    return std::min(1.0, static_cast<double>(top_k->k) / static_cast<double>(tokens));
+  }
+  return plan.estimate_rest ? kUnknownShareWithRest : kUnknownShare;
+}
+
+// Plans of one segment, the cheapest first.
+std::vector<PlanReport> Candidates(const PlanRequest& request, const SegmentFacts& segment,
+                                   const Target& target, const CostModel& model,
+                                   const LayerStatistics::Expectation& expected) {
+  std::vector<PlanReport> candidates;
+  const auto add = [&](IndexKind kind, double predicted_us, double resident_share) {
+    PlanReport& report = candidates.emplace_back();
+    report.tokens = segment.visible;
+    report.index = kind;
+    report.predicted_us = predicted_us * expected.cost_factor(kind);
+    if (request.explain) {
+      report.reason = fmt::format("{:.0f} % in memory", 100 * resident_share);
+    }
+  };
+  add(IndexKind::kExact, model.ExactUs(segment.visible.size(), segment.resident_share),
+      segment.resident_share);
+  for (const IndexFacts& index : segment.indexes) {
+    if (!Answers(index.kind, target)) continue;
+    add(index.kind, model.IndexUs(index, segment), index.resident_share);
+  }
+  std::ranges::stable_sort(candidates, {}, &PlanReport::predicted_us);
+  return candidates;
+}
+
+void PlanSegments(const PlanRequest& request, const MachineCosts& costs,
+                  const LayerStatistics::Expectation& expected, AttendPlan* plan) {
+  const CostModel model(costs, request, plan->target,
+                        AttendedShare(request, *plan, expected.attended_share));
+  if (request.tail_token_count > 0) {
+    plan->predicted_us = CostModel(costs, request, FullTarget(), 1)
+                             .ExactUs(request.tail_token_count, /*resident_share=*/1);
+  }
+  for (const SegmentFacts& segment : request.segments) {
+    std::vector<PlanReport> candidates =
+        Candidates(request, segment, plan->target, model, expected);
+    if (request.explain) {
+      candidates.front().reason =
+          fmt::format("{}, {}", candidates.size() == 1 ? "the only way" : "the cheapest",
+                      candidates.front().reason);
+      for (size_t i = 1; i < candidates.size(); ++i) {
+        PlanReport& loser = candidates[i];
+        loser.reason = fmt::format("{:.1f} times the cost of {}, {}",
+                                   loser.predicted_us / candidates[0].predicted_us,
+                                   IndexKindName(candidates[0].index), loser.reason);
+        plan->rejected.push_back(std::move(loser));
+      }
+    }
+    plan->predicted_us += candidates.front().predicted_us;
+    plan->segments.push_back(std::move(candidates.front()));
+  }
+  plan->parallel = plan->predicted_us >= kParallelMinUs;
+}
+
+bool EverySegmentUses(const AttendPlan& plan, IndexKind kind) {
+  return std::ranges::all_of(plan.segments,
+                             [kind](const PlanReport& report) { return report.index == kind; });
+}
 
 }  // namespace
-
-double Planner::PredictScan(const PlanRequest& request, uint64_t token_count, double resident_share,
-                            double value_share) const {
-  const Model& model = *request.model;
-  const double row_count =
-      static_cast<double>(token_count) * model.num_kv_heads * (1 + value_share);
-  const double bytes = row_count * static_cast<double>(model.row_bytes());
-  const double multiply_adds = row_count * static_cast<double>(model.head_dim) *
-                               model.group_size() * static_cast<double>(request.query_count);
-  const double ns = costs_.call_ns * model.num_kv_heads + bytes * costs_.read_ns_per_byte +
-                    multiply_adds * costs_.ns_per_multiply_add +
-                    bytes * (1 - resident_share) * costs_.disk_ns_per_byte;
-  return ns / 1000;
-}
 
 AttendPlan Planner::Plan(const PlanRequest& request) const {
   AttendPlan plan;
   plan.target = request.target.value_or(DiprTarget{});
-  const double value_share =
-      std::holds_alternative<FullTarget>(plan.target) ? 1 : kSparseValueShare;
-  if (request.tail_token_count > 0) {
-    plan.predicted_us = PredictScan(request, request.tail_token_count, 1, 1);
+  plan.estimate_rest =
+      std::holds_alternative<DiprTarget>(plan.target) && request.estimate_rest.value_or(true);
+  PlanSegments(request, costs_, statistics_.Expect(KeyOf(request, plan)), &plan);
+  if (request.target || EverySegmentUses(plan, IndexKind::kFlat)) return plan;
+
+  AttendPlan full;
+  full.target = FullTarget();
+  PlanSegments(request, costs_, statistics_.Expect(KeyOf(request, full)), &full);
+  return full;
+}
+
+void Planner::Observe(const PlanRequest& request, const AttendPlan& plan,
+                      const PlanOutcome& outcome) {
+  const LayerTarget key = KeyOf(request, plan);
+  const LayerStatistics::Expectation expected = statistics_.Expect(key);
+  for (const PlanReport& segment : plan.segments) {
+    const double factor = expected.cost_factor(segment.index);
+    statistics_.ObserveCost(key, segment.index, segment.predicted_us / factor, segment.actual_us);
   }
-  plan.segments.reserve(request.segments.size());
-  for (const SegmentFacts& segment : request.segments) {
-    PlanReport& report = plan.segments.emplace_back();
-    report.tokens = segment.visible;
-    report.index = IndexKind::kExact;
-    report.predicted_us =
-        PredictScan(request, segment.visible.size(), segment.resident_share, value_share);
-    plan.predicted_us += report.predicted_us;
-    if (request.explain) {
-      report.reason = fmt::format("the segment has no other index; {:.0f} % of its pages in memory",
-                                  100 * segment.resident_share);
-    }
+  if (outcome.seen_tokens > 0 && !std::holds_alternative<FullTarget>(plan.target)) {
+    statistics_.ObserveShare(key, static_cast<double>(outcome.attended_tokens) /
+                                      static_cast<double>(outcome.seen_tokens));
   }
-  plan.parallel = plan.predicted_us >= kParallelMinUs;
-  return plan;
 }
 
 }  // namespace alaya

@@ -1,8 +1,15 @@
 // The query optimizer: how each stored segment of a sequence is searched.
 //
-// Chooses by predicted cost from what it is told about the segments. A target that
-// the caller left open becomes DIPR (DESIGN: the planner's default). Indexes arrive
-// as further candidates of a segment; today every segment has one, the exact scan.
+// Chooses by predicted cost among the exact scan and the indexes that a segment has:
+// costs of the machine, measured at start, times the work of each way, which follows
+// from token counts, residency and what earlier queries of the layer were like. What
+// a plan really took corrects the next prediction of its kind and layer.
+//
+// A target that the caller left open becomes DIPR with an estimate of the rest where
+// every segment can be searched so, else full attention: without an index a search
+// saves little, and DIPR alone misses the mass of diffuse heads.
+//
+// Source: AlayaDB, arXiv:2504.10326, section 6 (rules); costs instead of rules are ours.
 
 #ifndef ALAYA_SERVER_ENGINE_PLANNER_H_
 #define ALAYA_SERVER_ENGINE_PLANNER_H_
@@ -13,21 +20,34 @@
 #include <vector>
 
 #include "index/target.h"
+#include "index/token_index.h"
 #include "server/engine/attend_types.h"
+#include "server/engine/layer_statistics.h"
 #include "server/engine/machine_costs.h"
+#include "storage/types/ids.h"
 #include "storage/types/model.h"
 
 namespace alaya {
 
+// An index that a segment has.
+struct IndexFacts {
+  IndexKind kind{};
+  uint64_t bytes = 0;         // of this layer, all kv heads
+  double resident_share = 1;  // of its blocks
+};
+
 struct SegmentFacts {
-  TokenRange visible;         // sequence positions, not empty
-  double resident_share = 1;  // of its visible pages
+  TokenRange visible;                    // sequence positions, not empty
+  double resident_share = 1;             // of its visible pages
+  std::vector<IndexFacts> indexes = {};  // beside the exact scan
 };
 
 struct PlanRequest {
   const Model* model = nullptr;
-  std::optional<Target> target;  // none: the planner's choice
-  size_t query_count = 1;        // positions, each with all query heads
+  LayerIndex layer{};
+  std::optional<Target> target;       // none: the planner's choice
+  std::optional<bool> estimate_rest;  // none: where an index can
+  size_t query_count = 1;             // positions, each with all query heads
   std::vector<SegmentFacts> segments;
   uint64_t tail_token_count = 0;
   bool explain = false;  // say why
@@ -35,11 +55,20 @@ struct PlanRequest {
 
 struct AttendPlan {
   Target target;
+  bool estimate_rest = false;
   std::vector<PlanReport> segments;  // the chosen plan of each segment of the request
   std::vector<PlanReport> rejected;  // with explain
   double predicted_us = 0;           // all segments and the tail, on one thread
   // False: so little work that waking other threads would cost more than it saves.
   bool parallel = false;
+};
+
+// What a plan's execution showed.
+struct PlanOutcome {
+  // Attended tokens of the planned segments beyond the window, over tokens seen there;
+  // both summed over queries. 0 seen: nothing to learn.
+  uint64_t attended_tokens = 0;
+  uint64_t seen_tokens = 0;
 };
 
 // Threads: any.
@@ -49,12 +78,12 @@ class Planner {
 
   AttendPlan Plan(const PlanRequest& request) const;
 
- private:
-  // One thread's time over all kv heads, microseconds.
-  double PredictScan(const PlanRequest& request, uint64_t token_count, double resident_share,
-                     double value_share) const;
+  // Learns from a plan that was carried out: its segments carry actual_us.
+  void Observe(const PlanRequest& request, const AttendPlan& plan, const PlanOutcome& outcome);
 
-  MachineCosts costs_;
+ private:
+  const MachineCosts costs_;
+  LayerStatistics statistics_;
 };
 
 }  // namespace alaya

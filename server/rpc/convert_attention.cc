@@ -56,13 +56,13 @@ void ToProto(const PlanReport& report, v1::SegmentPlan* proto) {
 }  // namespace
 
 StatusOr<Target> FromProto(const v1::DiprTarget& proto, const FieldPath& field) {
-  if (proto.alpha() == 0) return DiprTarget{};
+  if (proto.alpha() == 0) return DiprTarget{.sound = proto.sound()};
   if (!(proto.alpha() > 0 && proto.alpha() <= 1)) {
     return RequestError("TARGET_DOMAIN", field,
                         "dipr.alpha " + std::to_string(proto.alpha()) +
                             ", allowed is (0, 1], or 0 for the default");
   }
-  return DiprTarget{.alpha = proto.alpha()};
+  return DiprTarget{.alpha = proto.alpha(), .sound = proto.sound()};
 }
 
 StatusOr<Target> FromProto(const v1::TopKTarget& proto, const FieldPath& field) {

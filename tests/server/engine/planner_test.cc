@@ -1,6 +1,10 @@
 #include "server/engine/planner.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <initializer_list>
+#include <optional>
 
 namespace alaya {
 namespace {
@@ -26,15 +30,116 @@ double PredictedUs(const PlanRequest& request) {
   return Planner(MachineCosts()).Plan(request).predicted_us;
 }
 
-TEST(PlannerTest, AnOpenTargetBecomesDipr) {
-  const Model model = SmallModel();
+// A segment with indexes, all in memory.
+PlanRequest IndexedRequest(const Model& model, uint64_t token_count, std::optional<Target> target,
+                           std::initializer_list<IndexKind> kinds) {
   PlanRequest request;
   request.model = &model;
+  request.target = target;
+  SegmentFacts& segment = request.segments.emplace_back();
+  segment.visible = {0, token_count};
+  for (const IndexKind kind : kinds) {
+    segment.indexes.push_back({kind, token_count * model.num_kv_heads * 40, 1});
+  }
+  return request;
+}
+
+IndexKind ChosenKind(const Planner& planner, const PlanRequest& request) {
+  return planner.Plan(request).segments.at(0).index;
+}
+
+TEST(PlannerTest, AnOpenTargetIsDiprWithAnEstimateWhereIndexesOfferIt) {
+  const Model model = SmallModel();
+  const Planner planner{MachineCosts()};
+
+  const AttendPlan indexed =
+      planner.Plan(IndexedRequest(model, 100'000, std::nullopt, {IndexKind::kFlat}));
+  const AttendPlan unindexed = planner.Plan(IndexedRequest(model, 100'000, std::nullopt, {}));
+
+  ASSERT_TRUE(std::holds_alternative<DiprTarget>(indexed.target));
+  EXPECT_EQ(std::get<DiprTarget>(indexed.target).alpha, 0.012);
+  EXPECT_TRUE(indexed.estimate_rest);
+  EXPECT_TRUE(std::holds_alternative<FullTarget>(unindexed.target));
+  EXPECT_FALSE(unindexed.estimate_rest);
+}
+
+TEST(PlannerTest, TheCallerDecidesOnTheEstimate) {
+  const Model model = SmallModel();
+  PlanRequest request = IndexedRequest(model, 100'000, DiprTarget(), {IndexKind::kFlat});
+  request.estimate_rest = false;
+
+  EXPECT_FALSE(Planner(MachineCosts()).Plan(request).estimate_rest);
+}
+
+TEST(PlannerTest, LongSegmentsUseAnIndexAndShortOnesDoNot) {
+  const Model model = SmallModel();
+  const Planner planner{MachineCosts()};
+
+  EXPECT_EQ(ChosenKind(planner, IndexedRequest(model, 200'000, DiprTarget(), {IndexKind::kFlat})),
+            IndexKind::kFlat);
+  EXPECT_EQ(ChosenKind(planner, IndexedRequest(model, 200'000, FullTarget(), {IndexKind::kFlat})),
+            IndexKind::kExact);
+  PlanRequest tiny = IndexedRequest(model, 64, DiprTarget(), {IndexKind::kFlat});
+  tiny.segments[0].indexes[0].bytes = 65536;
+  EXPECT_EQ(ChosenKind(planner, tiny), IndexKind::kExact);
+}
+
+TEST(PlannerTest, WhatMayMissTokensNeverAnswersWhatMustNot) {
+  const Model model = SmallModel();
+  const Planner planner{MachineCosts()};
+
+  for (const Target& target : {Target(DiprTarget{.sound = true}), Target(MassTarget{0.9})}) {
+    const PlanRequest request =
+        IndexedRequest(model, 1'000'000, target, {IndexKind::kFine, IndexKind::kCoarse});
+    EXPECT_EQ(ChosenKind(planner, request), IndexKind::kExact);
+  }
+}
+
+TEST(PlannerTest, RejectedPlansAreExplained) {
+  const Model model = SmallModel();
+  PlanRequest request =
+      IndexedRequest(model, 200'000, DiprTarget(), {IndexKind::kFlat, IndexKind::kFine});
+  request.explain = true;
 
   const AttendPlan plan = Planner(MachineCosts()).Plan(request);
 
-  ASSERT_TRUE(std::holds_alternative<DiprTarget>(plan.target));
-  EXPECT_EQ(std::get<DiprTarget>(plan.target).alpha, 0.012);
+  ASSERT_EQ(plan.rejected.size(), 2U);
+  for (const PlanReport& rejected : plan.rejected) {
+    EXPECT_GE(rejected.predicted_us, plan.segments[0].predicted_us);
+    EXPECT_THAT(rejected.reason, testing::HasSubstr("times the cost of"));
+  }
+}
+
+TEST(PlannerTest, LayersWhereMostTokensMatterComeToBeReadWhole) {
+  const Model model = SmallModel();
+  Planner planner{MachineCosts()};
+  const PlanRequest request = IndexedRequest(model, 200'000, DiprTarget(), {IndexKind::kFlat});
+  PlanRequest other_layer = request;
+  other_layer.layer = LayerIndex{1};
+
+  for (int i = 0; i < 5; ++i) {
+    AttendPlan plan = planner.Plan(request);
+    for (PlanReport& segment : plan.segments) segment.actual_us = segment.predicted_us;
+    planner.Observe(request, plan, {.attended_tokens = 120'000, .seen_tokens = 200'000});
+  }
+
+  EXPECT_EQ(ChosenKind(planner, request), IndexKind::kExact);
+  EXPECT_EQ(ChosenKind(planner, other_layer), IndexKind::kFlat);
+}
+
+TEST(PlannerTest, PredictionsFollowWhatPlansReallyTook) {
+  const Model model = SmallModel();
+  Planner planner{MachineCosts()};
+  const PlanRequest request = IndexedRequest(model, 200'000, FullTarget(), {});
+  const double first_us = planner.Plan(request).predicted_us;
+
+  for (int i = 0; i < 20; ++i) {
+    AttendPlan plan = planner.Plan(request);
+    for (PlanReport& segment : plan.segments) segment.actual_us = 3 * first_us;
+    planner.Observe(request, plan, {});
+  }
+
+  EXPECT_NEAR(planner.Plan(request).predicted_us, 3 * first_us, 0.1 * first_us);
 }
 
 TEST(PlannerTest, EverySegmentHasAPlanInItsPlace) {

@@ -19,10 +19,12 @@ class Dipr:
     """The tokens whose attention weight is at least `alpha` times the largest one.
 
     The number of tokens adapts to each head. `alpha` is in (0, 1]; the default is the paper's
-    beta = 50 at head_dim 128.
+    beta = 50 at head_dim 128. With `sound` no such token may be missing; without it an index may
+    miss one, rarely, and is faster.
     """
 
     alpha: float = 0.012
+    sound: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def fill_dipr(target: Dipr, wire: attention_pb2.DiprTarget) -> None:
     if not 0 < target.alpha <= 1:
         raise InvalidArgumentError(f"dipr alpha {target.alpha}: not in (0, 1]")
     wire.alpha = target.alpha
+    wire.sound = target.sound
 
 
 def fill_top_k(target: TopK, wire: attention_pb2.TopKTarget) -> None:

@@ -1,0 +1,58 @@
+// What earlier queries of a layer were like, for the planner.
+//
+// Layers differ by orders of magnitude in how many tokens matter (the first ones are
+// diffuse), and neighbouring decode steps are alike: so what was observed predicts
+// what comes. Kept per model, layer and kind of target; in memory only.
+
+#ifndef ALAYA_SERVER_ENGINE_LAYER_STATISTICS_H_
+#define ALAYA_SERVER_ENGINE_LAYER_STATISTICS_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+#include <tuple>
+
+#include "index/target.h"
+#include "index/token_index.h"
+#include "storage/types/ids.h"
+
+namespace alaya {
+
+// Whose statistics.
+struct LayerTarget {
+  std::string model;
+  LayerIndex layer{};
+  size_t target = 0;  // alternative of Target
+  bool estimate_rest = false;
+
+  friend auto operator<=>(const LayerTarget&, const LayerTarget&) = default;
+};
+
+// Threads: any.
+class LayerStatistics {
+ public:
+  struct Expectation {
+    // Share of the searched tokens that a query attends to; 0 to 1. Negative: unknown.
+    double attended_share = -1;
+    // Actual over predicted time by index kind; 1 if unknown.
+    std::array<double, 5> cost_factors = {1, 1, 1, 1, 1};
+
+    double cost_factor(IndexKind kind) const { return cost_factors[static_cast<size_t>(kind)]; }
+  };
+  Expectation Expect(const LayerTarget& key) const;
+
+  void ObserveShare(const LayerTarget& key, double attended_share);
+  // `predicted` without the factor.
+  void ObserveCost(const LayerTarget& key, IndexKind kind, double predicted, double actual);
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<LayerTarget, Expectation> layers_;  // guarded by mutex_
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_SERVER_ENGINE_LAYER_STATISTICS_H_

@@ -1,0 +1,52 @@
+#include "server/engine/layer_statistics.h"
+
+#include <gtest/gtest.h>
+
+namespace alaya {
+namespace {
+
+const LayerTarget kKey{.model = "m", .layer = LayerIndex{3}, .target = 1, .estimate_rest = true};
+
+TEST(LayerStatisticsTest, NothingIsKnownAtFirst) {
+  const LayerStatistics statistics;
+
+  const LayerStatistics::Expectation expected = statistics.Expect(kKey);
+
+  EXPECT_LT(expected.attended_share, 0);
+  EXPECT_EQ(expected.cost_factor(IndexKind::kFlat), 1);
+}
+
+TEST(LayerStatisticsTest, TheFirstShareCountsWholeAndLaterOnesMoveIt) {
+  LayerStatistics statistics;
+
+  statistics.ObserveShare(kKey, 0.1);
+  EXPECT_EQ(statistics.Expect(kKey).attended_share, 0.1);
+  statistics.ObserveShare(kKey, 0.5);
+
+  EXPECT_NEAR(statistics.Expect(kKey).attended_share, 0.2, 1e-9);
+}
+
+TEST(LayerStatisticsTest, KeysAndKindsAreApart) {
+  LayerStatistics statistics;
+  LayerTarget other = kKey;
+  other.estimate_rest = false;
+
+  for (int i = 0; i < 30; ++i) statistics.ObserveCost(kKey, IndexKind::kFlat, 10, 20);
+
+  EXPECT_NEAR(statistics.Expect(kKey).cost_factor(IndexKind::kFlat), 2, 0.01);
+  EXPECT_EQ(statistics.Expect(kKey).cost_factor(IndexKind::kExact), 1);
+  EXPECT_EQ(statistics.Expect(other).cost_factor(IndexKind::kFlat), 1);
+}
+
+TEST(LayerStatisticsTest, OneWildTimeMovesAFactorLittle) {
+  LayerStatistics statistics;
+
+  statistics.ObserveCost(kKey, IndexKind::kFlat, 1, 1e9);
+  statistics.ObserveCost(kKey, IndexKind::kFine, 1, 0);
+
+  EXPECT_LT(statistics.Expect(kKey).cost_factor(IndexKind::kFlat), 2);
+  EXPECT_EQ(statistics.Expect(kKey).cost_factor(IndexKind::kFine), 1);
+}
+
+}  // namespace
+}  // namespace alaya
