@@ -10,17 +10,11 @@
 // google-benchmark measures one function after the other; a ratio of neighbours in
 // time needs this loop of its own.
 
-#include <sys/mman.h>
-#include <time.h>
-
 #include <algorithm>
-#include <barrier>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <memory>
 #include <random>
 #include <string>
@@ -33,6 +27,8 @@
 #include "index/kernels/encoding.h"
 #include "index/kernels/instruction_set.h"
 #include "storage/types/check.h"
+#include "tests/benchmarks/arena.h"
+#include "tests/benchmarks/team.h"
 
 namespace alaya {
 namespace {
@@ -54,26 +50,6 @@ struct Shape {
   size_t page_count() const { return (token_count + page_tokens() - 1) / page_tokens(); }
   // Of keys and values in one layer.
   size_t kv_bytes() const { return 2 * kv_heads * token_count * row_bytes(); }
-};
-
-// Memory in huge pages where the system grants them, as a server's page cache.
-class Arena {
- public:
-  explicit Arena(size_t bytes) : bytes_(bytes) {
-    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    ALAYA_CHECK(memory != MAP_FAILED);
-    madvise(memory, bytes, MADV_HUGEPAGE);
-    data_ = static_cast<std::byte*>(memory);
-  }
-  Arena(const Arena&) = delete;
-  Arena& operator=(const Arena&) = delete;
-  ~Arena() { munmap(data_, bytes_); }
-
-  std::byte* data() const { return data_; }
-
- private:
-  std::byte* data_ = nullptr;
-  size_t bytes_;
 };
 
 // One layer's keys and values: pages of one head and kind, in the order in which an
@@ -125,84 +101,6 @@ class HeadReader : public KvReader {
  private:
   const Layer* layer_;
   size_t head_;
-};
-
-double ThreadCpuMicroseconds() {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_nsec) * 1e-3;
-}
-
-// What a run took: until the last thread was done, and the processor time of the
-// busiest thread, which other processes disturb less.
-struct Times {
-  double wall_us = 0;
-  double cpu_us = 0;
-};
-
-// One thread per core; every Run is one task per kv head, in contiguous shares.
-class Team {
- public:
-  explicit Team(size_t size) : start_(Count(size + 1)), finish_(Count(size + 1)), cpu_us_(size) {
-    for (size_t i = 0; i < size; ++i) {
-      threads_.emplace_back([this, i, size] {
-        for (start_.arrive_and_wait(); task_ != nullptr; start_.arrive_and_wait()) {
-          const double begin_us = ThreadCpuMicroseconds();
-          for (size_t j = count_ * i / size; j < count_ * (i + 1) / size; ++j) (*task_)(j);
-          cpu_us_[i] = ThreadCpuMicroseconds() - begin_us;
-          finish_.arrive_and_wait();
-        }
-      });
-    }
-  }
-  Team(const Team&) = delete;
-  Team& operator=(const Team&) = delete;
-  ~Team() {
-    task_ = nullptr;
-    start_.arrive_and_wait();
-    for (std::thread& thread : threads_) thread.join();
-  }
-
-  Times Run(size_t count, const std::function<void(size_t)>& task) {
-    count_ = count;
-    task_ = &task;
-    const auto begin = std::chrono::steady_clock::now();
-    start_.arrive_and_wait();
-    finish_.arrive_and_wait();
-    const std::chrono::duration<double, std::micro> wall = std::chrono::steady_clock::now() - begin;
-    return {wall.count(), *std::ranges::max_element(cpu_us_)};
-  }
-
- private:
-  static std::ptrdiff_t Count(size_t size) { return static_cast<std::ptrdiff_t>(size); }
-
-  std::barrier<> start_;
-  std::barrier<> finish_;
-  const std::function<void(size_t)>* task_ = nullptr;
-  size_t count_ = 0;
-  std::vector<double> cpu_us_;
-  std::vector<std::thread> threads_;
-};
-
-// The times of the runs of one thing.
-class Timing {
- public:
-  void Add(Times times) {
-    wall_us_.push_back(times.wall_us);
-    cpu_us_.push_back(times.cpu_us);
-  }
-  double wall_us() const { return Median(wall_us_); }
-  double cpu_us() const { return Median(cpu_us_); }
-  double best_us() const { return *std::ranges::min_element(wall_us_); }
-
- private:
-  static double Median(std::vector<double> values) {
-    std::ranges::sort(values);
-    return values[values.size() / 2];
-  }
-
-  std::vector<double> wall_us_;
-  std::vector<double> cpu_us_;
 };
 
 // One decode step of one layer: a query per query head.
