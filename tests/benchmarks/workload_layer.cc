@@ -42,24 +42,24 @@ class WorkloadLayer::HeadReader : public KvReader {
   size_t block_tokens() const override { return layer_->page_tokens_; }
   size_t head_dim() const override { return layer_->model().head_dim; }
   StatusOr<PinnedRows> ReadBlock(KvKind kind, size_t block_index) const override {
-    return PinnedRows{Page(kind, block_index), BlockPin()};
-  }
-
-  std::byte* PageData(KvKind kind, size_t block_index) const {
-    // The order in which an import writes pages.
-    const size_t frame = (block_index * layer_->model().num_kv_heads + head_) * 2;
-    return layer_->arena_.data() + (frame + static_cast<size_t>(kind)) * kPageBytes;
-  }
-  EncodedMatrixView Page(KvKind kind, size_t block_index) const {
-    const size_t first = block_index * block_tokens();
-    return {PageData(kind, block_index), std::min(block_tokens(), token_count() - first),
-            head_dim(), layer_->model().dtype};
+    return PinnedRows{layer_->Page(head_, kind, block_index), BlockPin()};
   }
 
  private:
   const WorkloadLayer* layer_;
   size_t head_;
 };
+
+std::byte* WorkloadLayer::PageData(size_t head, KvKind kind, size_t block) const {
+  const size_t frame = (block * model().num_kv_heads + head) * 2 + static_cast<size_t>(kind);
+  return arena_.data() + frame * kPageBytes;
+}
+
+EncodedMatrixView WorkloadLayer::Page(size_t head, KvKind kind, size_t block) const {
+  const uint64_t first = block * page_tokens_;
+  return {PageData(head, kind, block), std::min<uint64_t>(page_tokens_, token_count() - first),
+          model().head_dim, model().dtype};
+}
 
 WorkloadLayer::WorkloadLayer(const Options& options)
     : options_(options),
@@ -82,7 +82,7 @@ WorkloadLayer::WorkloadLayer(const Options& options)
                                           : workload_.HeadValues(options_.layer, head, range),
                      shape.dtype, encoded);
       for (uint64_t token = range.begin; token < range.end; ++token) {
-        std::byte* page = readers_[head]->PageData(kind, token / page_tokens_);
+        std::byte* page = PageData(head, kind, token / page_tokens_);
         std::memcpy(page + token % page_tokens_ * row_bytes,
                     &encoded[(token - range.begin) * row_bytes], row_bytes);
       }
@@ -113,7 +113,7 @@ std::vector<float> WorkloadLayer::SampledQueries(size_t head, size_t count) cons
 void WorkloadLayer::Read(size_t head) const {
   for (size_t block = 0; block < reader(head).block_count(); ++block) {
     for (const KvKind kind : {KvKind::kKey, KvKind::kValue}) {
-      ALAYA_CHECK(AllFinite(model().dtype, readers_[head]->Page(kind, block).bytes()));
+      ALAYA_CHECK(AllFinite(model().dtype, Page(head, kind, block).bytes()));
     }
   }
 }

@@ -46,11 +46,15 @@ class WorkloadLayer {
  private:
   class HeadReader;
 
+  // Page `block` of one head and kind, in the order in which an import writes pages.
+  std::byte* PageData(size_t head, KvKind kind, size_t block) const;
+  EncodedMatrixView Page(size_t head, KvKind kind, size_t block) const;
+
   Options options_;
   AttentionWorkload workload_;
   size_t page_tokens_;
   Arena arena_;
-  std::vector<std::unique_ptr<HeadReader>> readers_;
+  std::vector<std::unique_ptr<KvReader>> readers_;
 };
 
 }  // namespace alaya
