@@ -235,7 +235,7 @@ int Main(std::span<char*> arguments) {
     Measure({"tiny MHA f32", 500, 4, 4, 96, DType::kF32}, 3, team);
     return 0;
   }
-  constexpr size_t kTokens = 128 * 1024;
+  constexpr size_t kTokens = size_t{128} * 1024;
   const Shape shapes[] = {
       {"GQA 128K bf16 d128", kTokens, 32, 8, 128, DType::kBF16},
       {"GQA 32K bf16 d128", kTokens / 4, 32, 8, 128, DType::kBF16},

@@ -118,4 +118,17 @@ void WorkloadLayer::Read(size_t head) const {
   }
 }
 
+std::vector<float> FloatRows(const KvReader& reader, KvKind kind) {
+  std::vector<float> floats(reader.token_count() * reader.head_dim());
+  size_t filled = 0;
+  for (size_t block = 0; block < reader.block_count(); ++block) {
+    const auto read = reader.ReadBlock(kind, block);
+    ALAYA_CHECK(read.ok());
+    const size_t count = read->rows.rows * reader.head_dim();
+    DecodeElements(read->rows.dtype, read->rows.bytes(), std::span(floats).subspan(filled, count));
+    filled += count;
+  }
+  return floats;
+}
+
 }  // namespace alaya

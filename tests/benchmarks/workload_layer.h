@@ -57,6 +57,9 @@ class WorkloadLayer {
   std::vector<std::unique_ptr<KvReader>> readers_;
 };
 
+// Keys or values as floats, [token_count, head_dim].
+std::vector<float> FloatRows(const KvReader& reader, KvKind kind);
+
 }  // namespace alaya
 
 #endif  // ALAYA_TESTS_BENCHMARKS_WORKLOAD_LAYER_H_
