@@ -1,0 +1,78 @@
+// The blocks of a flat index, as bytes and as views (storage/FORMAT.md, "Index blocks:
+// flat").
+//
+// Block 0 says what the others are: FlatHeader. Every other one holds the codes of the
+// next tokens, in whole groups of 64, and a summary of each group's values; it is
+// complete in itself.
+
+#ifndef ALAYA_INDEX_FLAT_FLAT_BLOCKS_H_
+#define ALAYA_INDEX_FLAT_FLAT_BLOCKS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "index/index_blocks.h"
+#include "index/kernels/key_codes.h"
+#include "storage/types/status.h"
+
+namespace alaya {
+
+struct FlatHeader {
+  size_t head_dim = 0;
+  size_t token_count = 0;
+  uint64_t rotation_seed = 0;
+  std::vector<float> centre;  // [head_dim]
+
+  // Tokens of every code block but the last; 0 if head_dim is too large for one group.
+  size_t block_tokens() const;
+  // Code blocks, without the header.
+  size_t block_count() const { return (token_count + block_tokens() - 1) / block_tokens(); }
+  // Tokens of code block `block`.
+  size_t block_token_count(size_t block) const;
+};
+
+// One code block; a view, T is std::byte or const std::byte.
+template <typename T>
+struct FlatBlockOf {
+  using Number = typename KeyCodesOf<T>::Number;
+  using Float = std::conditional_t<std::is_const_v<T>, const float, float>;
+
+  size_t token_count = 0;  // may end inside the last group
+  KeyCodesOf<T> codes;
+  Number* value_means = nullptr;      // [group_count, head_dim] bf16
+  Float* value_deviations = nullptr;  // [group_count] root mean square of |value - mean|
+};
+using FlatBlock = FlatBlockOf<const std::byte>;
+using MutableFlatBlock = FlatBlockOf<std::byte>;
+
+std::vector<std::byte> EncodeFlatHeader(const FlatHeader& header);
+// Errors: DataLoss if the bytes are no header.
+StatusOr<FlatHeader> DecodeFlatHeader(std::span<const std::byte> bytes);
+
+// Bytes of a code block with so many tokens; at most kIndexBlockBytesMax for
+// block_tokens().
+size_t FlatBlockBytes(size_t head_dim, size_t token_count);
+
+// Makes zeroed `bytes` an empty code block: everything but codes and summaries.
+//
+// Requires: bytes.size() == FlatBlockBytes(head_dim, token_count).
+void StartFlatBlock(size_t head_dim, size_t block, size_t token_count, std::span<std::byte> bytes);
+MutableFlatBlock MutableFlatBlockOf(size_t head_dim, size_t token_count,
+                                    std::span<std::byte> bytes);
+
+// Code block `block` of an index, 64-byte aligned. Looks at its first bytes only.
+//
+// Errors: DataLoss if it is not that block.
+StatusOr<FlatBlock> DecodeFlatBlock(const FlatHeader& header, size_t block,
+                                    std::span<const std::byte> bytes);
+// Are the numbers of a block such as a builder writes? Otherwise scores of its codes
+// may be NaN.
+//
+// Errors: DataLoss.
+Status CheckFlatBlock(const FlatBlock& block);
+
+}  // namespace alaya
+
+#endif  // ALAYA_INDEX_FLAT_FLAT_BLOCKS_H_

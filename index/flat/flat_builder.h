@@ -1,0 +1,51 @@
+// Building a flat index: codes of keys and summaries of values, block by block.
+
+#ifndef ALAYA_INDEX_FLAT_FLAT_BUILDER_H_
+#define ALAYA_INDEX_FLAT_FLAT_BUILDER_H_
+
+#include <cstddef>
+
+#include "index/flat/flat_blocks.h"
+#include "index/index_blocks.h"
+#include "index/kernels/key_codes.h"
+#include "index/kv_reader.h"
+#include "storage/types/ids.h"
+#include "storage/types/status.h"
+
+namespace alaya {
+
+// Gives `sink` the blocks of an index over all tokens of `reader`, the header first.
+//
+// Errors: InvalidArgument if a group's codes do not fit one block (head_dim above about
+//   1900); whatever a block read or the sink returns.
+// Cost: reads every key and value once, a few keys twice; memory for one block.
+Status BuildFlatIndex(const KvReader& reader, const IndexBlockSink& sink);
+
+// The header of an index over the first `token_count` tokens of `reader`; the centre is
+// the mean of a sample of their keys.
+//
+// Requires: token_count <= reader.token_count().
+// Errors: as BuildFlatIndex.
+StatusOr<FlatHeader> MakeFlatHeader(const KvReader& reader, size_t token_count);
+
+// Writes groups of a code block.
+class FlatGroupEncoder {
+ public:
+  // `header` must outlive the encoder.
+  explicit FlatGroupEncoder(const FlatHeader* header)
+      : header_(header), rotation_(header->head_dim, header->rotation_seed) {}
+
+  // Codes and summary of `tokens`, at most 64, as group `group` of `block`.
+  //
+  // Errors: whatever a block read returns; the group is unspecified then.
+  Status Encode(const KvReader& reader, TokenRange tokens, size_t group,
+                const MutableFlatBlock& block) const;
+
+ private:
+  const FlatHeader* header_;
+  const Rotation rotation_;
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_INDEX_FLAT_FLAT_BUILDER_H_

@@ -1,0 +1,559 @@
+#include "index/flat/flat_search.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "index/attention/attention_merge.h"
+#include "index/dipr/dipr_selection.h"
+#include "index/exact_index.h"
+#include "index/flat/marked_keys.h"
+#include "index/flat/rest_estimate.h"
+#include "index/kernels/bf16.h"
+#include "index/kernels/code_scores.h"
+#include "index/kernels/key_scores.h"
+#include "index/kernels/softmax.h"
+#include "index/kernels/weighted_values.h"
+#include "index/scratch_buffer.h"
+
+namespace alaya {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+// Queries and centres up to here keep all arithmetic of bounds finite.
+constexpr double kQueryLengthMax = 1e18;
+constexpr double kCentreScoreMax = 1e35;
+// Candidates of top-k are pruned when there are twice as many as the last pruning left.
+constexpr size_t kPruneCountMin = 4096;
+
+struct Scratch {
+  ScratchBuffer<float> rotated;
+  ScratchBuffer<float> scores;  // of one block, or of all tokens if they are kept
+  ScratchBuffer<float> upper;
+  ScratchBuffer<float> kept_upper;
+  ScratchBuffer<uint32_t> kept_tokens;
+  ScratchBuffer<float> key_scores;
+  ScratchBuffer<float> group_weights;
+  TokenMarks marks;
+};
+
+double Length(std::span<const float> vector) {
+  double sum = 0;
+  for (const float element : vector) sum += double{element} * double{element};
+  return std::sqrt(sum);
+}
+
+// The bound of flat_search.h as factors of a token's error and scale; `deviations` 0:
+// sound.
+ErrorFactors BoundOf(const CodeQueries::Query& query, size_t head_dim, double centre_length,
+                     double deviations) {
+  const auto dim = static_cast<double>(head_dim);
+  // |x| <= scale * lengths_per_scale.
+  const double lengths_per_scale = std::sqrt(dim) / kFineScaleRatio;
+  // Sums of head_dim products in float, here and in exact scores, relative to the
+  // product of the lengths; and the arithmetic of the bound itself.
+  const double rounding = (dim + 8) * 0x1p-24 + 0x1p-20;
+  const double share = deviations == 0 ? 1 : deviations / std::sqrt(dim);
+  const double of_error =
+      share * (query.length + query.error_length) + (rounding + kRotationError) * query.length;
+  const double of_scale =
+      lengths_per_scale * (share * query.error_length + (rounding + kRotationError) * query.length);
+  // Exact scores may take subnormal elements for zeros.
+  const double tiny = dim * 0x1p-125 * (query.length + centre_length + kCodedLengthMax);
+  const double constant = rounding * query.length * centre_length + tiny;
+  const auto round_up = [](double factor) {
+    return static_cast<float>(std::max(factor * (1 + 0x1p-20), 0x1p-120));
+  };
+  return {round_up(of_error), round_up(of_scale), round_up(constant)};
+}
+
+// The k-th largest of `scores`, which it reorders. Requires: 1 <= k <= scores.size().
+float KthLargest(std::vector<float>& scores, size_t k) {
+  const auto place = scores.begin() + static_cast<std::ptrdiff_t>(k - 1);
+  std::nth_element(scores.begin(), place, scores.end(), std::greater());
+  return *place;
+}
+
+// What a scan knows of one query.
+struct QueryState {
+  TokenRange visible;  // within the reader
+  ErrorFactors bound;
+  float best_known = -kInfinity;  // elsewhere, exact
+  float best_exact = -kInfinity;  // of this segment's tokens that were scored exactly
+  float bar = -kInfinity;
+  // Tokens that may reach the bar, by rising number: what their scores are at most.
+  std::vector<uint32_t> tokens;
+  std::vector<float> upper;
+  // Only for top-k: what their scores are at least.
+  std::vector<float> lower;
+  size_t prune_count = kPruneCountMin;
+  // The highest approximate score so far.
+  float top = -kInfinity;
+  uint32_t top_token = 0;
+  // Approximate scores from here on are attended one by one, whatever the bar.
+  float rest_bar = kInfinity;
+  // ln sum exp of the tokens that are not coded.
+  double uncovered_log_sum_exp = -std::numeric_limits<double>::infinity();
+};
+
+class FlatSearch {
+ public:
+  FlatSearch(const FlatSource& source, const KvReader& keys, const SearchRequest& request)
+      : source_(source),
+        header_(source.header()),
+        keys_(keys),
+        request_(request),
+        dipr_(std::get_if<DiprTarget>(&request.target)),
+        top_k_(std::get_if<TopKTarget>(&request.target)),
+        estimates_rest_(request.estimate_rest && dipr_ != nullptr),
+        keeps_scores_(request.want_mass || estimates_rest_),
+        count_(request.queries.rows()) {}
+
+  // False if a number is so large that bounds would overflow.
+  bool Prepare() {
+    const MatrixView<float> rotated(scratch_.rotated.Take(count_ * header_.head_dim).data(), count_,
+                                    header_.head_dim);
+    std::vector<float> centre_scores(count_);
+    const double centre_length = Length(header_.centre);
+    for (size_t q = 0; q < count_; ++q) {
+      const double length = Length(request_.queries.row(q));
+      if (!(length <= kQueryLengthMax && length * centre_length <= kCentreScoreMax)) return false;
+      double sum = 0;
+      for (size_t e = 0; e < header_.head_dim; ++e) {
+        sum += double{request_.queries.row(q)[e]} * double{header_.centre[e]};
+      }
+      centre_scores[q] = static_cast<float>(sum);
+    }
+    Rotate(source_.rotation(), request_.queries, rotated);
+    queries_ = CodeQueries(rotated, centre_scores);
+    const bool is_sound = dipr_ == nullptr || request_.sound;
+    states_.resize(count_);
+    for (size_t q = 0; q < count_; ++q) {
+      QueryState& state = states_[q];
+      state.visible = Intersect(request_.visible[q], {0, keys_.token_count()});
+      state.bound = BoundOf(queries_[q], header_.head_dim, centre_length,
+                            is_sound ? 0 : kStatisticalDeviations);
+      if (!request_.best_scores.empty()) state.best_known = request_.best_scores[q];
+      UpdateBar(state);
+    }
+    return true;
+  }
+
+  StatusOr<SearchResult> Run() {
+    if (keeps_scores_) {
+      kept_scores_ = {scratch_.scores.Take(count_ * ScoreStride()).data(), count_, ScoreStride()};
+    }
+    for (size_t b = 0; b < header_.block_count(); ++b) ALAYA_RETURN_IF_ERROR(ScanCodes(b));
+    ALAYA_RETURN_IF_ERROR(ScanUncovered());
+    ALAYA_RETURN_IF_ERROR(RaiseBars());
+    if (keeps_scores_) StartRest();
+    ALAYA_RETURN_IF_ERROR(ScoreCandidates());
+    if (keeps_scores_) FinishRest();
+    if (estimates_rest_) ALAYA_RETURN_IF_ERROR(AttendRest());
+    return std::move(result_);
+  }
+
+ private:
+  // Scores of whole groups are written.
+  size_t ScoreStride() const {
+    const size_t groups = (header_.token_count + kCodeGroupTokens - 1) / kCodeGroupTokens;
+    return groups * kCodeGroupTokens;
+  }
+
+  bool IsSeen(TokenRange tokens) const {
+    return std::ranges::any_of(states_, [&](const QueryState& state) {
+      return !Intersect(state.visible, tokens).empty();
+    });
+  }
+
+  void UpdateBar(QueryState& state) const {
+    if (dipr_ == nullptr) return;
+    state.bar =
+        DiprBar(std::max(state.best_known, state.best_exact), dipr_->beta(double{request_.scale}));
+  }
+
+  Status ScanCodes(size_t b) {
+    const uint64_t begin = b * header_.block_tokens();
+    const TokenRange tokens = {begin, begin + header_.block_token_count(b)};
+    if (!IsSeen(tokens)) return OkStatus();
+    std::vector<size_t> to_probe;
+    {
+      ALAYA_ASSIGN_OR_RETURN(const PinnedFlatBlock pinned, source_.Block(b));
+      const KeyCodes& codes = pinned.block.codes;
+      MatrixView<float> scores;
+      if (keeps_scores_) {
+        scores = {kept_scores_.data() + begin, count_, codes.token_count(), kept_scores_.stride()};
+      } else {
+        scores = {scratch_.scores.Take(count_ * codes.token_count()).data(), count_,
+                  codes.token_count()};
+      }
+      FineScores(queries_, codes, scores);
+      if (keeps_scores_) Summarise(pinned.block);
+      for (size_t q = 0; q < count_; ++q) {
+        const TokenRange seen = Intersect(states_[q].visible, tokens);
+        if (seen.empty()) continue;
+        const size_t first = seen.begin - begin;
+        const std::span<const float> visible = scores.row(q).subspan(first, seen.size());
+        if (FindTop(visible, seen.begin, states_[q])) ALAYA_RETURN_IF_ERROR(Probe(q));
+        Keep(visible, {codes.fine_scale + first, visible.size()},
+             {codes.fine_error + first, visible.size()}, seen.begin, states_[q]);
+      }
+    }
+    return OkStatus();
+  }
+
+  // Follows the highest approximate score; true if it is above all exact ones.
+  bool FindTop(std::span<const float> scores, uint64_t first_token, QueryState& state) const {
+    const float top = MaxScore(scores);
+    if (top > state.top) {
+      const auto place = std::ranges::find(scores, top) - scores.begin();
+      state.top = top;
+      state.top_token = static_cast<uint32_t>(first_token) + static_cast<uint32_t>(place);
+      return dipr_ != nullptr && top > std::max(state.best_known, state.best_exact);
+    }
+    return false;
+  }
+
+  // Scores a query's top token exactly, for all queries that see it.
+  Status Probe(size_t query_index) {
+    const size_t token = states_[query_index].top_token;
+    ALAYA_ASSIGN_OR_RETURN(const PinnedRows keys,
+                           keys_.ReadBlock(KvKind::kKey, token / keys_.block_tokens()));
+    const MatrixView<float> scores(scratch_.key_scores.Take(count_).data(), count_, 1);
+    KeyScores(request_.queries, keys.rows.rows_range(token % keys_.block_tokens(), 1), scores);
+    result_.tokens_scored += count_;
+    for (size_t q = 0; q < count_; ++q) {
+      if (!states_[q].visible.contains(token)) continue;
+      states_[q].best_exact = std::max(states_[q].best_exact, scores.row(q)[0]);
+      UpdateBar(states_[q]);
+    }
+    return OkStatus();
+  }
+
+  void Keep(std::span<const float> scores, std::span<const uint16_t> scales,
+            std::span<const uint16_t> errors, uint64_t first_token, QueryState& state) {
+    const std::span<float> upper = scratch_.upper.Take(scores.size());
+    UpperBounds(scores, scales, errors, state.bound, upper);
+    const size_t room = scores.size() + kFilterPadding;
+    const std::span<uint32_t> tokens = scratch_.kept_tokens.Take(room);
+    const std::span<float> kept = scratch_.kept_upper.Take(room);
+    const size_t count =
+        FilterScores(upper, state.bar, static_cast<uint32_t>(first_token), tokens, kept);
+    if (count == 0) return;
+    const std::span<const uint32_t> kept_tokens = tokens.first(count);
+    const std::span<const float> kept_upper = kept.first(count);
+    state.tokens.insert(state.tokens.end(), kept_tokens.begin(), kept_tokens.end());
+    state.upper.insert(state.upper.end(), kept_upper.begin(), kept_upper.end());
+    if (top_k_ == nullptr) return;
+    for (size_t i = 0; i < count; ++i) {
+      const float score = scores[tokens[i] - first_token];
+      // score - (upper - score): rounded downward by far more than float rounds.
+      const float bound = (kept[i] - score) * (1 + 0x1p-20F);
+      const float lower = score - bound;
+      state.lower.push_back(std::isfinite(lower) ? lower - 0x1p-22F * std::fabs(lower)
+                                                 : -kInfinity);
+    }
+    if (state.tokens.size() >= state.prune_count) PruneTopK(state);
+  }
+
+  // Raises the bar to what k tokens reach in any case.
+  void PruneTopK(QueryState& state) const {
+    if (state.tokens.size() > top_k_->k) {
+      std::vector<float> lower = state.lower;
+      state.bar = std::max(state.bar, KthLargest(lower, top_k_->k));
+      DropBelowBar(state);
+    }
+    state.prune_count = std::max(kPruneCountMin, 2 * state.tokens.size());
+  }
+
+  static void DropBelowBar(QueryState& state) {
+    size_t kept = 0;
+    for (size_t i = 0; i < state.tokens.size(); ++i) {
+      if (state.upper[i] < state.bar) continue;
+      state.tokens[kept] = state.tokens[i];
+      state.upper[kept] = state.upper[i];
+      if (!state.lower.empty()) state.lower[kept] = state.lower[i];
+      ++kept;
+    }
+    state.tokens.resize(kept);
+    state.upper.resize(kept);
+    if (!state.lower.empty()) state.lower.resize(kept);
+  }
+
+  // Tokens behind those that are coded are candidates with known scores.
+  Status ScanUncovered() {
+    const uint64_t block_tokens = keys_.block_tokens();
+    for (uint64_t begin = header_.token_count; begin < keys_.token_count();) {
+      const uint64_t block = begin / block_tokens;
+      const uint64_t end = std::min<uint64_t>((block + 1) * block_tokens, keys_.token_count());
+      const TokenRange tokens = {begin, end};
+      begin = end;
+      if (!IsSeen(tokens)) continue;
+      const MatrixView<float> scores(scratch_.key_scores.Take(count_ * tokens.size()).data(),
+                                     count_, tokens.size());
+      ALAYA_ASSIGN_OR_RETURN(const PinnedRows keys, keys_.ReadBlock(KvKind::kKey, block));
+      KeyScores(request_.queries,
+                keys.rows.rows_range(tokens.begin - block * block_tokens, tokens.size()), scores);
+      for (size_t q = 0; q < count_; ++q) AddExact(scores.row(q), tokens, q);
+    }
+    return OkStatus();
+  }
+
+  void AddExact(std::span<const float> scores, TokenRange tokens, size_t query_index) {
+    QueryState& state = states_[query_index];
+    const TokenRange seen = Intersect(state.visible, tokens);
+    for (uint64_t token = seen.begin; token < seen.end; ++token) {
+      const float score = scores[token - tokens.begin];
+      state.best_exact = std::max(state.best_exact, score);
+      UpdateBar(state);
+      if (request_.want_mass) {
+        state.uncovered_log_sum_exp =
+            MergeLogSumExp(state.uncovered_log_sum_exp, double{request_.scale} * double{score});
+      }
+      if (score < state.bar && !estimates_rest_) continue;
+      state.tokens.push_back(static_cast<uint32_t>(token));
+      state.upper.push_back(score);
+      if (top_k_ != nullptr) state.lower.push_back(score);
+    }
+  }
+
+  // The final bars.
+  Status RaiseBars() {
+    for (size_t q = 0; q < count_; ++q) {
+      QueryState& state = states_[q];
+      if (top_k_ != nullptr) PruneTopK(state);
+      // Whatever the bar, one token's exact score is known.
+      if (state.best_exact == -kInfinity && state.top > -kInfinity) ALAYA_RETURN_IF_ERROR(Probe(q));
+      DropBelowBar(state);
+    }
+    return OkStatus();
+  }
+
+  // The tokens of a query that are coded.
+  TokenRange Covered(const QueryState& state) const {
+    return Intersect(state.visible, {0, header_.token_count});
+  }
+
+  // What the estimate of the rest needs to know of a block.
+  void Summarise(const FlatBlock& block) {
+    for (size_t token = 0; token < block.token_count; ++token) {
+      const double error = double{BF16ToFloat(block.codes.fine_error[token])};
+      if (error > kCodedLengthMax) continue;
+      error_square_sum_ += error * error;
+      ++error_count_;
+    }
+    for (size_t group = 0; group < block.codes.group_count; ++group) {
+      const double deviation = double{block.value_deviations[group]};
+      deviation_square_sum_ += deviation * deviation;
+      ++group_count_;
+    }
+  }
+
+  // Adds up the weights of all coded tokens, and marks those that are too heavy to be
+  // estimated.
+  void StartRest() {
+    const size_t group_room = ScoreStride() / kCodeGroupTokens;
+    const std::span<float> weights = scratch_.group_weights.Take(count_ * group_room);
+    const auto mean_square = [](double sum, size_t count) {
+      return count == 0 ? 0.0 : sum / static_cast<double>(count);
+    };
+    RestTolerance tolerance;
+    tolerance.error = request_.rest_error;
+    tolerance.value_deviation = std::sqrt(mean_square(deviation_square_sum_, group_count_));
+    rest_.resize(count_);
+    for (size_t q = 0; q < count_; ++q) {
+      QueryState& state = states_[q];
+      const TokenRange covered = Covered(state);
+      if (covered.empty()) continue;
+      const size_t first_group = covered.begin / kCodeGroupTokens;
+      const size_t last_group = (covered.end - 1) / kCodeGroupTokens;
+      ApproximateScores scores;
+      scores.scores = kept_scores_.row(q).subspan(covered.begin, covered.size());
+      scores.first_group_tokens =
+          std::min<size_t>(covered.size(), (first_group + 1) * kCodeGroupTokens - covered.begin);
+      scores.top = state.top;
+      scores.deviation = static_cast<float>(queries_[q].length *
+                                            std::sqrt(mean_square(error_square_sum_, error_count_) /
+                                                      static_cast<double>(header_.head_dim)));
+      scores.scale = request_.scale;
+      rest_[q].emplace(scores, weights.subspan(q * group_room, last_group - first_group + 1));
+      if (!estimates_rest_) continue;
+      if (!request_.attended.log_sum_exp.empty()) {
+        tolerance.attended_norm = Length(request_.attended.output.row(q));
+        tolerance.attended_log_sum_exp = double{request_.attended.log_sum_exp[q]};
+      } else {
+        tolerance.attended_log_sum_exp = -std::numeric_limits<double>::infinity();
+      }
+      state.rest_bar = rest_[q]->RestBar(tolerance);
+      if (state.rest_bar < kInfinity) KeepHeavy(scores.scores, covered.begin, state);
+    }
+  }
+
+  static void KeepHeavy(std::span<const float> scores, uint64_t first_token, QueryState& state) {
+    const size_t room = scores.size() + kFilterPadding;
+    const std::span<uint32_t> tokens = scratch_.kept_tokens.Take(room);
+    const size_t count = FilterScores(scores, state.rest_bar, static_cast<uint32_t>(first_token),
+                                      tokens, scratch_.kept_upper.Take(room));
+    state.tokens.insert(state.tokens.end(), tokens.begin(),
+                        tokens.begin() + static_cast<std::ptrdiff_t>(count));
+  }
+
+  // Takes what was found out of the rest, and knows the mass of both.
+  void FinishRest() {
+    for (size_t q = 0; q < count_; ++q) {
+      QueryCandidates& found = result_.queries[q];
+      found.log_sum_exp = states_[q].uncovered_log_sum_exp;
+      if (!rest_[q].has_value()) continue;
+      const TokenRange covered = Covered(states_[q]);
+      std::vector<uint32_t> places;
+      double mass = -std::numeric_limits<double>::infinity();
+      for (const ScoredToken& token : found.tokens) {
+        if (!covered.contains(token.token)) continue;
+        places.push_back(token.token - static_cast<uint32_t>(covered.begin));
+        mass = MergeLogSumExp(mass, double{request_.scale} * double{token.score});
+      }
+      rest_[q]->LeaveOut(places);
+      found.log_sum_exp =
+          MergeLogSumExp(found.log_sum_exp, MergeLogSumExp(mass, rest_[q]->log_sum_exp()));
+    }
+  }
+
+  // Attention to the rest: every group's weight on the mean of its values.
+  Status AttendRest() {
+    const size_t head_dim = header_.head_dim;
+    result_.rest_output.assign(count_ * head_dim, 0.0F);
+    result_.rest_log_sum_exp.assign(count_, -kInfinity);
+    const MatrixView<float> output(result_.rest_output.data(), count_, head_dim);
+    std::vector<double> weight_sums(count_);
+    for (size_t b = 0; b < header_.block_count(); ++b) {
+      const uint64_t begin = b * header_.block_tokens();
+      if (!IsSeen({begin, begin + header_.block_token_count(b)})) continue;
+      ALAYA_ASSIGN_OR_RETURN(const PinnedFlatBlock pinned, source_.Block(b));
+      const size_t group_count = pinned.block.codes.group_count;
+      const MatrixView<float> weights(scratch_.upper.Take(count_ * group_count).data(), count_,
+                                      group_count);
+      for (size_t q = 0; q < count_; ++q) {
+        std::ranges::fill(weights.row(q), 0.0F);
+        if (!rest_[q].has_value()) continue;
+        const std::span<const float> all = rest_[q]->group_weights();
+        const size_t first = Covered(states_[q]).begin / kCodeGroupTokens;
+        for (size_t g = 0; g < group_count; ++g) {
+          const size_t group = begin / kCodeGroupTokens + g;
+          if (group < first || group - first >= all.size()) continue;
+          weights.row(q)[g] = all[group - first];
+          weight_sums[q] += double{all[group - first]};
+        }
+      }
+      const EncodedMatrixView means = {reinterpret_cast<const std::byte*>(pinned.block.value_means),
+                                       group_count, head_dim, DType::kBF16};
+      AddWeightedValues(weights, means, output);
+    }
+    for (size_t q = 0; q < count_; ++q) {
+      const double log_sum_exp = rest_[q].has_value() && weight_sums[q] > 0
+                                     ? rest_[q]->log_sum_exp()
+                                     : -std::numeric_limits<double>::infinity();
+      result_.rest_log_sum_exp[q] = static_cast<float>(log_sum_exp);
+      const double factor = std::isinf(log_sum_exp) ? 0 : 1 / weight_sums[q];
+      for (float& element : output.row(q)) {
+        element = static_cast<float>(double{element} * factor);
+      }
+    }
+    return OkStatus();
+  }
+
+  Status ScoreCandidates() {
+    result_.queries.resize(count_);
+    scratch_.marks.Reset(keys_.token_count());
+    for (const QueryState& state : states_) scratch_.marks.MarkAll(state.tokens);
+    const auto use = [&](std::span<const uint32_t> tokens, MatrixView<const float> scores) {
+      for (size_t q = 0; q < count_; ++q) TakeScored(tokens, scores.row(q), q);
+    };
+    ALAYA_ASSIGN_OR_RETURN(const uint64_t scored,
+                           ScoreMarkedKeys(keys_, scratch_.marks, request_.queries, use));
+    result_.tokens_scored += scored;
+    for (size_t q = 0; q < count_; ++q) {
+      QueryCandidates& found = result_.queries[q];
+      found.best_score = states_[q].best_exact;
+      if (top_k_ != nullptr) KeepBest(top_k_->k, found.tokens);
+      if (dipr_ != nullptr) {
+        std::erase_if(found.tokens, [&](const ScoredToken& token) {
+          return token.score < states_[q].bar && !IsHeavy(token.token, q);
+        });
+      }
+    }
+    return OkStatus();
+  }
+
+  void TakeScored(std::span<const uint32_t> tokens, std::span<const float> scores, size_t q) {
+    QueryState& state = states_[q];
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      if (!state.visible.contains(tokens[i])) continue;
+      if (scores[i] < state.bar && !IsHeavy(tokens[i], q)) continue;
+      result_.queries[q].tokens.push_back({tokens[i], scores[i]});
+      if (scores[i] > state.best_exact) {
+        state.best_exact = scores[i];
+        UpdateBar(state);
+      }
+    }
+  }
+
+  // Must a token be attended, even below the bar, because its weight cannot be
+  // estimated well enough?
+  bool IsHeavy(uint64_t token, size_t query_index) const {
+    if (!estimates_rest_) return false;
+    if (token >= header_.token_count) return true;
+    return kept_scores_.row(query_index)[token] >= states_[query_index].rest_bar;
+  }
+
+  static void KeepBest(size_t k, std::vector<ScoredToken>& tokens) {
+    if (tokens.size() <= k) return;
+    const auto end = tokens.begin() + static_cast<std::ptrdiff_t>(k);
+    std::nth_element(tokens.begin(), end - 1, tokens.end(),
+                     [](const ScoredToken& a, const ScoredToken& b) {
+                       return a.score > b.score || (a.score == b.score && a.token < b.token);
+                     });
+    tokens.erase(end, tokens.end());
+    std::ranges::sort(tokens, {}, &ScoredToken::token);
+  }
+
+  static thread_local Scratch scratch_;
+
+  const FlatSource& source_;
+  const FlatHeader& header_;
+  const KvReader& keys_;
+  const SearchRequest& request_;
+  const DiprTarget* dipr_;
+  const TopKTarget* top_k_;
+  const bool estimates_rest_;
+  const bool keeps_scores_;
+  const size_t count_;
+  CodeQueries queries_;
+  std::vector<QueryState> states_;
+  std::vector<std::optional<RestEstimate>> rest_;  // none: no coded token is visible
+  // Over the blocks that were scanned.
+  double error_square_sum_ = 0;
+  size_t error_count_ = 0;
+  double deviation_square_sum_ = 0;
+  size_t group_count_ = 0;
+  MatrixView<float> kept_scores_;  // [query_count, ScoreStride()] if keeps_scores_
+  SearchResult result_;
+};
+
+thread_local Scratch FlatSearch::scratch_;
+
+}  // namespace
+
+StatusOr<SearchResult> SearchFlat(const FlatSource& source, const KvReader& keys,
+                                  const SearchRequest& request) {
+  assert(request.visible.size() == request.queries.rows());
+  if (std::holds_alternative<MassTarget>(request.target)) return ExactIndex(&keys).Search(request);
+  FlatSearch search(source, keys, request);
+  if (!search.Prepare()) return ExactIndex(&keys).Search(request);
+  return search.Run();
+}
+
+}  // namespace alaya

@@ -1,0 +1,59 @@
+// Searching the codes of a flat index: approximate scores of all tokens, exact scores
+// of those that their errors cannot exclude.
+//
+//   1. Every block is scanned for all queries at once; a token whose approximate score
+//      plus bound reaches the bar is kept. The bar follows the best exact score: a
+//      token that looks better than it is scored exactly at once.
+//   2. What the final bar leaves is scored exactly, from the rows of the keys, or from
+//      whole blocks where most rows are needed.
+//
+// The bound: let x be the rotated key without the centre, x' its levels, q the rotated
+// query and q' its codes. Then
+//     |<q, x> - <q', x'>|  <=  |q| |x - x'| + |q - q'| |x'|,
+// where the index holds |x - x'| of every token, plus what floats round on the way, in
+// these scores and in the exact ones. It always holds: *sound*. The errors of single
+// elements are as good as independent of the query's after the rotation, so the
+// difference is in fact near normal with a deviation of the bound / sqrt(head_dim):
+// *statistical* search takes kStatisticalDeviations of these instead. A token at the
+// bar is then missed with probability 3e-5, one above it with less.
+
+#ifndef ALAYA_INDEX_FLAT_FLAT_SEARCH_H_
+#define ALAYA_INDEX_FLAT_FLAT_SEARCH_H_
+
+#include <cstddef>
+
+#include "index/flat/flat_blocks.h"
+#include "index/kv_reader.h"
+#include "index/token_index.h"
+#include "storage/types/status.h"
+
+namespace alaya {
+
+inline constexpr double kStatisticalDeviations = 4;
+
+struct PinnedFlatBlock {
+  FlatBlock block;  // valid while pin lives
+  BlockPin pin;
+};
+
+// The codes of the first header().token_count tokens of a KvReader.
+class FlatSource {
+ public:
+  virtual ~FlatSource() = default;
+
+  virtual const FlatHeader& header() const = 0;
+  virtual const Rotation& rotation() const = 0;
+  // Code block `block`, checked. Errors: DataLoss, and as IndexBlockReader.
+  virtual StatusOr<PinnedFlatBlock> Block(size_t block) const = 0;
+};
+
+// TokenIndex::Search. Tokens of `keys` that the source does not cover are scored
+// exactly. Targets other than DIPR are searched soundly; MassTarget by an exact scan.
+//
+// Errors: whatever a block read returns.
+StatusOr<SearchResult> SearchFlat(const FlatSource& source, const KvReader& keys,
+                                  const SearchRequest& request);
+
+}  // namespace alaya
+
+#endif  // ALAYA_INDEX_FLAT_FLAT_SEARCH_H_

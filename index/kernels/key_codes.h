@@ -1,0 +1,121 @@
+// Keys as 4-bit codes: their layout in memory, and how a key becomes one.
+//
+// A key is centred and rotated, x = R(key - centre), which spreads outlier channels
+// over all elements; R is orthogonal, so <q, key> = <q, centre> + <Rq, x>. Then each
+// element becomes one of 16 levels, with a scale of the token's own:
+//
+//   x ~ fine_scale * (code - 7.5)          code = 4 * high + low, 0 to 15
+//   x ~ coarse_scale * (high - 1.5)        from the upper two bits alone
+//
+// and each token carries what is left, |x - levels|, as a bound: the two errors. Two
+// planes of two bits lie apart, so that a scan may read the upper half only:
+//
+//   high  per group of 64 tokens, per 4 elements: 64 bytes, one of each token.
+//         SIMD lanes are tokens.
+//   low   per token: one row of 2-bit codes. What a closer look at one token reads.
+//
+// In a byte the first of four elements has the lowest bits. Scales and errors are
+// bf16: an error is that of the rounded scale, itself rounded upward.
+//
+// Sources: QJL, RaBitQ and QuIP for rotation before coding; the two planes are ours.
+
+#ifndef ALAYA_INDEX_KERNELS_KEY_CODES_H_
+#define ALAYA_INDEX_KERNELS_KEY_CODES_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+#include "storage/types/views.h"
+
+namespace alaya {
+
+inline constexpr size_t kCodeGroupTokens = 64;
+
+constexpr size_t HighRowCount(size_t head_dim) { return head_dim / 4; }
+// Of one group.
+constexpr size_t HighBytes(size_t head_dim) { return HighRowCount(head_dim) * kCodeGroupTokens; }
+// Of one token: whole 16-byte vectors, the last one filled up with zeros.
+constexpr size_t LowRowBytes(size_t head_dim) { return (head_dim + 63) / 64 * 16; }
+
+// Codes of whole groups; a view, T is std::byte or const std::byte. Tokens that a last
+// group does not have are zeros.
+template <typename T>
+struct KeyCodesOf {
+  using Number = std::conditional_t<std::is_const_v<T>, const uint16_t, uint16_t>;
+
+  size_t head_dim = 0;  // a multiple of 8
+  size_t group_count = 0;
+  T* high = nullptr;               // [group_count, HighRowCount, 64], 64-byte aligned
+  T* low = nullptr;                // [group_count * 64, LowRowBytes], 16-byte aligned
+  Number* coarse_scale = nullptr;  // [group_count * 64] bf16, as the next three
+  Number* coarse_error = nullptr;
+  Number* fine_scale = nullptr;
+  Number* fine_error = nullptr;
+
+  size_t token_count() const { return group_count * kCodeGroupTokens; }
+};
+using KeyCodes = KeyCodesOf<const std::byte>;
+using MutableKeyCodes = KeyCodesOf<std::byte>;
+
+// A random orthogonal map of vectors of head_dim elements: signs and Hadamard
+// transforms, of all elements or, where head_dim is no power of two, of the first and
+// the last ones in turn.
+class Rotation {
+ public:
+  // Requires: head_dim is a multiple of 8.
+  Rotation(size_t head_dim, uint64_t seed);
+
+  size_t head_dim() const { return head_dim_; }
+  size_t round_count() const { return signs_.size() / head_dim_; }
+  // Of one round: +1 or -1 for every element.
+  std::span<const float> signs(size_t round) const {
+    return std::span(signs_).subspan(round * head_dim_, head_dim_);
+  }
+  // A round's transform covers `transform_size` elements from here on.
+  size_t transform_begin(size_t round) const {
+    return round % 2 == 0 ? 0 : head_dim_ - transform_size_;
+  }
+  size_t transform_size() const { return transform_size_; }
+
+ private:
+  size_t head_dim_;
+  size_t transform_size_;
+  std::vector<float> signs_;
+};
+
+// Writes the rotated rows of `vectors` to `rotated`, each with an error of at most
+// kRotationError times its length.
+//
+// Shapes: both [count, head_dim], not overlapping.
+inline constexpr double kRotationError = 0x1p-18;
+void Rotate(const Rotation& rotation, MatrixView<const float> vectors, MatrixView<float> rotated);
+
+// A token's fine scale is at least this share of the root mean square of x, so that
+// |x| <= fine_scale * sqrt(head_dim) / kFineScaleRatio. Near the best for normal
+// numbers, for all four bits and for the upper two alone.
+inline constexpr double kFineScaleRatio = 0.3;
+// Tokens with |x| above this length are not coded: their errors are infinite.
+inline constexpr double kCodedLengthMax = 1e18;
+// Tokens with |x| below it are taken for zero; their errors say by how much.
+inline constexpr double kCodedLengthMin = 1e-15;
+
+struct KeyEncoding {
+  const Rotation* rotation = nullptr;
+  std::span<const float> centre;  // [head_dim], finite
+};
+
+// Codes `keys`, at most 64 finite rows, as tokens first_token, first_token + 1, ... of
+// a group.
+//
+// Guarantees: for the rows as stored, |R(key - centre) - levels| <= error, in exact
+//   arithmetic, for both pairs of scale and error.
+// Leaves other tokens and what fills up rows untouched: zeros, if they were.
+void EncodeKeys(const KeyEncoding& encoding, EncodedMatrixView keys, size_t first_token,
+                MutableKeyCodes group);
+
+}  // namespace alaya
+
+#endif  // ALAYA_INDEX_KERNELS_KEY_CODES_H_
