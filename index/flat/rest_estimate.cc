@@ -20,6 +20,7 @@ constexpr size_t kStepCount = 256;
 struct Scratch {
   ScratchBuffer<uint32_t> tokens;
   ScratchBuffer<float> scores;
+  ScratchBuffer<float> weights;
 };
 
 size_t GroupOf(size_t token, size_t first_group_tokens) {
@@ -63,11 +64,14 @@ float RestEstimate::RestBar(const RestTolerance& tolerance) const {
   const std::span<float> scores = scratch.scores.Take(room);
   const size_t count =
       FilterScores(scores_.scores, least_score, 0, scratch.tokens.Take(room), scores);
-  std::array<uint32_t, kStepCount> step_counts{};
+  const std::span<float> weights = scratch.weights.Take(count);
+  CoarseWeights(scores.first(count), scores_.scale, scores_.top, weights);
+  std::array<double, kStepCount> step_squares{};
   const auto steps_per_score = static_cast<float>(scale / kStepNats);
-  for (const float score : scores.first(count)) {
-    const float steps = (scores_.top - score) * steps_per_score;
-    ++step_counts[static_cast<size_t>(std::min(steps, static_cast<float>(kStepCount - 1)))];
+  for (size_t i = 0; i < count; ++i) {
+    const float steps = (scores_.top - scores[i]) * steps_per_score;
+    const auto step = static_cast<size_t>(std::min(steps, static_cast<float>(kStepCount - 1)));
+    step_squares[step] += double{weights[i]} * double{weights[i]};
   }
   // From the top down, take steps out until the remaining squares are in the budget.
   double square_sum = totals_.square_sum;
@@ -75,9 +79,7 @@ float RestEstimate::RestBar(const RestTolerance& tolerance) const {
     if (square_sum <= budget) {
       return scores_.top - static_cast<float>(static_cast<double>(step) * kStepNats / scale);
     }
-    // The middle of the step stands for all its weights.
-    const double weight = std::exp(-(static_cast<double>(step) + 0.5) * kStepNats);
-    square_sum -= static_cast<double>(step_counts[step]) * weight * weight;
+    square_sum -= step_squares[step];
   }
   return least_score;
 }
