@@ -20,7 +20,7 @@ struct MachineCosts {
   double disk_ns_per_byte = 1;
 };
 
-// Runs the backend on made-up keys and values, for less than 100 ms.
+// Runs the backend on made-up keys and values, for less than 200 ms.
 // Errors: whatever the backend returns.
 StatusOr<MachineCosts> MeasureMachineCosts(AttentionBackend* backend);
 

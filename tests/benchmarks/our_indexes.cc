@@ -1,45 +1,16 @@
 #include "tests/benchmarks/our_indexes.h"
 
 #include <cstddef>
-#include <cstring>
-#include <span>
 #include <utility>
 
-#include "hwy/aligned_allocator.h"
 #include "index/flat/flat_builder.h"
 #include "index/flat/flat_index.h"
 #include "index/index_blocks.h"
+#include "index/memory_index_blocks.h"
 #include "storage/types/check.h"
 
 namespace alaya {
 namespace {
-
-// An index's blocks in memory.
-class MemoryBlocks : public IndexBlockReader {
- public:
-  Status Append(std::span<const std::byte> bytes) {
-    auto copy = hwy::AllocateAligned<std::byte>(bytes.size());
-    std::memcpy(copy.get(), bytes.data(), bytes.size());
-    blocks_.push_back({std::move(copy), bytes.size()});
-    bytes_ += bytes.size();
-    return OkStatus();
-  }
-
-  uint64_t bytes() const { return bytes_; }
-  size_t block_count() const override { return blocks_.size(); }
-  StatusOr<PinnedBytes> ReadBlock(size_t block_index) const override {
-    const Block& block = blocks_[block_index];
-    return PinnedBytes{{block.memory.get(), block.size}, BlockPin()};
-  }
-
- private:
-  struct Block {
-    hwy::AlignedFreeUniquePtr<std::byte[]> memory;
-    size_t size;
-  };
-  std::vector<Block> blocks_;
-  uint64_t bytes_ = 0;
-};
 
 // Any index over blocks in memory.
 template <class Index>
@@ -48,8 +19,7 @@ class BlocksIndex : public BenchmarkIndex {
   // `build` fills the blocks through its sink.
   template <typename Build>
   BlocksIndex(const KvReader& reader, const Build& build) {
-    ALAYA_CHECK(
-        build([this](std::span<const std::byte> bytes) { return blocks_.Append(bytes); }).ok());
+    ALAYA_CHECK(build(blocks_.Sink()).ok());
     auto index = Index::Open(&blocks_, &reader);
     ALAYA_CHECK(index.ok());
     index_ = *std::move(index);
@@ -62,7 +32,7 @@ class BlocksIndex : public BenchmarkIndex {
   uint64_t bytes() const override { return blocks_.bytes(); }
 
  private:
-  MemoryBlocks blocks_;
+  MemoryIndexBlocks blocks_;
   std::unique_ptr<Index> index_;
 };
 

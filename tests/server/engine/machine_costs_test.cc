@@ -26,6 +26,11 @@ TEST(MachineCostsTest, MeasuredCostsAreUsable) {
   EXPECT_GE(costs->read_ns_per_byte, 0);
   EXPECT_GE(costs->ns_per_multiply_add, 0);
   EXPECT_GT(costs->read_ns_per_byte + costs->ns_per_multiply_add, 0);
+  EXPECT_GT(costs->gather_ns, 0);
+  EXPECT_GT(costs->code_ns, 0);
+  // A picked row costs more than a code, and no more than an access to memory.
+  EXPECT_LT(costs->code_ns, costs->gather_ns);
+  EXPECT_LT(costs->gather_ns, 5000);
 }
 
 TEST(MachineCostsTest, AFailingBackendIsReported) {
