@@ -35,6 +35,16 @@ Record EncodeContext(const StoredContext& context) {
   return EncodeRecord(record);
 }
 
+void PutIndex(const Segment& segment, const StoredIndex& index, CatalogBatch* batch) {
+  Put(EncodeRecord(IndexRecord{.segment = segment.id,
+                               .kind = index.kind,
+                               .id = index.id,
+                               .version = index.version,
+                               .block_counts = index.block_counts,
+                               .stored_bytes = index.stored_bytes}),
+      batch);
+}
+
 void PutSegment(const Segment& segment, CatalogBatch* batch) {
   Put(EncodeRecord(SegmentRecord{.id = segment.id,
                                  .model = segment.model->id,
@@ -42,8 +52,10 @@ void PutSegment(const Segment& segment, CatalogBatch* batch) {
                                  .token_begin = segment.token_begin,
                                  .token_count = segment.token_count(),
                                  .query_counts = segment.query_counts,
-                                 .stored_bytes = segment.stored_bytes}),
+                                 .stored_bytes = segment.stored_bytes,
+                                 .wanted_indexes = segment.wanted_indexes}),
       batch);
+  for (const StoredIndex* index : segment.indexes.list()) PutIndex(segment, *index, batch);
   const std::span<const TokenId> tokens(segment.tokens);
   for (size_t begin = 0; begin < tokens.size(); begin += kTokensPerRecord) {
     const size_t count = std::min(kTokensPerRecord, tokens.size() - begin);
@@ -58,6 +70,9 @@ void EraseSegment(const Segment& segment, CatalogBatch* batch) {
   const size_t chunk_count = (segment.tokens.size() + kTokensPerRecord - 1) / kTokensPerRecord;
   for (uint32_t chunk = 0; chunk < chunk_count; ++chunk) {
     batch->Erase(TokensKey(segment.id, chunk));
+  }
+  for (const StoredIndex* index : segment.indexes.list()) {
+    batch->Erase(IndexKey(segment.id, index->kind));
   }
 }
 
@@ -112,16 +127,14 @@ Status Catalog::WritePendingUndos() {
 }
 
 // A failed write is unknown, so it is undone; every batch can be repeated without
-// harm. `context` is whom the batch is about: its pages stay while that is unknown.
+// harm. `named` is what the batch is about: its pages stay while that is unknown.
 Status Catalog::WriteDurably(const CatalogBatch& batch, CatalogBatch undo,
-                             const ContextPointer& context) {
+                             std::shared_ptr<const void> named) {
   ALAYA_RETURN_IF_ERROR(
       Annotate(WritePendingUndos(), "an earlier failed write could not be undone yet"));
   const Status written = database_->WriteCatalog(batch);
   if (written.ok()) return OkStatus();
-  PendingUndo pending{std::move(undo), {}};
-  if (context != nullptr) pending.kept = context->chain;
-  pending_undos_.push_back(std::move(pending));
+  pending_undos_.push_back({std::move(undo), std::move(named)});
   const Status undone = WritePendingUndos();
   if (undone.ok()) return written;
   return Annotate(written, "this change is not in effect, but may be after a restart");
@@ -190,6 +203,28 @@ Status Catalog::Commit(const ContextPointer& context) {
   return OkStatus();
 }
 
+Status Catalog::CommitIndex(const Segment& segment, std::shared_ptr<const StoredIndex> index) {
+  const std::lock_guard write_lock(write_mutex_);
+  if (!segments_.contains(segment.id)) {
+    return NotFound("segment " + std::to_string(ToInt(segment.id)) + " was deleted");
+  }
+  CatalogBatch batch;
+  PutIndex(segment, *index, &batch);
+  CatalogBatch undo;
+  const StoredIndex* replaced = segment.indexes.find(index->kind);
+  if (replaced != nullptr) {
+    PutIndex(segment, *replaced, &undo);
+  } else {
+    undo.Erase(batch.puts.front().first);
+  }
+  ALAYA_RETURN_IF_ERROR(WriteDurably(batch, std::move(undo), index));
+  const std::unique_lock state_lock(state_mutex_);
+  if (replaced != nullptr) index_ids_.erase(replaced->id);
+  index_ids_.insert(index->id);
+  segment.indexes.Publish(std::move(index));
+  return OkStatus();
+}
+
 StatusOr<Catalog::ContextPointer> Catalog::UpdateContext(std::string_view tenant,
                                                          std::string_view id,
                                                          const ContextUpdate& update) {
@@ -230,6 +265,7 @@ StatusOr<uint64_t> Catalog::DeleteContexts(const std::vector<ContextPointer>& co
     EraseSegment(*segment, &batch);
     PutSegment(*segment, &undo);
     freed_bytes += segment->stored_bytes;
+    for (const StoredIndex* index : segment->indexes.list()) freed_bytes += index->stored_bytes;
   }
   ALAYA_RETURN_IF_ERROR(WriteDurably(batch, std::move(undo), nullptr));
   const std::unique_lock state_lock(state_mutex_);
@@ -269,9 +305,9 @@ void Catalog::AddToMemory(const ContextPointer& context) {
   if (!context->pinned && context->expire_time) expiries_.emplace(*context->expire_time, name);
   for (const SegmentLink& link : context->chain) {
     LinkedSegment& linked = segments_[link.segment->id];
-    ++linked.link_count;
-    linked.token_count = link.segment->token_count();
-    linked.stored_bytes = link.segment->stored_bytes;
+    if (++linked.link_count > 1) continue;
+    linked.segment = link.segment;
+    for (const StoredIndex* index : link.segment->indexes.list()) index_ids_.insert(index->id);
   }
 }
 
@@ -283,7 +319,9 @@ void Catalog::RemoveFromMemory(const ContextPointer& context) {
   if (context->expire_time) expiries_.erase({*context->expire_time, name});
   for (const SegmentLink& link : context->chain) {
     const auto linked = segments_.find(link.segment->id);
-    if (--linked->second.link_count == 0) segments_.erase(linked);
+    if (--linked->second.link_count > 0) continue;
+    for (const StoredIndex* index : link.segment->indexes.list()) index_ids_.erase(index->id);
+    segments_.erase(linked);
   }
 }
 
@@ -364,18 +402,29 @@ std::vector<Catalog::ContextPointer> Catalog::ListContexts(const ContextFilter& 
   return contexts;
 }
 
-bool Catalog::IsLinked(SegmentId segment) const {
+bool Catalog::IsLinked(SegmentId id) const {
   const std::shared_lock state_lock(state_mutex_);
-  return segments_.contains(segment);
+  return segments_.contains(id) || index_ids_.contains(id);
+}
+
+std::vector<std::shared_ptr<const Segment>> Catalog::ListSegments() const {
+  const std::shared_lock state_lock(state_mutex_);
+  std::vector<std::shared_ptr<const Segment>> segments;
+  for (const auto& [id, linked] : segments_) segments.push_back(linked.segment);
+  return segments;
 }
 
 Catalog::Counts Catalog::counts() const {
   const std::shared_lock state_lock(state_mutex_);
   Counts counts{
       .models = models_.size(), .contexts = contexts_.size(), .segments = segments_.size()};
-  for (const auto& [id, segment] : segments_) {
-    counts.stored_tokens += segment.token_count;
-    counts.stored_bytes += segment.stored_bytes;
+  for (const auto& [id, linked] : segments_) {
+    counts.stored_tokens += linked.segment->token_count();
+    counts.stored_bytes += linked.segment->stored_bytes;
+    for (const StoredIndex* index : linked.segment->indexes.list()) {
+      ++counts.indexes[index->kind].segments;
+      counts.indexes[index->kind].stored_bytes += index->stored_bytes;
+    }
   }
   return counts;
 }

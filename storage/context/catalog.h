@@ -8,6 +8,7 @@
 #ifndef ALAYA_STORAGE_CONTEXT_CATALOG_H_
 #define ALAYA_STORAGE_CONTEXT_CATALOG_H_
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -71,8 +72,13 @@ class Catalog {
   // be durable. Requires a reserved name.
   Status Commit(const ContextPointer& context);
 
-  // Whether some context links to the segment.
-  bool IsLinked(SegmentId segment) const;
+  // Makes an index of a segment durable, then visible. Its pages must be durable.
+  // Errors: NotFound if no context links to the segment.
+  Status CommitIndex(const Segment& segment, std::shared_ptr<const StoredIndex> index);
+
+  // Whether some context links to the segment, or to the segment with this index.
+  bool IsLinked(SegmentId id) const;
+  std::vector<std::shared_ptr<const Segment>> ListSegments() const;
 
   struct Counts {
     uint64_t models = 0;
@@ -80,6 +86,7 @@ class Catalog {
     uint64_t segments = 0;
     uint64_t stored_tokens = 0;
     uint64_t stored_bytes = 0;
+    std::array<IndexCount, kIndexKindMax + 1> indexes{};  // by kind
   };
   Counts counts() const;
 
@@ -88,14 +95,13 @@ class Catalog {
   using ListKey = std::pair<int64_t, std::string>;
   struct LinkedSegment {
     uint64_t link_count = 0;
-    uint64_t token_count = 0;
-    uint64_t stored_bytes = 0;
+    std::shared_ptr<const Segment> segment;
   };
   // A write that failed and could not be undone: it may show after a restart. Until
-  // it is undone the segments' pages are kept, so that it would show whole.
+  // it is undone the pages that it names are kept, so that it would show whole.
   struct PendingUndo {
     CatalogBatch batch;
-    std::vector<SegmentLink> kept;
+    std::shared_ptr<const void> kept;
   };
   struct LoadedRecords;
 
@@ -105,10 +111,12 @@ class Catalog {
   StatusOr<LoadedRecords> ReadRecords() const;
   StatusOr<std::map<SegmentId, std::shared_ptr<const Segment>>> BuildSegments(
       const LoadedRecords& records) const;
+  Status AddIndexes(const std::vector<IndexRecord>& records, const Segment& segment) const;
   Status BuildContexts(const LoadedRecords& records);
 
   // Require write_mutex_.
-  Status WriteDurably(const CatalogBatch& batch, CatalogBatch undo, const ContextPointer& context);
+  Status WriteDurably(const CatalogBatch& batch, CatalogBatch undo,
+                      std::shared_ptr<const void> named);
   Status WritePendingUndos();
   StatusOr<uint64_t> DeleteContexts(const std::vector<ContextPointer>& contexts);
 
@@ -136,6 +144,7 @@ class Catalog {
   std::map<std::pair<std::string, ModelId>, PrefixTree> trees_;
   std::set<std::pair<WallTime, ContextName>> expiries_;
   std::map<SegmentId, LinkedSegment> segments_;
+  std::set<SegmentId> index_ids_;  // current indexes of segments_
   std::set<ContextName> reserved_names_;
   // Where lists go on after a context that was deleted since.
   std::map<ContextName, ListKey> deleted_positions_;

@@ -11,6 +11,7 @@ struct Catalog::LoadedRecords {
   std::vector<RegisteredModel> models;
   std::vector<ContextRecord> contexts;
   std::vector<SegmentRecord> segments;
+  std::map<SegmentId, std::vector<IndexRecord>> indexes;
   std::map<SegmentId, std::map<uint32_t, std::vector<TokenId>>> tokens;
   IdLimitRecord id_limit;
 };
@@ -49,6 +50,11 @@ StatusOr<Catalog::LoadedRecords> Catalog::ReadRecords() const {
             records.segments.push_back(std::move(segment));
             break;
           }
+          case RecordKind::kIndex: {
+            ALAYA_ASSIGN_OR_RETURN(IndexRecord index, DecodeIndexRecord(key, value));
+            records.indexes[index.segment].push_back(std::move(index));
+            break;
+          }
           case RecordKind::kTokens: {
             ALAYA_ASSIGN_OR_RETURN(TokensRecord tokens, DecodeTokensRecord(key, value));
             records.tokens[tokens.segment][tokens.chunk_index] = std::move(tokens.tokens);
@@ -75,6 +81,7 @@ StatusOr<std::map<SegmentId, std::shared_ptr<const Segment>>> Catalog::BuildSegm
     segment->token_begin = record.token_begin;
     segment->query_counts = record.query_counts;
     segment->stored_bytes = record.stored_bytes;
+    segment->wanted_indexes = record.wanted_indexes;
     uint32_t chunk_index = 0;
     const auto chunks = records.tokens.find(record.id);
     if (chunks == records.tokens.end()) {
@@ -90,9 +97,31 @@ StatusOr<std::map<SegmentId, std::shared_ptr<const Segment>>> Catalog::BuildSegm
         segment->query_counts.size() != segment->model->model.num_layers) {
       return DataLoss(SegmentName(record.id) + ": its records contradict each other");
     }
+    if (const auto indexes = records.indexes.find(record.id); indexes != records.indexes.end()) {
+      ALAYA_RETURN_IF_ERROR(AddIndexes(indexes->second, *segment));
+    }
     segments[record.id] = reaper_->Adopt(std::move(segment));
   }
   return segments;
+}
+
+Status Catalog::AddIndexes(const std::vector<IndexRecord>& records, const Segment& segment) const {
+  const Model& model = segment.model->model;
+  for (const IndexRecord& record : records) {
+    if (record.block_counts.size() != size_t{model.num_layers} * model.num_kv_heads) {
+      return DataLoss(SegmentName(segment.id) + ": the record of its index of kind " +
+                      std::to_string(record.kind) + " is for another shape");
+    }
+    auto index = std::make_unique<StoredIndex>();
+    index->id = record.id;
+    index->kind = record.kind;
+    index->version = record.version;
+    index->num_kv_heads = model.num_kv_heads;
+    index->block_counts = record.block_counts;
+    index->stored_bytes = record.stored_bytes;
+    segment.indexes.Publish(reaper_->Adopt(std::move(index)));
+  }
+  return OkStatus();
 }
 
 Status Catalog::BuildContexts(const LoadedRecords& records) {
@@ -141,6 +170,10 @@ StatusOr<std::unique_ptr<Catalog>> Catalog::Load(Database* database, const Segme
     if (catalog->IsLinked(segment)) continue;
     for (const auto& [chunk_index, tokens] : chunks)
       unlinked.Erase(TokensKey(segment, chunk_index));
+  }
+  for (const auto& [segment, indexes] : records.indexes) {
+    if (catalog->IsLinked(segment)) continue;
+    for (const IndexRecord& index : indexes) unlinked.Erase(IndexKey(segment, index.kind));
   }
   if (!unlinked.empty()) ALAYA_RETURN_IF_ERROR(database->WriteCatalog(unlinked));
   return catalog;

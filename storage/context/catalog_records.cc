@@ -7,6 +7,7 @@
 //   model   'm'   u32 model
 //   segment 's'   u64 segment
 //   tokens  't'   u64 segment, u32 chunk_index
+//   index   'x'   u64 segment, u8 kind
 //
 // Value: u8 version (1), body, u64 checksum. Bodies:
 //   context  u32 model, list chain {u64 segment, u64 token_count}, list labels
@@ -16,8 +17,9 @@
 //   model    string name, u32 num_layers, u32 num_query_heads, u32 num_kv_heads,
 //            u32 head_dim, u8 dtype
 //   segment  u32 model, string tenant, u64 token_begin, u64 token_count, list
-//            query_counts u32, u64 stored_bytes
+//            query_counts u32, u64 stored_bytes, list wanted_indexes u8
 //   tokens   list u32
+//   index    u64 id, u32 version, list block_counts u32, u64 stored_bytes
 //
 // The checksum is XXH3-64 of version and body, seeded with XXH3-64 of the key.
 
@@ -179,6 +181,10 @@ std::string TokensKey(SegmentId segment, uint32_t chunk_index) {
   return StartKey(RecordKind::kTokens).Add(ToInt(segment)).Add(chunk_index).Take();
 }
 
+std::string IndexKey(SegmentId segment, uint8_t kind) {
+  return StartKey(RecordKind::kIndex).Add(ToInt(segment)).Add(kind).Take();
+}
+
 Record EncodeRecord(const RegisteredModel& model) {
   Writer body = StartBody();
   body.AddString(model.model.name)
@@ -212,8 +218,18 @@ Record EncodeRecord(const SegmentRecord& segment) {
       .Add(segment.token_begin)
       .Add(segment.token_count)
       .AddList(std::span<const uint32_t>(segment.query_counts))
-      .Add(segment.stored_bytes);
+      .Add(segment.stored_bytes)
+      .AddList(std::span<const uint8_t>(segment.wanted_indexes));
   return Sealed(SegmentKey(segment.id), &body);
+}
+
+Record EncodeRecord(const IndexRecord& index) {
+  Writer body = StartBody();
+  body.Add(ToInt(index.id))
+      .Add(index.version)
+      .AddList(std::span<const uint32_t>(index.block_counts))
+      .Add(index.stored_bytes);
+  return Sealed(IndexKey(index.segment, index.kind), &body);
 }
 
 Record EncodeRecord(SegmentId segment, uint32_t chunk_index, std::span<const TokenId> tokens) {
@@ -236,6 +252,7 @@ StatusOr<RecordKind> DecodeRecordKind(std::string_view key) {
     case RecordKind::kModel:
     case RecordKind::kSegment:
     case RecordKind::kTokens:
+    case RecordKind::kIndex:
       return kind;
   }
   return Damaged(key, "is of no known kind");
@@ -295,8 +312,26 @@ StatusOr<SegmentRecord> DecodeSegmentRecord(std::string_view key, std::string_vi
   segment.token_count = body.Read<uint64_t>();
   segment.query_counts = body.ReadList<uint32_t>();
   segment.stored_bytes = body.Read<uint64_t>();
+  segment.wanted_indexes = body.ReadList<uint8_t>();
   ALAYA_RETURN_IF_ERROR(CheckComplete(key, name, body));
   return segment;
+}
+
+StatusOr<IndexRecord> DecodeIndexRecord(std::string_view key, std::string_view value) {
+  ALAYA_ASSIGN_OR_RETURN(Reader name, OpenKey(key, RecordKind::kIndex));
+  ALAYA_ASSIGN_OR_RETURN(Reader body, OpenBody(key, value));
+  IndexRecord index;
+  index.segment = SegmentId{name.Read<uint64_t>()};
+  index.kind = name.Read<uint8_t>();
+  index.id = SegmentId{body.Read<uint64_t>()};
+  index.version = body.Read<uint32_t>();
+  index.block_counts = body.ReadList<uint32_t>();
+  index.stored_bytes = body.Read<uint64_t>();
+  ALAYA_RETURN_IF_ERROR(CheckComplete(key, name, body));
+  if (index.kind < 1 || index.kind > kIndexKindMax) {
+    return Damaged(key, "has kind " + std::to_string(index.kind));
+  }
+  return index;
 }
 
 StatusOr<TokensRecord> DecodeTokensRecord(std::string_view key, std::string_view value) {

@@ -29,6 +29,7 @@ enum class RecordKind : char {
   kModel = 'm',
   kSegment = 's',
   kTokens = 't',
+  kIndex = 'x',
 };
 
 struct Record {
@@ -61,6 +62,17 @@ struct SegmentRecord {
   uint64_t token_count = 0;
   std::vector<uint32_t> query_counts;
   uint64_t stored_bytes = 0;
+  std::vector<uint8_t> wanted_indexes;
+};
+
+// The index of one kind of a segment.
+struct IndexRecord {
+  SegmentId segment{};
+  uint8_t kind = 0;
+  SegmentId id{};
+  uint32_t version = 0;
+  std::vector<uint32_t> block_counts;
+  uint64_t stored_bytes = 0;
 };
 
 // Tokens [chunk_index * kTokensPerRecord, ...) of a segment.
@@ -79,10 +91,12 @@ struct IdLimitRecord {
 std::string ContextKey(std::string_view tenant, std::string_view id);
 std::string SegmentKey(SegmentId id);
 std::string TokensKey(SegmentId segment, uint32_t chunk_index);
+std::string IndexKey(SegmentId segment, uint8_t kind);
 
 Record EncodeRecord(const RegisteredModel& model);
 Record EncodeRecord(const ContextRecord& context);
 Record EncodeRecord(const SegmentRecord& segment);
+Record EncodeRecord(const IndexRecord& index);
 Record EncodeRecord(SegmentId segment, uint32_t chunk_index, std::span<const TokenId> tokens);
 Record EncodeRecord(const IdLimitRecord& limit);
 
@@ -91,6 +105,7 @@ StatusOr<RecordKind> DecodeRecordKind(std::string_view key);
 StatusOr<RegisteredModel> DecodeModelRecord(std::string_view key, std::string_view value);
 StatusOr<ContextRecord> DecodeContextRecord(std::string_view key, std::string_view value);
 StatusOr<SegmentRecord> DecodeSegmentRecord(std::string_view key, std::string_view value);
+StatusOr<IndexRecord> DecodeIndexRecord(std::string_view key, std::string_view value);
 StatusOr<TokensRecord> DecodeTokensRecord(std::string_view key, std::string_view value);
 StatusOr<IdLimitRecord> DecodeIdLimitRecord(std::string_view key, std::string_view value);
 

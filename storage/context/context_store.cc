@@ -6,10 +6,12 @@
 #include <array>
 #include <atomic>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "storage/context/backup.h"
 #include "storage/context/catalog.h"
+#include "storage/context/index_commit.h"
 #include "storage/context/segment_reaper.h"
 #include "storage/context/segment_writer.h"
 #include "storage/database/database.h"
@@ -115,6 +117,14 @@ class ContextStoreImpl : public ContextStore {
   StatusOr<std::unique_ptr<ContextWriter>> BeginContext(ContextDraft draft) override;
   StatusOr<PinnedPage> ReadPage(const Segment& segment, const PageId& id) override;
   bool IsResident(const PageId& id) const override { return cache_->Contains(id); }
+  std::vector<std::shared_ptr<const Segment>> ListSegments() const override {
+    return catalog_->ListSegments();
+  }
+  bool IsLinked(const Segment& segment) const override { return catalog_->IsLinked(segment.id); }
+  StatusOr<std::unique_ptr<IndexWriter>> BeginIndex(std::shared_ptr<const Segment> segment,
+                                                    uint8_t kind, uint32_t version) override;
+  StatusOr<PinnedPage> ReadIndexBlock(const Segment& segment, const StoredIndex& index,
+                                      const PageId& id) override;
   StatusOr<uint64_t> CreateBackup(const std::string& directory) override {
     return WriteBackup(database_.get(), directory);
   }
@@ -126,8 +136,11 @@ class ContextStoreImpl : public ContextStore {
   const SegmentReaper& reaper() const { return *reaper_; }
 
  private:
-  void DropSegment(SegmentId segment);
-  StatusOr<size_t> LoadPage(const PageInfo& expected, std::span<std::byte> frame);
+  // What a stored page holds, or why it is not the one.
+  using Decoder = std::function<StatusOr<std::span<const std::byte>>(std::span<const std::byte>)>;
+
+  void DropPages(SegmentId id);
+  StatusOr<size_t> LoadPage(const PageId& id, const Decoder& decode, std::span<std::byte> frame);
 
   const ContextStoreOptions options_;
   FileLock lock_;
@@ -189,6 +202,7 @@ Status ContextWriterImpl::Start(const ContextStoreOptions& options) {
   segment_->tenant = draft_.tenant;
   segment_->token_begin = draft_.prefix.empty() ? 0 : draft_.prefix.back().range().end;
   segment_->tokens = std::move(draft_.tokens);
+  segment_->wanted_indexes = std::move(draft_.wanted_indexes);
   directory_ = options.directory + "/" + std::string(kImportPrefix) + Count(ToInt(segment_->id));
   ALAYA_RETURN_IF_ERROR(CreateDirectories(directory_));
   files_ = std::make_unique<SegmentWriter>(
@@ -246,21 +260,22 @@ Status ContextStoreImpl::Start() {
   ALAYA_ASSIGN_OR_RETURN(database_, Database::Open(database_directory, options_.log));
   reaper_ = std::make_unique<SegmentReaper>();
   ALAYA_ASSIGN_OR_RETURN(catalog_, Catalog::Load(database_.get(), reaper_.get()));
-  reaper_->Start([this](SegmentId segment) { DropSegment(segment); });
-  for (const SegmentId segment : database_->StoredSegments()) {
-    if (!catalog_->IsLinked(segment)) ALAYA_RETURN_IF_ERROR(database_->DropSegment(segment));
+  reaper_->Start([this](SegmentId id) { DropPages(id); });
+  for (const SegmentId id : database_->StoredSegments()) {
+    if (!catalog_->IsLinked(id)) ALAYA_RETURN_IF_ERROR(database_->DropSegment(id));
   }
   return SyncDirectory(directory);
 }
 
-void ContextStoreImpl::DropSegment(SegmentId segment) {
+// Of a segment or of an index.
+void ContextStoreImpl::DropPages(SegmentId id) {
   // The catalog still names it: only its snapshots in memory are gone.
-  if (catalog_->IsLinked(segment)) return;
-  cache_->Erase(segment);
-  const Status status = database_->DropSegment(segment);
+  if (catalog_->IsLinked(id)) return;
+  cache_->Erase(id);
+  const Status status = database_->DropSegment(id);
   if (status.ok() || !options_.log) return;
   options_.log(StorageLogLevel::kWarning,
-               "segment " + Count(ToInt(segment)) +
+               "segment " + Count(ToInt(id)) +
                    " stays on disk until the next start: " + std::string(Message(status)));
 }
 
@@ -295,29 +310,66 @@ StatusOr<PageInfo> ExpectedPage(const Segment& segment, const PageId& id) {
                   .head_dim = model.head_dim};
 }
 
-StatusOr<size_t> ContextStoreImpl::LoadPage(const PageInfo& expected, std::span<std::byte> frame) {
-  Status status =
-      database_->ReadPage(EncodePageKey(expected.id), [&](std::span<const std::byte> stored) {
-        const StatusOr<std::span<const std::byte>> payload = DecodePage(expected, stored);
-        if (!payload.ok()) return payload.status();
-        std::memcpy(frame.data(), payload->data(), payload->size());
-        return OkStatus();
-      });
-  if (status.code() == StatusCode::kNotFound) {
-    status = DataLoss(ToString(expected.id) + " is missing");
-  }
+StatusOr<size_t> ContextStoreImpl::LoadPage(const PageId& id, const Decoder& decode,
+                                            std::span<std::byte> frame) {
+  size_t payload_bytes = 0;
+  Status status = database_->ReadPage(EncodePageKey(id), [&](std::span<const std::byte> stored) {
+    const StatusOr<std::span<const std::byte>> payload = decode(stored);
+    if (!payload.ok()) return payload.status();
+    std::memcpy(frame.data(), payload->data(), payload->size());
+    payload_bytes = payload->size();
+    return OkStatus();
+  });
+  if (status.code() == StatusCode::kNotFound) status = DataLoss(ToString(id) + " is missing");
   if (status.code() == StatusCode::kDataLoss) {
     checksum_failures_.fetch_add(1, std::memory_order_relaxed);
-    status = Annotate(status, ToString(expected.id));
+    status = Annotate(status, ToString(id));
   }
   if (!status.ok()) return status;
-  return expected.payload_bytes();
+  return payload_bytes;
 }
 
 StatusOr<PinnedPage> ContextStoreImpl::ReadPage(const Segment& segment, const PageId& id) {
+  // What is in memory was checked when it was read.
+  if (PinnedPage page = cache_->Find(id); page.valid()) return page;
   ALAYA_ASSIGN_OR_RETURN(const PageInfo expected, ExpectedPage(segment, id));
-  return cache_->Get(
-      id, [this, &expected](std::span<std::byte> frame) { return LoadPage(expected, frame); });
+  const auto decode = [&expected](std::span<const std::byte> stored) {
+    return DecodePage(expected, stored);
+  };
+  return cache_->Get(id, [&](std::span<std::byte> frame) { return LoadPage(id, decode, frame); });
+}
+
+StatusOr<PinnedPage> ContextStoreImpl::ReadIndexBlock(const Segment& segment,
+                                                      const StoredIndex& index, const PageId& id) {
+  if (PinnedPage page = cache_->Find(id); page.valid()) return page;
+  const Model& model = segment.model->model;
+  if (id.segment != index.id || id.kind != IndexPageKind(index.kind) ||
+      id.layer >= model.num_layers || id.head >= model.num_kv_heads ||
+      id.page_index >= index.block_count(LayerIndex{id.layer}, KvHeadIndex{id.head})) {
+    return InvalidArgument("no such block in the index of segment " + Count(ToInt(segment.id)) +
+                           ": " + ToString(id));
+  }
+  const IndexPageInfo expected{.id = id,
+                               .model = segment.model->id,
+                               .tenant_hash = TenantHash(segment.tenant),
+                               .indexed_segment = segment.id};
+  const auto decode = [&expected](std::span<const std::byte> stored) {
+    return DecodeIndexPage(expected, stored);
+  };
+  StatusOr<PinnedPage> page =
+      cache_->Get(id, [&](std::span<std::byte> frame) { return LoadPage(id, decode, frame); });
+  if (page.ok()) return page;
+  return Annotate(page.status(), "index of segment " + Count(ToInt(segment.id)));
+}
+
+StatusOr<std::unique_ptr<IndexWriter>> ContextStoreImpl::BeginIndex(
+    std::shared_ptr<const Segment> segment, uint8_t kind, uint32_t version) {
+  const IndexWriting writing{.catalog = catalog_.get(),
+                             .database = database_.get(),
+                             .reaper = reaper_.get(),
+                             .disk_reserve_bytes = options_.disk_reserve_bytes};
+  return BeginStoredIndex(writing, options_.directory + "/" + std::string(kImportPrefix),
+                          std::move(segment), {kind, version});
 }
 
 StatusOr<uint64_t> ContextStoreImpl::Compact() {
@@ -337,6 +389,7 @@ ContextStoreStats ContextStoreImpl::stats() const {
   stats.segments = counts.segments;
   stats.stored_tokens = counts.stored_tokens;
   stats.stored_bytes = counts.stored_bytes;
+  stats.indexes = counts.indexes;
   stats.disk_bytes = database.disk_bytes;
   stats.disk_free_bytes = FreeBytes(options_.directory).value_or(0);
   stats.checksum_failures = checksum_failures_.load(std::memory_order_relaxed);

@@ -9,6 +9,7 @@
 #ifndef ALAYA_STORAGE_CONTEXT_CONTEXT_STORE_H_
 #define ALAYA_STORAGE_CONTEXT_CONTEXT_STORE_H_
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -19,7 +20,9 @@
 
 #include "storage/cache/page_cache.h"
 #include "storage/context/context_writer.h"
+#include "storage/context/index_writer.h"
 #include "storage/context/stored_context.h"
+#include "storage/context/stored_index.h"
 #include "storage/database/storage_log.h"
 #include "storage/types/status.h"
 
@@ -52,12 +55,19 @@ struct PrefixMatch {
   uint64_t matched_tokens = 0;
 };
 
+// Indexes of one kind.
+struct IndexCount {
+  uint64_t segments = 0;  // that have one
+  uint64_t stored_bytes = 0;
+};
+
 struct ContextStoreStats {
   uint64_t models = 0;
   uint64_t contexts = 0;
   uint64_t segments = 0;
-  uint64_t stored_tokens = 0;    // of segments, so shared ones count once
-  uint64_t stored_bytes = 0;     // of segments
+  uint64_t stored_tokens = 0;                           // of segments, so shared ones count once
+  uint64_t stored_bytes = 0;                            // of segments, indexes not counted
+  std::array<IndexCount, kIndexKindMax + 1> indexes{};  // by kind
   uint64_t disk_bytes = 0;       // of the data directory's files, as RocksDB counts them
   uint64_t disk_free_bytes = 0;  // of the file system
   uint64_t checksum_failures = 0;
@@ -107,8 +117,21 @@ class ContextStore {
   // A page in memory, pinned until the result dies; read from disk if need be.
   // `row_count` is the number of rows the page was stored with.
   virtual StatusOr<PinnedPage> ReadPage(const Segment& segment, const PageId& id) = 0;
-  // True if a ReadPage would do no I/O.
+  // True if reading the page would do no I/O.
   virtual bool IsResident(const PageId& id) const = 0;
+
+  // Every segment that some context links to.
+  virtual std::vector<std::shared_ptr<const Segment>> ListSegments() const = 0;
+  // False once the last context that links to the segment is deleted.
+  virtual bool IsLinked(const Segment& segment) const = 0;
+  // Starts an index of a segment; `version` is of the kind's own byte format. It shows
+  // up in Segment::indexes when committed.
+  // Errors: InvalidArgument for a kind that is not 1 .. kIndexKindMax.
+  virtual StatusOr<std::unique_ptr<IndexWriter>> BeginIndex(std::shared_ptr<const Segment> segment,
+                                                            uint8_t kind, uint32_t version) = 0;
+  // A block of an index of the segment, as ReadPage.
+  virtual StatusOr<PinnedPage> ReadIndexBlock(const Segment& segment, const StoredIndex& index,
+                                              const PageId& id) = 0;
 
   // A consistent copy in a new directory, made while serving. Returns its bytes.
   virtual StatusOr<uint64_t> CreateBackup(const std::string& directory) = 0;

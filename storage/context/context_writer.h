@@ -32,6 +32,7 @@ struct ContextDraft {
   Labels labels;
   WallTime create_time;
   std::optional<WallTime> expire_time;
+  std::vector<uint8_t> wanted_indexes;  // of the new segment, as Segment's
 };
 
 class ContextWriter {

@@ -37,6 +37,15 @@ std::shared_ptr<const Segment> SegmentReaper::Adopt(std::unique_ptr<const Segmen
           }};
 }
 
+std::shared_ptr<const StoredIndex> SegmentReaper::Adopt(
+    std::unique_ptr<const StoredIndex> index) const {
+  return {index.release(), [queue = queue_](const StoredIndex* dead) {
+            const SegmentId id = dead->id;
+            delete dead;
+            queue->Post(id);
+          }};
+}
+
 void SegmentReaper::Start(std::function<void(SegmentId)> drop) {
   drop_ = std::move(drop);
   thread_ = std::thread([this] { Run(); });

@@ -1,7 +1,8 @@
-// Drops the pages of segments that nobody can reach any more, in a thread of its own.
+// Drops the pages of segments and indexes that nobody can reach any more, in a thread
+// of its own.
 //
-// A segment dies with its last shared_ptr, which may happen anywhere, under any lock:
-// its destructor only posts the id here.
+// Both die with their last shared_ptr, which may happen anywhere, under any lock: the
+// destructor only posts the id here.
 
 #ifndef ALAYA_STORAGE_CONTEXT_SEGMENT_REAPER_H_
 #define ALAYA_STORAGE_CONTEXT_SEGMENT_REAPER_H_
@@ -24,12 +25,13 @@ class SegmentReaper {
   SegmentReaper(const SegmentReaper&) = delete;
   SegmentReaper& operator=(const SegmentReaper&) = delete;
 
-  // A shared segment whose death is posted here. It may outlive the reaper; then its
-  // pages wait for the next start.
+  // A shared segment, or index, whose death is posted here. It may outlive the reaper;
+  // then its pages wait for the next start.
   std::shared_ptr<const Segment> Adopt(std::unique_ptr<const Segment> segment) const;
+  std::shared_ptr<const StoredIndex> Adopt(std::unique_ptr<const StoredIndex> index) const;
 
-  // From now on `drop` runs on the reaper's thread for every segment that died; it
-  // must tell whether the catalog still names it.
+  // From now on `drop` runs on the reaper's thread for every segment and index that
+  // died; it must tell whether the catalog still names it.
   void Start(std::function<void(SegmentId)> drop);
   // Returns when what was posted before is dropped.
   void Flush();

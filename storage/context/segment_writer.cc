@@ -5,17 +5,9 @@
 #include <cstring>
 #include <utility>
 
-#include "storage/file/file_system.h"
 #include "storage/types/check.h"
 
 namespace alaya {
-namespace {
-
-// Free space is looked up after so many bytes.
-constexpr uint64_t kDiskCheckBytes = uint64_t{16} << 20;
-
-}  // namespace
-
 SegmentWriter::SegmentWriter(const Database* database, const Segment& segment,
                              SegmentWriterOptions options)
     : database_(database),
@@ -27,7 +19,7 @@ SegmentWriter::SegmentWriter(const Database* database, const Segment& segment,
       page_tokens_(PageTokens(model_.model)),
       row_bytes_(model_.model.row_bytes()),
       streams_(size_t{2} * model_.model.num_layers),
-      unchecked_bytes_(kDiskCheckBytes) {
+      disk_reserve_(options_.directory, options_.disk_reserve_bytes) {
   const uint32_t num_layers = model_.model.num_layers;
   for (uint32_t layer = 0; layer < num_layers; ++layer) {
     Stream& kv = streams_[layer];
@@ -150,14 +142,14 @@ Status SegmentWriter::WritePages(Stream* stream) {
       slot += PageSlotBytes();
     }
   }
-  unchecked_bytes_ += stream->head_count * stream->kinds.size() * payload_bytes;
+  disk_reserve_.CountWritten(stream->head_count * stream->kinds.size() * payload_bytes);
   stream->row_count_buffered = 0;
   return OkStatus();
 }
 
 // Gives the stream a file with room for more.
 Status SegmentWriter::PrepareFile(Stream* stream) {
-  ALAYA_RETURN_IF_ERROR(CheckDiskSpace());
+  ALAYA_RETURN_IF_ERROR(disk_reserve_.Check());
   if (stream->file != nullptr && stream->file->file_bytes() >= options_.file_bytes_target) {
     ALAYA_RETURN_IF_ERROR(FinishFile(std::move(stream->file)));
   }
@@ -199,15 +191,6 @@ Status SegmentWriter::CloseStream(Stream* stream) {
   stream->pages.reset();
   if (stream->file != nullptr) idle_files_[stream->number] = std::move(stream->file);
   return OkStatus();
-}
-
-Status SegmentWriter::CheckDiskSpace() {
-  if (options_.disk_reserve_bytes == 0 || unchecked_bytes_ < kDiskCheckBytes) return OkStatus();
-  unchecked_bytes_ = 0;
-  ALAYA_ASSIGN_OR_RETURN(const uint64_t free_bytes, FreeBytes(options_.directory));
-  if (free_bytes >= options_.disk_reserve_bytes) return OkStatus();
-  return ResourceExhausted("the disk has " + std::to_string(free_bytes) + " bytes left, " +
-                           std::to_string(options_.disk_reserve_bytes) + " are kept in reserve");
 }
 
 StatusOr<SegmentWriter::Finished> SegmentWriter::Finish() {

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "storage/context/disk_reserve.h"
 #include "storage/context/stored_context.h"
 #include "storage/database/database.h"
 #include "storage/database/page_file.h"
@@ -78,7 +79,6 @@ class SegmentWriter {
   Status CloseStream(Stream* stream);
   std::unique_ptr<PageFileWriter> TakeIdleFile(size_t stream_number);
   Status CheckLayer(LayerIndex layer) const;
-  Status CheckDiskSpace();
 
   const Database* const database_;
   const SegmentId segment_;
@@ -95,7 +95,7 @@ class SegmentWriter {
   std::map<size_t, std::unique_ptr<PageFileWriter>> idle_files_;
   bool all_appended_ = false;
   size_t file_count_ = 0;
-  uint64_t unchecked_bytes_ = 0;  // written since free disk space was looked up
+  DiskReserve disk_reserve_;
   Finished finished_;
 };
 

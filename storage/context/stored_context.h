@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "storage/context/stored_index.h"
 #include "storage/types/ids.h"
 #include "storage/types/model.h"
 
@@ -28,8 +29,8 @@ struct RegisteredModel {
   Model model;
 };
 
-// Immutable once committed. While anyone holds a Segment its pages stay readable,
-// even after the last context that links to it was deleted.
+// Immutable once committed, but for its indexes. While anyone holds a Segment its pages stay
+// readable, even after the last context that links to it was deleted.
 struct Segment {
   SegmentId id{};
   std::shared_ptr<const RegisteredModel> model;
@@ -37,7 +38,11 @@ struct Segment {
   uint64_t token_begin = 0;            // position of its first token in a context
   std::vector<TokenId> tokens;         // all of them
   std::vector<uint32_t> query_counts;  // [num_layers] sampled queries stored per query head
-  uint64_t stored_bytes = 0;           // bytes on disk
+  uint64_t stored_bytes = 0;           // bytes on disk, indexes not counted
+  // Kinds of index that the context's writer asked for; empty: it did not say.
+  std::vector<uint8_t> wanted_indexes;
+  // Those that are built; they come while the segment is in use.
+  mutable SegmentIndexes indexes;
 
   uint64_t token_count() const { return tokens.size(); }
 };

@@ -1,11 +1,11 @@
 // Page key, 22 bytes, integers big-endian so that bytes sort like numbers:
 //
 //   0  segment     u64
-//   8  class       u8   0: keys and values, 1: sampled queries
+//   8  class       u8   0: keys and values, 1: sampled queries, 16 + k: index of kind k
 //   9  layer       u32
-//   13 page_index  u32
-//   17 head        u32
-//   21 kind        u8   0: keys, 1: values, 2: queries
+//   13 page_index  u32  of an index: head
+//   17 head        u32  of an index: page_index
+//   21 kind        u8   0: keys, 1: values, 2: queries, 16 + k: index of kind k
 //
 // Page value: a header of 64 bytes, integers little-endian, then the payload:
 //
@@ -19,8 +19,8 @@
 //   28 layer          u32
 //   32 head           u32
 //   36 page_index     u32
-//   40 row_count      u32
-//   44 head_dim       u32
+//   40 row_count      u32  of an index: the low half of the indexed segment's number
+//   44 head_dim       u32  of an index: its high half
 //   48 payload_bytes  u32
 //   52 reserved       u32  0
 //   56 checksum       u64  XXH3-64 of the payload, seeded with XXH3-64 of bytes 0..55
@@ -36,6 +36,7 @@
 #include <cassert>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 namespace alaya {
 namespace {
@@ -47,17 +48,22 @@ constexpr uint32_t kMagic = 0x31475041;  // "APG1"
 constexpr size_t kChecksumOffset = 56;
 constexpr size_t kPageKeyBytes = 22;
 
+constexpr size_t kPayloadBytesOffset = 48;
+
 struct Field {
   const char* name;
   size_t offset;
   size_t bytes;
 };
 // In the order in which a difference is reported.
-constexpr Field kFields[] = {
-    {"magic", 0, 4},          {"format version", 4, 2}, {"segment", 16, 8},   {"layer", 28, 4},
-    {"head", 32, 4},          {"page index", 36, 4},    {"kind", 6, 1},       {"model", 24, 4},
-    {"tenant", 8, 8},         {"dtype", 7, 1},          {"row count", 40, 4}, {"head_dim", 44, 4},
-    {"payload bytes", 48, 4}, {"reserved bytes", 52, 4}};
+constexpr Field kFields[] = {{"magic", 0, 4},  {"format version", 4, 2}, {"segment", 16, 8},
+                             {"layer", 28, 4}, {"head", 32, 4},          {"page index", 36, 4},
+                             {"kind", 6, 1},   {"model", 24, 4},         {"tenant", 8, 8},
+                             {"dtype", 7, 1}};
+constexpr Field kRowFields[] = {{"row count", 40, 4}, {"head_dim", 44, 4}};
+constexpr Field kIndexFields[] = {{"indexed segment", 40, 8}};
+constexpr Field kLastFields[] = {{"payload bytes", kPayloadBytesOffset, 4},
+                                 {"reserved bytes", 52, 4}};
 
 using Header = std::array<std::byte, kPageHeaderBytes>;
 
@@ -81,7 +87,17 @@ Header Identity(const PageInfo& info) {
   Store(header, 36, info.id.page_index);
   Store(header, 40, info.row_count);
   Store(header, 44, info.head_dim);
-  Store(header, 48, static_cast<uint32_t>(info.payload_bytes()));
+  Store(header, kPayloadBytesOffset, static_cast<uint32_t>(info.payload_bytes()));
+  return header;
+}
+
+Header Identity(const IndexPageInfo& info, size_t payload_bytes) {
+  // Rows of an unknown type, none of them: what describes rows is 0.
+  Header header =
+      Identity(PageInfo{.id = info.id, .model = info.model, .tenant_hash = info.tenant_hash});
+  Store(header, 7, uint8_t{0});
+  Store(header, 40, ToInt(info.indexed_segment));
+  Store(header, kPayloadBytesOffset, static_cast<uint32_t>(payload_bytes));
   return header;
 }
 
@@ -112,9 +128,16 @@ T ReadBigEndian(std::span<const std::byte> bytes, size_t offset) {
   return value;
 }
 
-uint8_t KeyClass(PageKind kind) { return kind == PageKind::kQuery ? 1 : 0; }
+uint8_t KeyClass(PageKind kind) {
+  if (IsIndex(kind)) return static_cast<uint8_t>(kind);
+  return kind == PageKind::kQuery ? 1 : 0;
+}
 
-std::string_view Name(PageKind kind) {
+bool IsKnown(PageKind kind) {
+  return kind <= PageKind::kQuery || (IsIndex(kind) && kind <= IndexPageKind(kIndexKindMax));
+}
+
+std::string Name(PageKind kind) {
   switch (kind) {
     case PageKind::kKey:
       return "keys";
@@ -122,8 +145,10 @@ std::string_view Name(PageKind kind) {
       return "values";
     case PageKind::kQuery:
       return "queries";
+    default:
+      return "index kind " +
+             std::to_string(static_cast<int>(kind) - static_cast<int>(PageKind::kIndex));
   }
-  return "unknown kind";
 }
 
 Status Damaged(const PageId& id, const std::string& what) {
@@ -133,9 +158,9 @@ Status Damaged(const PageId& id, const std::string& what) {
 }  // namespace
 
 std::string ToString(const PageId& id) {
-  return "page " + std::to_string(id.page_index) + " of " + std::string(Name(id.kind)) +
-         " of head " + std::to_string(id.head) + ", layer " + std::to_string(id.layer) +
-         ", segment " + std::to_string(ToInt(id.segment));
+  return "page " + std::to_string(id.page_index) + " of " + Name(id.kind) + " of head " +
+         std::to_string(id.head) + ", layer " + std::to_string(id.layer) + ", segment " +
+         std::to_string(ToInt(id.segment));
 }
 
 size_t PageTokens(const Model& model) {
@@ -149,8 +174,8 @@ std::string EncodePageKey(const PageId& id) {
   AppendBigEndian(ToInt(id.segment), &key);
   AppendBigEndian(KeyClass(id.kind), &key);
   AppendBigEndian(id.layer, &key);
-  AppendBigEndian(id.page_index, &key);
-  AppendBigEndian(id.head, &key);
+  AppendBigEndian(IsIndex(id.kind) ? id.head : id.page_index, &key);
+  AppendBigEndian(IsIndex(id.kind) ? id.page_index : id.head, &key);
   AppendBigEndian(static_cast<uint8_t>(id.kind), &key);
   return key;
 }
@@ -161,7 +186,7 @@ StatusOr<PageId> DecodePageKey(std::span<const std::byte> key) {
                     std::to_string(kPageKeyBytes));
   }
   const auto kind = ReadBigEndian<uint8_t>(key, 21);
-  if (kind > static_cast<uint8_t>(PageKind::kQuery)) {
+  if (!IsKnown(static_cast<PageKind>(kind))) {
     return DataLoss("page key has kind " + std::to_string(kind));
   }
   PageId id;
@@ -170,6 +195,7 @@ StatusOr<PageId> DecodePageKey(std::span<const std::byte> key) {
   id.page_index = ReadBigEndian<uint32_t>(key, 13);
   id.head = ReadBigEndian<uint32_t>(key, 17);
   id.kind = static_cast<PageKind>(kind);
+  if (IsIndex(id.kind)) std::swap(id.page_index, id.head);
   const auto key_class = ReadBigEndian<uint8_t>(key, 8);
   if (key_class != KeyClass(id.kind)) {
     return DataLoss("page key has class " + std::to_string(key_class) + " and kind " +
@@ -206,6 +232,34 @@ void EncodePage(const PageInfo& info, std::span<const std::byte> payload, std::s
   out->append(reinterpret_cast<const char*>(payload.data()), payload.size());
 }
 
+namespace {
+
+// The payload of a stored page, which has at least a header, if it is this one.
+StatusOr<std::span<const std::byte>> CheckedPayload(const PageId& id, const Header& identity,
+                                                    std::span<const std::byte> stored) {
+  if (std::memcmp(identity.data(), stored.data(), kChecksumOffset) != 0) {
+    const std::span<const Field> own_fields =
+        IsIndex(id.kind) ? std::span<const Field>(kIndexFields) : kRowFields;
+    for (const std::span<const Field> fields :
+         {std::span<const Field>(kFields), own_fields, std::span<const Field>(kLastFields)}) {
+      for (const Field& field : fields) {
+        const uint64_t found = Number(stored, field);
+        const uint64_t wanted = Number(identity, field);
+        if (found == wanted) continue;
+        return Damaged(id, std::string(field.name) + " is " + std::to_string(found) +
+                               ", expected " + std::to_string(wanted));
+      }
+    }
+  }
+  const std::span<const std::byte> payload = stored.subspan(kPageHeaderBytes);
+  if (Number(stored, {"checksum", kChecksumOffset, 8}) != Checksum(identity, payload)) {
+    return Damaged(id, "checksum does not match its bytes");
+  }
+  return payload;
+}
+
+}  // namespace
+
 StatusOr<std::span<const std::byte>> DecodePage(const PageInfo& expected,
                                                 std::span<const std::byte> stored) {
   const size_t stored_bytes = kPageHeaderBytes + expected.payload_bytes();
@@ -213,21 +267,29 @@ StatusOr<std::span<const std::byte>> DecodePage(const PageInfo& expected,
     return Damaged(expected.id, "has " + std::to_string(stored.size()) + " bytes, expected " +
                                     std::to_string(stored_bytes));
   }
-  const Header identity = Identity(expected);
-  if (std::memcmp(identity.data(), stored.data(), kChecksumOffset) != 0) {
-    for (const Field& field : kFields) {
-      const uint64_t found = Number(stored, field);
-      const uint64_t wanted = Number(identity, field);
-      if (found == wanted) continue;
-      return Damaged(expected.id, std::string(field.name) + " is " + std::to_string(found) +
-                                      ", expected " + std::to_string(wanted));
-    }
+  return CheckedPayload(expected.id, Identity(expected), stored);
+}
+
+void EncodeIndexPage(const IndexPageInfo& info, std::span<const std::byte> payload,
+                     std::string* out) {
+  assert(IsIndex(info.id.kind));
+  assert(!payload.empty() && payload.size() <= kPagePayloadBytesMax);
+  Header header = Identity(info, payload.size());
+  Store(header, kChecksumOffset, Checksum(header, payload));
+  out->reserve(out->size() + header.size() + payload.size());
+  out->append(reinterpret_cast<const char*>(header.data()), header.size());
+  out->append(reinterpret_cast<const char*>(payload.data()), payload.size());
+}
+
+StatusOr<std::span<const std::byte>> DecodeIndexPage(const IndexPageInfo& expected,
+                                                     std::span<const std::byte> stored) {
+  if (stored.size() <= kPageHeaderBytes ||
+      stored.size() > kPageHeaderBytes + kPagePayloadBytesMax) {
+    return Damaged(expected.id, "has " + std::to_string(stored.size()) + " bytes, expected " +
+                                    std::to_string(kPageHeaderBytes + 1) + " to " +
+                                    std::to_string(kPageHeaderBytes + kPagePayloadBytesMax));
   }
-  const std::span<const std::byte> payload = stored.subspan(kPageHeaderBytes);
-  if (Number(stored, {"checksum", kChecksumOffset, 8}) != Checksum(identity, payload)) {
-    return Damaged(expected.id, "checksum does not match its bytes");
-  }
-  return payload;
+  return CheckedPayload(expected.id, Identity(expected, stored.size() - kPageHeaderBytes), stored);
 }
 
 }  // namespace alaya

@@ -5,6 +5,10 @@
 // of tokens but the last of a segment, chosen so that the payload fills at most
 // kPagePayloadBytesMax: cache frames are all of one size and never fragment.
 //
+// Indexes are kept in pages too: a block of bytes each, of its own length, of one head
+// of one layer. An index has a number of its own, drawn from the segments' numbers, so
+// that its pages can be written, dropped and written anew without meeting old ones.
+//
 // Stored form: a header with the page's whole identity and a checksum, then the
 // payload. A page that is not exactly the one that was asked for is DataLoss:
 // silently wrong KV is the worst failure this system can have. Byte layout:
@@ -26,17 +30,26 @@
 
 namespace alaya {
 
-inline constexpr size_t kPagePayloadBytesMax = 64 * 1024;
+inline constexpr size_t kPagePayloadBytesMax = size_t{64} * 1024;
 inline constexpr size_t kPageHeaderBytes = 64;
 inline constexpr uint16_t kPageFormatVersion = 1;
 
-enum class PageKind : uint8_t { kKey = 0, kValue = 1, kQuery = 2 };
+// kIndex + k: a block of an index of kind k, 1 to kIndexKindMax.
+enum class PageKind : uint8_t { kKey = 0, kValue = 1, kQuery = 2, kIndex = 16 };
+
+// What the numbers of index kinds mean is not storage's matter.
+inline constexpr uint8_t kIndexKindMax = 15;
+constexpr PageKind IndexPageKind(uint8_t index_kind) {
+  return static_cast<PageKind>(static_cast<uint8_t>(PageKind::kIndex) + index_kind);
+}
+constexpr bool IsIndex(PageKind kind) { return kind > PageKind::kIndex; }
 
 // Which page. `head` is a kv head, for kQuery a query head.
 struct PageId {
-  SegmentId segment{};
+  SegmentId segment{};  // of an index: its own number
   uint32_t layer = 0;
-  uint32_t page_index = 0;  // holds rows [page_index * page_tokens, ...)
+  // Holds rows [page_index * page_tokens, ...); of an index: the block's number.
+  uint32_t page_index = 0;
   PageKind kind = PageKind::kKey;
   uint32_t head = 0;
 
@@ -53,7 +66,8 @@ size_t PageTokens(const Model& model);
 // The page's RocksDB key. Keys sort by segment, class (keys and values before
 // sampled queries), layer, page_index, head, kind. An import writes each layer of a
 // class in this order; the class stands before the layer so that queries, which come
-// at any time, live in files of their own.
+// at any time, live in files of their own. Pages of an index sort by layer, head,
+// page_index, as it is built.
 std::string EncodePageKey(const PageId& id);
 StatusOr<PageId> DecodePageKey(std::span<const std::byte> key);
 // [begin, end) of all keys of a segment.
@@ -83,6 +97,21 @@ void EncodePageHeader(const PageInfo& info, std::span<const std::byte> payload,
 
 // Appends header and payload to *out. Requires payload.size() == info.payload_bytes().
 void EncodePage(const PageInfo& info, std::span<const std::byte> payload, std::string* out);
+
+// A page of an index. Its payload has 1 to kPagePayloadBytesMax bytes; how many is
+// known from the stored page alone.
+struct IndexPageInfo {
+  PageId id;  // IsIndex(id.kind)
+  ModelId model{};
+  uint64_t tenant_hash = 0;
+  SegmentId indexed_segment{};
+};
+
+// As EncodePage and DecodePage.
+void EncodeIndexPage(const IndexPageInfo& info, std::span<const std::byte> payload,
+                     std::string* out);
+StatusOr<std::span<const std::byte>> DecodeIndexPage(const IndexPageInfo& expected,
+                                                     std::span<const std::byte> stored);
 
 // The payload within `stored`, if it is exactly the page that `expected` describes.
 // Errors: DataLoss, saying which page and what differs.

@@ -70,12 +70,14 @@ inline Status Annotate(const Status& status, std::string_view context) {
   } while (false)
 
 // ALAYA_ASSIGN_OR_RETURN(auto x, F()); declares x from a StatusOr, or returns its error.
+// NOLINTBEGIN(bugprone-macro-parentheses): a declaration cannot stand in parentheses.
 #define ALAYA_ASSIGN_OR_RETURN(declaration, expression) \
   ALAYA_ASSIGN_OR_RETURN_(ALAYA_CONCAT_(result_, __LINE__), declaration, expression)
 #define ALAYA_ASSIGN_OR_RETURN_(result, declaration, expression) \
   auto result = (expression);                                    \
   if (!result.ok()) return std::move(result).status();           \
   declaration = *std::move(result)
+// NOLINTEND(bugprone-macro-parentheses)
 #define ALAYA_CONCAT_(a, b) ALAYA_CONCAT_INNER_(a, b)
 #define ALAYA_CONCAT_INNER_(a, b) a##b
 

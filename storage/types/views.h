@@ -1,4 +1,4 @@
-// Matrices that belong to somebody else. A view must not outlive its owner.
+// Arrays that belong to somebody else. A view must not outlive its owner.
 
 #ifndef ALAYA_STORAGE_TYPES_VIEWS_H_
 #define ALAYA_STORAGE_TYPES_VIEWS_H_
@@ -66,6 +66,22 @@ struct EncodedMatrixView {
   EncodedMatrixView rows_range(size_t begin, size_t count) const {
     assert(begin + count <= rows);
     return {data + begin * row_bytes(), count, cols, dtype};
+  }
+};
+
+// A [tokens, heads, dim] array. `data` holds exactly that many elements of `dtype`;
+// alignment does not matter.
+struct TensorView {
+  DType dtype = DType::kF32;
+  size_t tokens = 0;
+  size_t heads = 0;
+  size_t dim = 0;
+  std::span<const std::byte> data;
+
+  size_t token_bytes() const { return heads * dim * ElementBytes(dtype); }
+  TensorView tokens_range(size_t begin, size_t count) const {
+    assert(begin + count <= tokens);
+    return {dtype, count, heads, dim, data.subspan(begin * token_bytes(), count * token_bytes())};
   }
 };
 

@@ -43,6 +43,18 @@ void FuzzPage(std::string_view input) {
   Require(stored == input);
 }
 
+void FuzzIndexPage(std::string_view input) {
+  const IndexPageInfo expected{.id = {.segment = SegmentId{1}, .kind = IndexPageKind(2)},
+                               .model = ModelId{1},
+                               .tenant_hash = TenantHash("default"),
+                               .indexed_segment = SegmentId{2}};
+  const auto payload = DecodeIndexPage(expected, Bytes(input));
+  if (!payload.ok()) return;
+  std::string stored;
+  EncodeIndexPage(expected, *payload, &stored);
+  Require(stored == input);
+}
+
 void FuzzPageKey(std::string_view input) {
   const auto id = DecodePageKey(Bytes(input));
   if (id.ok()) Require(EncodePageKey(*id) == input);
@@ -69,6 +81,13 @@ void FuzzRecord(std::string_view input, bool seal) {
     case RecordKind::kSegment:
       (void)DecodeSegmentRecord(key, value);
       break;
+    case RecordKind::kIndex: {
+      const auto index = DecodeIndexRecord(key, value);
+      if (!index.ok()) break;
+      const Record again = EncodeRecord(*index);
+      Require(again.key == key && again.value == value);
+      break;
+    }
     case RecordKind::kTokens: {
       const auto tokens = DecodeTokensRecord(key, value);
       if (!tokens.ok()) break;
@@ -85,7 +104,7 @@ void FuzzOne(std::string_view input) {
   input.remove_prefix(1);
   switch (choice % 4) {
     case 0:
-      return FuzzPage(input);
+      return choice % 8 == 0 ? FuzzPage(input) : FuzzIndexPage(input);
     case 1:
       return FuzzPageKey(input);
     default:

@@ -33,13 +33,15 @@ std::vector<Sample> Samples() {
   RegisteredModel model;
   model.id = ModelId{3};
   model.model = {"llama", 32, 32, 8, 128, DType::kBF16};
-  SegmentRecord segment{SegmentId{7}, ModelId{3}, "tenant", 5, 100, {1, 2, 3}, 12345};
+  SegmentRecord segment{SegmentId{7}, ModelId{3}, "tenant", 5, 100, {1, 2, 3}, 12345, {2, 4}};
+  const IndexRecord index{SegmentId{7}, 2, SegmentId{8}, 3, {4, 5, 6}, 678};
   const std::vector<TokenId> tokens = {1, 2, 3, 4};
   return {
       {EncodeRecord(model), [](auto k, auto v) { return DecodeModelRecord(k, v).status(); }},
       {EncodeRecord(SomeContext()),
        [](auto k, auto v) { return DecodeContextRecord(k, v).status(); }},
       {EncodeRecord(segment), [](auto k, auto v) { return DecodeSegmentRecord(k, v).status(); }},
+      {EncodeRecord(index), [](auto k, auto v) { return DecodeIndexRecord(k, v).status(); }},
       {EncodeRecord(SegmentId{7}, 2, tokens),
        [](auto k, auto v) { return DecodeTokensRecord(k, v).status(); }},
       {EncodeRecord(IdLimitRecord{1024}),
@@ -59,6 +61,16 @@ TEST(CatalogRecordsTest, RecordsReadBack) {
   EXPECT_EQ(context.create_time, expected.create_time);
   EXPECT_EQ(context.expire_time, expected.expire_time);
   EXPECT_TRUE(context.pinned);
+
+  const Record stored_index =
+      EncodeRecord(IndexRecord{SegmentId{7}, 2, SegmentId{8}, 3, {4, 5, 6}, 678});
+  const IndexRecord index = DecodeIndexRecord(stored_index.key, stored_index.value).value();
+  EXPECT_EQ(index.segment, SegmentId{7});
+  EXPECT_EQ(index.kind, 2);
+  EXPECT_EQ(index.id, SegmentId{8});
+  EXPECT_EQ(index.version, 3U);
+  EXPECT_EQ(index.block_counts, (std::vector<uint32_t>{4, 5, 6}));
+  EXPECT_EQ(index.stored_bytes, 678U);
 
   const std::vector<TokenId> tokens = {1, 2, 3, 4};
   const Record stored_tokens = EncodeRecord(SegmentId{7}, 2, tokens);
@@ -101,6 +113,13 @@ TEST(CatalogRecordsTest, ACutBodyUnderAGoodChecksumIsDataLossToo) {
       EXPECT_EQ(sample.decode(sample.record.key, sealed).ok(), size == body.size());
     }
     EXPECT_FALSE(sample.decode(sample.record.key, SealRecord(sample.record.key, body + "x")).ok());
+  }
+}
+
+TEST(CatalogRecordsTest, AnIndexOfAKindOutOfRangeIsDataLoss) {
+  for (const uint8_t kind : {uint8_t{0}, uint8_t{kIndexKindMax + 1}}) {
+    const Record record = EncodeRecord(IndexRecord{SegmentId{7}, kind, SegmentId{8}, 3, {}, 0});
+    EXPECT_EQ(DecodeIndexRecord(record.key, record.value).status().code(), StatusCode::kDataLoss);
   }
 }
 

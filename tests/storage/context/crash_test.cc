@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -31,7 +32,14 @@ int cycle_count = 15;
 
 // A note in the pipe: what is done to which context, and whether it is done.
 struct Note {
-  enum class Step : uint32_t { kImportStarted, kImported, kDeleteStarted, kDeleted, kFailed };
+  enum class Step : uint32_t {
+    kImportStarted,
+    kImported,
+    kIndexed,
+    kDeleteStarted,
+    kDeleted,
+    kFailed
+  };
   Step step = Step::kFailed;
   uint32_t number = 0;
 };
@@ -49,6 +57,36 @@ StatusOr<std::unique_ptr<ContextStore>> OpenStore(const std::string& directory) 
       ContextStore::Open({.directory = directory, .memory_budget_bytes = uint64_t{16} << 20}));
   ALAYA_RETURN_IF_ERROR(store->RegisterModel(TestModel()).status());
   return store;
+}
+
+constexpr uint8_t kIndexKind = 2;
+// What the index block of a segment with this seed holds.
+std::vector<std::byte> IndexBlock(uint32_t seed, uint32_t layer) {
+  return Rows(TestModel(), seed + 1'000'000, layer, PageKind::kKey, 0, 100);
+}
+
+Status BuildIndex(ContextStore& store, const StoredContext& context, uint32_t seed) {
+  ALAYA_ASSIGN_OR_RETURN(const auto writer,
+                         store.BeginIndex(context.chain.back().segment, kIndexKind, 1));
+  for (uint32_t layer = 0; layer < TestModel().num_layers; ++layer) {
+    ALAYA_RETURN_IF_ERROR(
+        writer->AppendBlock(LayerIndex{layer}, KvHeadIndex{1}, IndexBlock(seed, layer)));
+  }
+  return writer->Commit();
+}
+
+// An index is there whole or not at all.
+Status VerifyIndex(ContextStore& store, const Segment& segment, uint32_t seed) {
+  const StoredIndex* index = segment.indexes.find(kIndexKind);
+  if (index == nullptr) return OkStatus();
+  for (uint32_t layer = 0; layer < TestModel().num_layers; ++layer) {
+    const PageId id = index->page(LayerIndex{layer}, KvHeadIndex{1}, 0);
+    ALAYA_ASSIGN_OR_RETURN(const PinnedPage page, store.ReadIndexBlock(segment, *index, id));
+    if (!std::ranges::equal(page.payload(), IndexBlock(seed, layer))) {
+      return Internal(ToString(id) + ": wrong bytes");
+    }
+  }
+  return OkStatus();
 }
 
 void Tell(int pipe, Note::Step step, uint32_t number) {
@@ -70,8 +108,10 @@ Status WorkOn(ContextStore& store, int pipe, uint32_t first_number, std::mt19937
       spec.prefix = ChainPrefix(parent->chain, 1 + random() % parent->token_count());
     }
     Tell(pipe, Note::Step::kImportStarted, number);
-    ALAYA_RETURN_IF_ERROR(Import(store, spec).status());
+    ALAYA_ASSIGN_OR_RETURN(const auto imported, Import(store, spec));
     Tell(pipe, Note::Step::kImported, number);
+    ALAYA_RETURN_IF_ERROR(BuildIndex(store, *imported.context, number));
+    Tell(pipe, Note::Step::kIndexed, number);
     if (contexts.size() < 6) continue;
     const std::string victim = contexts[random() % contexts.size()]->id;
     const auto victim_number = static_cast<uint32_t>(std::stoul(victim));
@@ -126,6 +166,9 @@ class CrashTest : public testing::Test {
       case Note::Step::kImported:
         states_[note.number] = State::kStored;
         break;
+      case Note::Step::kIndexed:
+        indexed_.insert(note.number);
+        break;
       case Note::Step::kDeleted:
         states_[note.number] = State::kGone;
         break;
@@ -143,8 +186,13 @@ class CrashTest : public testing::Test {
     for (const auto& context : (*store)->ListContexts({.tenant = "default"}, "", 10'000)) {
       found.insert(static_cast<uint32_t>(std::stoul(context->id)));
       for (const SegmentLink& link : context->chain) {
-        ASSERT_OK(VerifySegment(**store, *link.segment, link.segment->tokens[0]));
-        stored_bytes[link.segment->id] = link.segment->stored_bytes;
+        const uint32_t seed = link.segment->tokens[0];
+        ASSERT_OK(VerifySegment(**store, *link.segment, seed));
+        ASSERT_OK(VerifyIndex(**store, *link.segment, seed));
+        const StoredIndex* index = link.segment->indexes.find(kIndexKind);
+        ASSERT_TRUE(index != nullptr || !indexed_.contains(seed)) << "index of " << seed;
+        stored_bytes[link.segment->id] =
+            link.segment->stored_bytes + (index == nullptr ? 0 : index->stored_bytes);
       }
       const PrefixMatch match = (*store)->MatchPrefix("default", context->model->id,
                                                       ChainTokens(context->chain), TimeAt(0));
@@ -168,6 +216,7 @@ class CrashTest : public testing::Test {
 
   TempDirectory directory_;
   std::map<uint32_t, State> states_;
+  std::set<uint32_t> indexed_;
   uint32_t next_number_ = 1;
   size_t notes_ = 0;
 };

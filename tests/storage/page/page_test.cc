@@ -150,5 +150,87 @@ TEST(PageKeyTest, OtherBytesAreNoKey) {
   EXPECT_FALSE(DecodePageKey(Bytes(key)).ok());
 }
 
+IndexPageInfo SomeIndexPage() {
+  return {.id = {.segment = SegmentId{43},
+                 .layer = 3,
+                 .page_index = 7,
+                 .kind = IndexPageKind(2),
+                 .head = 5},
+          .model = ModelId{2},
+          .tenant_hash = TenantHash("default"),
+          .indexed_segment = SegmentId{0x1234567890}};
+}
+
+std::string StoredIndexPage(const std::string& block) {
+  std::string stored;
+  EncodeIndexPage(SomeIndexPage(), Bytes(block), &stored);
+  return stored;
+}
+
+TEST(IndexPageTest, BlocksOfEveryLengthReadBack) {
+  for (const size_t size : {size_t{1}, size_t{63}, size_t{1000}, kPagePayloadBytesMax}) {
+    const std::string block(size, 'b');
+    const std::string stored = StoredIndexPage(block);
+    EXPECT_EQ(stored.size(), kPageHeaderBytes + size);
+
+    const auto payload = DecodeIndexPage(SomeIndexPage(), Bytes(stored));
+
+    ASSERT_TRUE(payload.ok()) << payload.status().ToString();
+    EXPECT_TRUE(std::ranges::equal(*payload, Bytes(block)));
+  }
+}
+
+TEST(IndexPageTest, EveryFlippedBitAndEveryOtherLengthIsDataLoss) {
+  const std::string stored = StoredIndexPage("a block of an index");
+
+  for (size_t bit = 0; bit < stored.size() * 8; ++bit) {
+    std::string damaged = stored;
+    damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << (bit % 8)));
+    EXPECT_EQ(DecodeIndexPage(SomeIndexPage(), Bytes(damaged)).status().code(),
+              StatusCode::kDataLoss)
+        << bit;
+  }
+  const std::string longer = stored + std::string(8, 'x');
+  for (size_t size = 0; size <= longer.size(); ++size) {
+    if (size == stored.size()) continue;
+    EXPECT_FALSE(DecodeIndexPage(SomeIndexPage(), Bytes(longer).first(size)).ok()) << size;
+  }
+  const std::string too_long = StoredIndexPage(std::string(kPagePayloadBytesMax, 'b')) + "b";
+  EXPECT_FALSE(DecodeIndexPage(SomeIndexPage(), Bytes(too_long)).ok());
+}
+
+TEST(IndexPageTest, ABlockOfAnotherSegmentIsDataLossThatSaysSo) {
+  IndexPageInfo other = SomeIndexPage();
+  other.indexed_segment = SegmentId{44};
+
+  const Status status = DecodeIndexPage(other, Bytes(StoredIndexPage("block"))).status();
+
+  EXPECT_EQ(status.code(), StatusCode::kDataLoss);
+  EXPECT_THAT(status.ToString(), HasSubstr("page 7 of index kind 2 of head 5, layer 3, segment 43: "
+                                           "indexed segment is 78187493520, expected 44"));
+}
+
+TEST(IndexPageTest, KeysReadBackAndSortByLayerHeadAndBlock) {
+  const auto key = [](uint32_t layer, uint32_t head, uint32_t block) {
+    PageId id = SomeIndexPage().id;
+    id.layer = layer;
+    id.head = head;
+    id.page_index = block;
+    return EncodePageKey(id);
+  };
+
+  const std::string key_bytes = EncodePageKey(SomeIndexPage().id);
+  EXPECT_EQ(DecodePageKey(Bytes(key_bytes)).value(), SomeIndexPage().id);
+  EXPECT_LT(key(0, 0, 9), key(0, 1, 0));
+  EXPECT_LT(key(0, 1, 0), key(0, 1, 1));
+  EXPECT_LT(key(0, 9, 9), key(1, 0, 0));
+  for (const uint8_t kind : {uint8_t{0}, uint8_t{kIndexKindMax + 1}}) {
+    PageId id = SomeIndexPage().id;
+    id.kind = IndexPageKind(kind);
+    const std::string bad = EncodePageKey(id);
+    EXPECT_FALSE(DecodePageKey(Bytes(bad)).ok()) << int{kind};
+  }
+}
+
 }  // namespace
 }  // namespace alaya
