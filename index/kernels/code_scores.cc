@@ -156,33 +156,50 @@ struct VnniScores {
              _mm512_and_si512(_mm512_srli_epi32(odd, 4), nibble)}};
   }
 
-  // Sums of 64 tokens for kQueries queries: [k][q], tokens ordered as in Four.
+  // Adds the products of 64 elements to the sums of 64 tokens for kQueries queries:
+  // [k][q], tokens ordered as in Four.
   template <size_t kQueries>
   ALAYA_VNNI static HWY_INLINE void AddSpan(const std::byte* high, size_t high_rows,
                                             const std::byte* low, size_t low_row_bytes,
                                             const int8_t* const (&codes)[kQueries],
                                             __m512i (&sums)[4][kQueries]) {
-    Four upper[4];
-    ALAYA_UNROLL
+    __m512i upper[4][4];  // [k][w]; in memory, as there are too many for registers
     for (size_t w = 0; w < 4; ++w) {
       const size_t rows = std::min<size_t>(4, high_rows - std::min(high_rows, 4 * w));
-      upper[w] = TransposeRows(high + 4 * w * kCodeGroupTokens, rows);
+      const Four four = TransposeRows(high + 4 * w * kCodeGroupTokens, rows);
+      ALAYA_UNROLL
+      for (size_t k = 0; k < 4; ++k) upper[k][w] = four.v[k];
     }
-    ALAYA_UNROLL
-    for (size_t k = 0; k < 4; ++k) {
-      const Four lower = LoadLow(low, low_row_bytes, k);
+    // Two vectors of tokens at a time: a broadcast of query bytes serves both.
+#pragma GCC unroll 1
+    for (size_t k = 0; k < 4; k += 2) {
+      const Four lower[2] = {LoadLow(low, low_row_bytes, k), LoadLow(low, low_row_bytes, k + 1)};
+      __m512i sum[2][kQueries];
+      ALAYA_UNROLL
+      for (size_t q = 0; q < kQueries; ++q) {
+        sum[0][q] = sums[k][q];
+        sum[1][q] = sums[k + 1][q];
+      }
       ALAYA_UNROLL
       for (size_t w = 0; w < 4; ++w) {
-        const Four key = Codes(upper[w].v[k], lower.v[w]);
+        const Four first = Codes(upper[k][w], lower[0].v[w]);
+        const Four second = Codes(upper[k + 1][w], lower[1].v[w]);
         ALAYA_UNROLL
         for (size_t i = 0; i < 4; ++i) {
           ALAYA_UNROLL
           for (size_t q = 0; q < kQueries; ++q) {
-            int32_t four;
-            std::memcpy(&four, codes[q] + 16 * w + 4 * i, sizeof(four));
-            sums[k][q] = _mm512_dpbusd_epi32(sums[k][q], key.v[i], _mm512_set1_epi32(four));
+            int32_t bytes;
+            std::memcpy(&bytes, codes[q] + 16 * w + 4 * i, sizeof(bytes));
+            const __m512i four = _mm512_set1_epi32(bytes);
+            sum[0][q] = _mm512_dpbusd_epi32(sum[0][q], first.v[i], four);
+            sum[1][q] = _mm512_dpbusd_epi32(sum[1][q], second.v[i], four);
           }
         }
+      }
+      ALAYA_UNROLL
+      for (size_t q = 0; q < kQueries; ++q) {
+        sums[k][q] = sum[0][q];
+        sums[k + 1][q] = sum[1][q];
       }
     }
   }
