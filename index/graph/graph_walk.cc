@@ -4,6 +4,7 @@
 #include <cassert>
 #include <functional>
 #include <queue>
+#include <utility>
 
 #include "index/dipr/dipr_selection.h"
 #include "index/scratch_buffer.h"
@@ -12,6 +13,9 @@ namespace alaya {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// A visit in a filtered graph passes through hidden neighbours until it has so many.
+constexpr size_t kTokensPerVisitMin = 8;
 
 struct Scratch {
   ScratchBuffer<uint64_t> met;  // one bit per token
@@ -33,7 +37,8 @@ class Beam {
       scores_.push(score);
     }
   }
-  float bar() const { return scores_.size() < width_ ? -kInfinity : scores_.top(); }
+  bool is_full() const { return scores_.size() >= width_; }
+  float bar() const { return is_full() ? scores_.top() : -kInfinity; }
 
  private:
   size_t width_;
@@ -63,15 +68,14 @@ class Walker {
     for (const uint32_t token : options_.entries) {
       if (Meet(token) && options_.visible.contains(token)) scratch_.tokens.push_back(token);
     }
-    ALAYA_RETURN_IF_ERROR(ScoreTokens());
-    while (!waiting_.empty()) {
-      const ScoredToken next = waiting_.top();
-      if (next.score < bar()) break;
-      waiting_.pop();
-      ALAYA_RETURN_IF_ERROR(CollectNeighbors(next.token));
+    bypassed_.assign(options_.entries.begin(), options_.entries.end());
+    while (true) {
+      if (scratch_.tokens.empty()) ALAYA_RETURN_IF_ERROR(SeekVisible());
       ALAYA_RETURN_IF_ERROR(ScoreTokens());
+      ALAYA_RETURN_IF_ERROR(VisitWaiting());
+      if (beam_.is_full() || bypassed_.empty()) return std::move(walk_);
+      scratch_.tokens.clear();
     }
-    return std::move(walk_);
   }
 
  private:
@@ -104,6 +108,37 @@ class Walker {
     waiting_.push(token);
   }
 
+  Status VisitWaiting() {
+    while (!waiting_.empty() && waiting_.top().score >= bar()) {
+      const uint32_t token = waiting_.top().token;
+      waiting_.pop();
+      ALAYA_RETURN_IF_ERROR(CollectNeighbors(token));
+      ALAYA_RETURN_IF_ERROR(ScoreTokens());
+    }
+    return OkStatus();
+  }
+
+  // The visible tokens that are the fewest steps from bypassed ones: where to begin if
+  // no entry may be seen, or to go on if the filter has cut the graph.
+  Status SeekVisible() {
+    while (scratch_.tokens.empty() && !bypassed_.empty()) {
+      const std::vector<uint32_t> frontier = std::exchange(bypassed_, {});
+      for (const uint32_t token : frontier) {
+        ALAYA_ASSIGN_OR_RETURN(const std::span<const uint32_t> neighbors, access_.Neighbors(token));
+        for (const uint32_t neighbor : neighbors) {
+          if (!Meet(neighbor)) continue;
+          (options_.visible.contains(neighbor) ? scratch_.tokens : bypassed_).push_back(neighbor);
+        }
+      }
+    }
+    return OkStatus();
+  }
+
+  // Remembers a hidden token for SeekVisible. With a full beam nobody will seek.
+  void Bypass(uint32_t hidden) {
+    if (!beam_.is_full() && !is_met(hidden)) bypassed_.push_back(hidden);
+  }
+
   // What to score after a visit.
   Status CollectNeighbors(uint32_t token) {
     scratch_.tokens.clear();
@@ -117,13 +152,18 @@ class Walker {
       }
     }
     // As many as a graph of the visible tokens alone would have given, about.
-    const size_t enough = neighbors.size() / 2;
+    const size_t enough = std::max(neighbors.size() / 2, kTokensPerVisitMin);
     for (const uint32_t hidden : scratch_.hidden) {
-      if (scratch_.tokens.size() >= enough) break;
+      if (scratch_.tokens.size() >= enough) {
+        Bypass(hidden);
+        continue;
+      }
       Meet(hidden);
       ALAYA_ASSIGN_OR_RETURN(const std::span<const uint32_t> behind, access_.Neighbors(hidden));
       for (const uint32_t neighbor : behind) {
-        if (options_.visible.contains(neighbor) && Meet(neighbor)) {
+        if (!options_.visible.contains(neighbor)) {
+          Bypass(neighbor);
+        } else if (Meet(neighbor)) {
           scratch_.tokens.push_back(neighbor);
         }
       }
@@ -147,6 +187,7 @@ class Walker {
   Beam beam_;
   float range_bar_ = kInfinity;
   std::priority_queue<ScoredToken, std::vector<ScoredToken>, LowerScore> waiting_;
+  std::vector<uint32_t> bypassed_;  // some twice
   GraphWalk walk_;
 };
 
