@@ -1,10 +1,12 @@
 #include "tests/benchmarks/our_indexes.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <utility>
 
 #include "index/flat/flat_builder.h"
 #include "index/flat/flat_index.h"
+#include "index/graph/fine_index.h"
 #include "index/index_blocks.h"
 #include "index/memory_index_blocks.h"
 #include "storage/types/check.h"
@@ -36,16 +38,30 @@ class BlocksIndex : public BenchmarkIndex {
   std::unique_ptr<Index> index_;
 };
 
+// Positions whose queries a context is imported with, at most.
+constexpr size_t kSampledPositionsMax = 4096;
+
+std::shared_ptr<BenchmarkIndex> BuildFlat(const WorkloadLayer& layer, size_t head) {
+  const KvReader& reader = layer.reader(head);
+  return std::make_shared<BlocksIndex<FlatIndex>>(
+      reader, [&](const IndexBlockSink& sink) { return BuildFlatIndex(reader, sink); });
+}
+
+std::shared_ptr<BenchmarkIndex> BuildFine(const WorkloadLayer& layer, size_t head) {
+  const KvReader& reader = layer.reader(head);
+  const size_t positions = std::min<size_t>(kSampledPositionsMax, reader.token_count() / 10);
+  const std::vector<float> queries = layer.SampledQueries(head, positions);
+  const size_t head_dim = reader.head_dim();
+  return std::make_shared<BlocksIndex<FineIndex>>(reader, [&](const IndexBlockSink& sink) {
+    return BuildFineIndex(reader, {queries.data(), queries.size() / head_dim, head_dim}, {}, sink);
+  });
+}
+
 }  // namespace
 
 std::vector<OurIndexKind> OurIndexKinds() {
-  return {{.name = "flat",
-           .estimates = true,
-           .build = [](const WorkloadLayer& layer, size_t head) -> std::shared_ptr<BenchmarkIndex> {
-             const KvReader& reader = layer.reader(head);
-             return std::make_shared<BlocksIndex<FlatIndex>>(
-                 reader, [&](const IndexBlockSink& sink) { return BuildFlatIndex(reader, sink); });
-           }}};
+  return {{.name = "flat", .estimates = true, .build = BuildFlat},
+          {.name = "fine", .estimates = false, .build = BuildFine}};
 }
 
 }  // namespace alaya
