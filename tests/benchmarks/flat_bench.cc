@@ -5,7 +5,7 @@
 // in between, the floor reads all keys and values, which also leaves nothing of the
 // codes in the caches. The table gives medians.
 //
-//   flat_bench [--tiny] [--runs N] [--layer L] [--csv FILE] [--tokens N]...
+//   flat_bench [--tiny] [--runs N] [--layer L] [--csv FILE] [--way NAME] [--tokens N]...
 //
 // Columns: wall time of search and attention of all heads; the floor's over it; the same
 // of the processor time of the busiest thread; share of the DIPR set that was found
@@ -236,6 +236,7 @@ struct Settings {
   uint32_t layer = 2;
   bool is_tiny = false;
   std::FILE* csv = nullptr;
+  std::string way;  // only this one; empty: all
 };
 
 class Layer {
@@ -295,11 +296,9 @@ class Layer {
 
  private:
   void Build() {
-    const size_t heads = settings_.is_tiny ? model_.num_kv_heads : 2;
     const Times times = team_.Run(model_.num_kv_heads, [&](size_t h) {
       ALAYA_CHECK(BuildFlatIndex(*readers_[h], pages_[h]->Sink()).ok());
     });
-    (void)heads;
     build_ms_per_32k_ = times.cpu_us / 1e3 * 32768 / static_cast<double>(token_count_) /
                         static_cast<double>((model_.num_kv_heads + 1) / 2);
     for (size_t h = 0; h < model_.num_kv_heads; ++h) {
@@ -456,13 +455,15 @@ int Main(std::span<char*> arguments) {
       settings.layer = static_cast<uint32_t>(std::strtoul(arguments[++i], nullptr, 10));
     } else if (argument == "--tokens" && has_value) {
       lengths.push_back(std::strtoul(arguments[++i], nullptr, 10));
+    } else if (argument == "--way" && has_value) {
+      settings.way = arguments[++i];
     } else if (argument == "--csv" && has_value) {
       settings.csv = std::fopen(arguments[++i], "w");
       if (settings.csv == nullptr) return 2;
     } else {
       std::fprintf(stderr,
                    "usage: flat_bench [--tiny] [--runs N] [--layer L] [--csv FILE] "
-                   "[--tokens N]...\n");
+                   "[--way NAME] [--tokens N]...\n");
       return 2;
     }
   }
@@ -494,6 +495,9 @@ int Main(std::span<char*> arguments) {
                              {"statistical", Way::Kind::kFlat, false, false},
                              {"sound + rest", Way::Kind::kFlat, true, true},
                              {"statistical + rest", Way::Kind::kFlat, false, true}};
+    std::erase_if(ways, [&](const Way& way) {
+      return way.kind == Way::Kind::kFlat && !settings.way.empty() && way.name != settings.way;
+    });
     layer.Measure(ways);
     Report(token_count, layer, ways, settings);
   }

@@ -22,10 +22,11 @@
 #include "index/attention/cpu_backend.h"
 #include "index/exact_index.h"
 #include "storage/types/check.h"
+#include "tests/benchmarks/benchmark_layer.h"
 #include "tests/benchmarks/our_indexes.h"
 #include "tests/benchmarks/rivals.h"
 #include "tests/benchmarks/team.h"
-#include "tests/benchmarks/workload_layer.h"
+#include "tests/support/attention_workload.h"
 #include "tests/support/exact_attention.h"
 #include "tests/support/quality.h"
 
@@ -41,6 +42,7 @@ struct Options {
   size_t thread_count = std::max(1U, std::thread::hardware_concurrency());
   double error_target = 0.02;  // of ways that can be tuned
   bool with_rivals = true;
+  std::vector<std::string> captured;
   std::vector<std::string> only;
   std::string csv;
 };
@@ -66,19 +68,15 @@ struct Quality {
 };
 
 struct Step {
-  std::vector<float> queries;            // [num_query_heads, head_dim]
+  std::vector<float> queries;  // [num_query_heads, head_dim]
+  TokenRange visible;
   std::vector<ExactAttention> expected;  // [num_query_heads]
 };
 
 class Comparison {
  public:
-  Comparison(const Options& options, uint64_t token_count)
-      : options_(options),
-        layer_({.model = StandardModel(1),
-                .token_count = token_count,
-                .layer = options.layer,
-                .seed = 1}),
-        team_(options.thread_count) {
+  Comparison(const Options& options, const BenchmarkLayer* layer)
+      : options_(options), layer_(*layer), team_(options.thread_count) {
     for (size_t i = 0; i < options.step_count; ++i) steps_.push_back(MakeStep(i));
   }
 
@@ -104,7 +102,7 @@ class Comparison {
   size_t head_count() const { return layer_.model().num_kv_heads; }
   size_t group_size() const { return layer_.model().group_size(); }
   size_t head_dim() const { return layer_.model().head_dim; }
-  float scale() const { return 1 / std::sqrt(static_cast<float>(head_dim())); }
+  float scale() const { return layer_.scale(); }
   bool Wants(const std::string& name) const {
     return options_.only.empty() || std::ranges::any_of(options_.only, [&](const auto& part) {
              return name.find(part) != std::string::npos;
@@ -114,15 +112,15 @@ class Comparison {
   Step MakeStep(size_t index) const {
     Step step;
     step.queries = layer_.Queries(index);
-    const TokenRange all{0, layer_.token_count()};
+    step.visible = layer_.visible(index);
     for (size_t head = 0; head < head_count(); ++head) {
       const std::vector<float> keys = FloatRows(layer_.reader(head), KvKind::kKey);
       const std::vector<float> values = FloatRows(layer_.reader(head), KvKind::kValue);
-      const std::vector<TokenRange> visible(group_size(), all);
+      const std::vector<TokenRange> visible(group_size(), step.visible);
       const std::vector<ExactAttention> expected =
           AttendAll({&step.queries[head * group_size() * head_dim()], group_size(), head_dim()},
-                    {keys.data(), all.size(), head_dim()}, {values.data(), all.size(), head_dim()},
-                    double{scale()}, visible);
+                    {keys.data(), layer_.token_count(), head_dim()},
+                    {values.data(), layer_.token_count(), head_dim()}, double{scale()}, visible);
       step.expected.insert(step.expected.end(), expected.begin(), expected.end());
     }
     return step;
@@ -209,7 +207,7 @@ class Comparison {
   StatusOr<AttentionReport> AttendHead(const Way& way, size_t head, const Step& step, bool explain,
                                        std::vector<float>* output,
                                        std::vector<float>* log_sum_exp) const {
-    const std::vector<TokenRange> visible(group_size(), TokenRange{0, layer_.token_count()});
+    const std::vector<TokenRange> visible(group_size(), step.visible);
     const SequencePart part{.reader = &layer_.reader(head),
                             .index = way.indexes.empty() ? nullptr : way.indexes[head].get()};
     AttentionTask task;
@@ -268,8 +266,8 @@ class Comparison {
              const std::vector<Quality>& qualities) const {
     const auto samples = static_cast<double>(steps_.size() * layer_.model().num_query_heads);
     const double floor_us = floor.wall_us() * static_cast<double>(options_.session_count);
-    std::printf("\n%llu tokens, layer %u, %zu sessions, %zu threads; memory floor %.0f us\n\n",
-                static_cast<unsigned long long>(layer_.token_count()), options_.layer,
+    std::printf("\n%s, %llu tokens, %zu sessions, %zu threads; memory floor %.0f us\n\n",
+                layer_.name().c_str(), static_cast<unsigned long long>(layer_.token_count()),
                 options_.session_count, options_.thread_count, floor_us);
     std::printf(
         "| way | us | floor / us | error mean | error p99 | recovery mean | p10 | coverage error | "
@@ -290,7 +288,7 @@ class Comparison {
           static_cast<double>(q.scored) / samples, way.build_seconds,
           100 * static_cast<double>(way.bytes) / static_cast<double>(layer_.kv_bytes()));
       if (csv) {
-        *csv << '"' << way.name << "\"," << layer_.token_count() << ',' << options_.layer << ','
+        *csv << '"' << way.name << "\"," << layer_.token_count() << ',' << layer_.name() << ','
              << options_.session_count << ',' << us << ',' << floor_us << ',' << Mean(q.errors)
              << ',' << Mean(q.recoveries) << ',' << static_cast<double>(q.attended) / samples << ','
              << way.build_seconds << ',' << way.bytes << '\n';
@@ -300,7 +298,7 @@ class Comparison {
   }
 
   const Options& options_;
-  WorkloadLayer layer_;
+  const BenchmarkLayer& layer_;
   Team team_;
   std::vector<Step> steps_;
   std::vector<Way> ways_;
@@ -311,6 +309,9 @@ int Main(int argument_count, char** arguments) {
   bool is_tiny = false;
   CLI::App app("Compares ways to compute sparse attention: ours and other libraries'.");
   app.add_option("--tokens", options.token_counts, "Lengths of the context")->delimiter(',');
+  app.add_option("--captured", options.captured,
+                 "Captured attention (.npz) instead of the workload")
+      ->delimiter(',');
   app.add_option("--layer", options.layer, "0 and 1 are diffuse, others typical");
   app.add_option("--steps", options.step_count, "Decode steps that quality is judged on");
   app.add_option("--runs", options.run_count, "Timed runs of each way, in turns");
@@ -327,8 +328,13 @@ int Main(int argument_count, char** arguments) {
     options.step_count = 1;
     options.run_count = 2;
   }
+  for (const std::string& path : options.captured) {
+    Comparison(options, LoadCapturedLayer(path).get()).Run();
+  }
+  if (!options.captured.empty()) return 0;
   for (const uint64_t token_count : options.token_counts) {
-    Comparison(options, token_count).Run();
+    const auto layer = MakeWorkloadLayer(StandardModel(1), token_count, options.layer, /*seed=*/1);
+    Comparison(options, layer.get()).Run();
   }
   return 0;
 }

@@ -41,13 +41,13 @@ class BlocksIndex : public BenchmarkIndex {
 // Positions whose queries a context is imported with, at most.
 constexpr size_t kSampledPositionsMax = 4096;
 
-std::shared_ptr<BenchmarkIndex> BuildFlat(const WorkloadLayer& layer, size_t head) {
+std::shared_ptr<BenchmarkIndex> BuildFlat(const BenchmarkLayer& layer, size_t head) {
   const KvReader& reader = layer.reader(head);
   return std::make_shared<BlocksIndex<FlatIndex>>(
       reader, [&](const IndexBlockSink& sink) { return BuildFlatIndex(reader, sink); });
 }
 
-std::shared_ptr<BenchmarkIndex> BuildFine(const WorkloadLayer& layer, size_t head) {
+std::shared_ptr<BenchmarkIndex> BuildFine(const BenchmarkLayer& layer, size_t head) {
   const KvReader& reader = layer.reader(head);
   const size_t positions = std::min<size_t>(kSampledPositionsMax, reader.token_count() / 10);
   const std::vector<float> queries = layer.SampledQueries(head, positions);

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "index/token_index.h"
-#include "tests/benchmarks/workload_layer.h"
+#include "tests/benchmarks/benchmark_layer.h"
 
 namespace alaya {
 
@@ -23,7 +23,7 @@ class BenchmarkIndex : public TokenIndex {
 struct OurIndexKind {
   std::string name;
   bool estimates = false;  // offers sound answers and an estimate of the rest
-  std::function<std::shared_ptr<BenchmarkIndex>(const WorkloadLayer& layer, size_t head)> build;
+  std::function<std::shared_ptr<BenchmarkIndex>(const BenchmarkLayer& layer, size_t head)> build;
 };
 
 std::vector<OurIndexKind> OurIndexKinds();

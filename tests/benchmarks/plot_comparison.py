@@ -24,6 +24,7 @@ def read(path: str) -> list[dict]:
     with open(path, newline="") as file:
         rows = [dict(zip(COLUMNS, row)) for row in csv.reader(file)]
     for row in rows:
+        row["layer"] = 0
         row["family"] = re.sub(r"[, ]+(k |top-)\d+$", "", row["way"])
         for column in COLUMNS[1:]:
             row[column] = float(row[column])

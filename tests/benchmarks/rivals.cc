@@ -7,7 +7,7 @@
 
 #include "index/kernels/key_scores.h"
 #include "storage/types/check.h"
-#include "tests/benchmarks/workload_layer.h"
+#include "tests/benchmarks/benchmark_layer.h"
 
 #if ALAYA_HAS_HNSWLIB
 #include "hnswlib/hnswlib.h"
