@@ -90,11 +90,6 @@ StatusOr<DType> CheckTensor(const pb::Tensor& tensor) {
 
 }  // namespace
 
-TensorView TensorView::tokens_range(size_t begin, size_t count) const {
-  assert(begin + count <= tokens);
-  return {dtype, count, heads, dim, data.subspan(begin * token_bytes(), count * token_bytes())};
-}
-
 std::string EncodeElements(std::span<const float> elements, DType dtype) {
   std::string bytes(elements.size() * ElementBytes(dtype), '\0');
   if (dtype == DType::kF32) {

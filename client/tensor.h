@@ -15,24 +15,13 @@
 #include "alaya/v1/tensor.pb.h"
 #include "storage/types/dtype.h"
 #include "storage/types/status.h"
+#include "storage/types/views.h"
 
 namespace alaya::client {
 
 namespace pb = ::alaya::v1;
 
-// A [tokens, heads, dim] array that belongs to the caller. `data` holds exactly that
-// many elements of `dtype`; alignment does not matter.
-struct TensorView {
-  DType dtype = DType::kF32;
-  size_t tokens = 0;
-  size_t heads = 0;
-  size_t dim = 0;
-  std::span<const std::byte> data;
-
-  size_t token_bytes() const { return heads * dim * ElementBytes(dtype); }
-  // Requires: begin + count <= tokens.
-  TensorView tokens_range(size_t begin, size_t count) const;
-};
+using ::alaya::TensorView;
 
 inline std::span<const std::byte> AsBytes(std::span<const float> elements) {
   return std::as_bytes(elements);

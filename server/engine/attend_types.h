@@ -15,18 +15,9 @@
 #include "storage/types/dtype.h"
 #include "storage/types/ids.h"
 #include "storage/types/status.h"
+#include "storage/types/views.h"
 
 namespace alaya {
-
-// A [tokens, heads, dim] array that belongs to the caller. `data` holds exactly that
-// many elements; alignment does not matter.
-struct TensorView {
-  DType dtype = DType::kF32;
-  size_t tokens = 0;
-  size_t heads = 0;
-  size_t dim = 0;
-  std::span<const std::byte> data;
-};
 
 struct AttendOptions {
   std::optional<double> scale;   // none: 1 / sqrt(head_dim)

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string_view>
 
+#include "server/engine/request_checks.h"
 #include "server/rpc/convert_fields.h"
 #include "server/rpc/convert_tensor.h"
 #include "server/rpc/status_details.h"
@@ -11,39 +12,12 @@
 namespace alaya {
 namespace {
 
-constexpr uint32_t kLayerCountMax = 1024;
-constexpr uint32_t kHeadCountMax = 1024;
-constexpr uint32_t kHeadDimMin = 8;
-constexpr uint32_t kHeadDimMax = 1024;
-constexpr uint32_t kHeadDimStep = 8;
 constexpr size_t kPathBytesMax = 4000;
-
-Status CheckRange(uint32_t value, uint32_t least, uint32_t most, std::string_view field) {
-  if (value >= least && value <= most) return OkStatus();
-  return RequestError("MODEL_SHAPE", {field, "model"},
-                      std::to_string(value) + ", allowed is " + std::to_string(least) + " to " +
-                          std::to_string(most));
-}
 
 }  // namespace
 
 StatusOr<Model> FromProto(const v1::RegisterModelRequest& request) {
   const v1::Model& proto = request.model();
-  ALAYA_RETURN_IF_ERROR(CheckRange(proto.num_layers(), 1, kLayerCountMax, "num_layers"));
-  ALAYA_RETURN_IF_ERROR(CheckRange(proto.num_query_heads(), 1, kHeadCountMax, "num_query_heads"));
-  ALAYA_RETURN_IF_ERROR(
-      CheckRange(proto.num_kv_heads(), 1, proto.num_query_heads(), "num_kv_heads"));
-  ALAYA_RETURN_IF_ERROR(CheckRange(proto.head_dim(), kHeadDimMin, kHeadDimMax, "head_dim"));
-  if (proto.num_query_heads() % proto.num_kv_heads() != 0) {
-    return RequestError("MODEL_SHAPE", {"num_query_heads", "model"},
-                        std::to_string(proto.num_query_heads()) +
-                            " is no multiple of num_kv_heads " +
-                            std::to_string(proto.num_kv_heads()));
-  }
-  if (proto.head_dim() % kHeadDimStep != 0) {
-    return RequestError("MODEL_SHAPE", {"head_dim", "model"},
-                        std::to_string(proto.head_dim()) + " is no multiple of 8");
-  }
   Model model{.name = {},
               .num_layers = proto.num_layers(),
               .num_query_heads = proto.num_query_heads(),
@@ -51,6 +25,9 @@ StatusOr<Model> FromProto(const v1::RegisterModelRequest& request) {
               .head_dim = proto.head_dim()};
   ALAYA_ASSIGN_OR_RETURN(model.name, ModelNameFromProto(proto.name(), {"name", "model"}));
   ALAYA_ASSIGN_OR_RETURN(model.dtype, FromProto(proto.dtype(), {"dtype", "model"}));
+  if (const Status shape = CheckModel(model); !shape.ok()) {
+    return RequestError("MODEL_SHAPE", {"model"}, Message(shape));
+  }
   return model;
 }
 

@@ -16,9 +16,6 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr LayerIndex kFirst{0};
-constexpr LayerIndex kSecond{1};
-
 struct BadItem {
   const char* name;
   void (*spoil)(AttendItem*);
@@ -225,7 +222,7 @@ TEST_F(FailedItemTest, AFailedComputationTakesItsTokensBack) {
 }
 
 TEST_F(FailedItemTest, TailsOfAllSessionsShareOneBudget) {
-  options_.limits.max_tail_bytes_total = 200 * 1024;
+  options_.limits.max_tail_bytes_total = uint64_t{200} * 1024;
   Register(sequence_.model());
   const std::string first = CreateSession(sequence_, 0).session_id;
   const std::string second = CreateSession(sequence_, 0).session_id;

@@ -18,9 +18,6 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr LayerIndex kFirst{0};
-constexpr LayerIndex kSecond{1};
-
 class AttendQueueTest : public EngineTest {
  protected:
   AttendQueueTest() : sequence_(GroupedModel(), 400, /*seed=*/41) {}

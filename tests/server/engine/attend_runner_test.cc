@@ -11,9 +11,6 @@
 namespace alaya {
 namespace {
 
-constexpr LayerIndex kFirst{0};
-constexpr LayerIndex kSecond{1};
-
 struct ShapeCase {
   const char* name;
   DType dtype;

@@ -16,9 +16,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr LayerIndex kFirst{0};
-constexpr LayerIndex kSecond{1};
-
 class ContextCatalogTest : public EngineTest {
  protected:
   ContextCatalogTest() : sequence_(GroupedModel(), 500, /*seed=*/21) {}

@@ -20,9 +20,6 @@ using std::chrono::milliseconds;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-constexpr LayerIndex kFirst{0};
-constexpr LayerIndex kSecond{1};
-
 class ContextImportTest : public EngineTest {
  protected:
   ContextImportTest() : sequence_(GroupedModel(), 500, /*seed=*/21) {}

@@ -14,9 +14,6 @@
 namespace alaya {
 namespace {
 
-constexpr LayerIndex kFirst{0};
-constexpr LayerIndex kSecond{1};
-
 class ContextSearchTest : public EngineTest {
  protected:
   ContextSearchTest() : sequence_(GroupedModel(), 500, /*seed=*/21) {}

@@ -122,4 +122,16 @@ SessionInfo EngineTest::Info(const std::string& session_id) {
   return info.ok() ? *info : SessionInfo();
 }
 
+void EngineTest::ExpectHolds(const TestSequence& sequence, const std::string& session_id,
+                             uint64_t token_count) {
+  for (const LayerIndex layer : {kFirst, kSecond}) {
+    AttendItem item = QueryItem(sequence, session_id, layer, {3, 5});
+    item.options.target = FullTarget();
+    sequence.ExpectAttention(Attend(item), {.layer = layer,
+                                            .first_query = 3,
+                                            .visible = EqualVisible({0, token_count}, 2),
+                                            .options = item.options});
+  }
+}
+
 }  // namespace alaya

@@ -50,6 +50,8 @@ class BreakableBackend : public AttentionBackend {
 
 // 2 layers, 4 query heads on 2 kv heads, head_dim 64.
 Model GroupedModel(DType dtype = DType::kBF16);
+inline constexpr LayerIndex kFirst{0};
+inline constexpr LayerIndex kSecond{1};
 
 class EngineTest : public testing::Test {
  protected:
@@ -83,6 +85,9 @@ class EngineTest : public testing::Test {
   void AppendAllLayers(const TestSequence& sequence, const std::string& session_id,
                        TokenRange positions);
   SessionInfo Info(const std::string& session_id);
+  // The session must hold the sequence's first `token_count` tokens in every layer.
+  void ExpectHolds(const TestSequence& sequence, const std::string& session_id,
+                   uint64_t token_count);
 
   TempDirectory directory_;
   ManualClock clock_;

@@ -14,26 +14,12 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr LayerIndex kFirst{0};
-constexpr LayerIndex kSecond{1};
-
 class SessionStoringTest : public EngineTest {
  protected:
   SessionStoringTest() : sequence_(GroupedModel(), 900, /*seed=*/31) {}
 
-  // The session must hold the sequence's first `token_count` tokens in every layer.
   void ExpectHolds(const std::string& session, uint64_t token_count) {
-    ExpectHolds(sequence_, session, token_count);
-  }
-  void ExpectHolds(const TestSequence& sequence, const std::string& session, uint64_t token_count) {
-    for (const LayerIndex layer : {kFirst, kSecond}) {
-      AttendItem item = QueryItem(sequence, session, layer, {3, 5});
-      item.options.target = FullTarget();
-      sequence.ExpectAttention(Attend(item), {.layer = layer,
-                                              .first_query = 3,
-                                              .visible = EqualVisible({0, token_count}, 2),
-                                              .options = item.options});
-    }
+    EngineTest::ExpectHolds(sequence_, session, token_count);
   }
   StatusOr<ImportResult> Store(const std::string& session, std::vector<TokenId> tokens,
                                std::optional<std::string> id = {}) {
