@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -42,6 +43,9 @@ bool Answers(IndexKind kind, const Target& target) {
   }
   return false;
 }
+
+// Can a kind estimate the attention to what it leaves out?
+bool Estimates(IndexKind kind) { return kind == IndexKind::kFlat; }
 
 LayerTarget KeyOf(const PlanRequest& request, const AttendPlan& plan) {
   return {request.model->name, request.layer, plan.target.index(), plan.estimate_rest};
@@ -148,8 +152,10 @@ std::vector<PlanReport> Candidates(const PlanRequest& request, const SegmentFact
       report.reason = fmt::format("{:.0f} % in memory", 100 * resident_share);
     }
   };
-  add(IndexKind::kExact, model.ExactUs(segment.visible.size(), segment.resident_share),
-      segment.resident_share);
+  if (segment.has_exact) {
+    add(IndexKind::kExact, model.ExactUs(segment.visible.size(), segment.resident_share),
+        segment.resident_share);
+  }
   for (const IndexFacts& index : segment.indexes) {
     if (!Answers(index.kind, target)) continue;
     add(index.kind, model.IndexUs(index, segment), index.resident_share);
@@ -187,25 +193,42 @@ void PlanSegments(const PlanRequest& request, const MachineCosts& costs,
   plan->parallel = plan->predicted_us >= kParallelMinUs;
 }
 
-bool EverySegmentUses(const AttendPlan& plan, IndexKind kind) {
-  return std::ranges::all_of(plan.segments,
-                             [kind](const PlanReport& report) { return report.index == kind; });
+// The request with only what answers as well as full attention does.
+std::optional<PlanRequest> OnlyEstimating(const PlanRequest& request) {
+  PlanRequest reduced = request;
+  for (SegmentFacts& segment : reduced.segments) {
+    std::erase_if(segment.indexes, [](const IndexFacts& index) { return !Estimates(index.kind); });
+    if (segment.indexes.empty()) return std::nullopt;
+    segment.has_exact = false;
+  }
+  return reduced;
 }
 
 }  // namespace
 
-AttendPlan Planner::Plan(const PlanRequest& request) const {
+AttendPlan Planner::PlanFor(const PlanRequest& request, const Target& target) const {
   AttendPlan plan;
-  plan.target = request.target.value_or(DiprTarget{});
+  plan.target = target;
   plan.estimate_rest =
-      std::holds_alternative<DiprTarget>(plan.target) && request.estimate_rest.value_or(true);
+      std::holds_alternative<DiprTarget>(target) && request.estimate_rest.value_or(true);
   PlanSegments(request, costs_, statistics_.Expect(KeyOf(request, plan)), &plan);
-  if (request.target || EverySegmentUses(plan, IndexKind::kFlat)) return plan;
+  return plan;
+}
 
-  AttendPlan full;
-  full.target = FullTarget();
-  PlanSegments(request, costs_, statistics_.Expect(KeyOf(request, full)), &full);
-  return full;
+AttendPlan Planner::Plan(const PlanRequest& request) const {
+  if (request.target) return PlanFor(request, *request.target);
+  AttendPlan full = PlanFor(request, FullTarget());
+  const std::optional<PlanRequest> estimating = OnlyEstimating(request);
+  if (!estimating || !request.estimate_rest.value_or(true)) return full;
+  AttendPlan sparse = PlanFor(*estimating, DiprTarget());
+  if (sparse.predicted_us > full.predicted_us) std::swap(sparse, full);
+  if (!request.explain) return sparse;
+  for (PlanReport& loser : full.segments) {
+    loser.reason = fmt::format("of the other target, {:.1f} times the cost in all",
+                               full.predicted_us / sparse.predicted_us);
+    sparse.rejected.push_back(std::move(loser));
+  }
+  return sparse;
 }
 
 void Planner::Observe(const PlanRequest& request, const AttendPlan& plan,

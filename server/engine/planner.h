@@ -5,9 +5,9 @@
 // from token counts, residency and what earlier queries of the layer were like. What
 // a plan really took corrects the next prediction of its kind and layer.
 //
-// A target that the caller left open becomes DIPR with an estimate of the rest where
-// every segment can be searched so, else full attention: without an index a search
-// saves little, and DIPR alone misses the mass of diffuse heads.
+// A target that the caller left open becomes the cheaper one of full attention and DIPR
+// with an estimate of the rest, if every segment can be searched so: DIPR alone misses
+// the mass of diffuse heads.
 //
 // Source: AlayaDB, arXiv:2504.10326, section 6 (rules); costs instead of rules are ours.
 
@@ -37,9 +37,10 @@ struct IndexFacts {
 };
 
 struct SegmentFacts {
-  TokenRange visible;                    // sequence positions, not empty
-  double resident_share = 1;             // of its visible pages
-  std::vector<IndexFacts> indexes = {};  // beside the exact scan
+  TokenRange visible;         // sequence positions, not empty
+  double resident_share = 1;  // of its visible pages
+  std::vector<IndexFacts> indexes = {};
+  bool has_exact = true;  // may be scanned without an index
 };
 
 struct PlanRequest {
@@ -82,6 +83,8 @@ class Planner {
   void Observe(const PlanRequest& request, const AttendPlan& plan, const PlanOutcome& outcome);
 
  private:
+  AttendPlan PlanFor(const PlanRequest& request, const Target& target) const;
+
   const MachineCosts costs_;
   LayerStatistics statistics_;
 };

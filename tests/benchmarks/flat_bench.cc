@@ -8,7 +8,8 @@
 //   flat_bench [--tiny] [--runs N] [--layer L] [--csv FILE] [--way NAME] [--tokens N]...
 //
 // Columns: wall time of search and attention of all heads; the floor's over it; the same
-// of the processor time of the busiest thread; share of the DIPR set that was found
+// of the processor time of the busiest thread; processor time of all threads for search
+// and for attention; share of the DIPR set that was found
 // (recall); exact scores per token of the context and query; tokens attended per query;
 // error of the output against exact attention, mean over heads.
 
@@ -141,6 +142,8 @@ double ThreadCpuMicroseconds() {
   return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_nsec) * 1e-3;
 }
 
+uint64_t ThreadCpuNanoseconds() { return static_cast<uint64_t>(1e3 * ThreadCpuMicroseconds()); }
+
 // What a run took: until the last thread was done, and the processor time of the
 // busiest thread, which other processes disturb less.
 struct Times {
@@ -226,6 +229,8 @@ struct Way {
   double wanted = 0;
   double scored = 0;
   double attended = 0;
+  double search_us = 0;  // processor time of all threads
+  double attend_us = 0;
   double error = 0;
   size_t queries = 0;
   double checksum = 0;
@@ -345,6 +350,7 @@ class Layer {
     task.target = way.kind == Way::Kind::kFull ? Target(FullTarget{}) : Target(DiprTarget{kAlpha});
     task.scale = Scale();
     task.estimate_rest = way.estimate_rest;
+    task.now_ns = ThreadCpuNanoseconds;
     const StatusOr<AttentionReport> report = CpuBackend().Attend(
         task, {{&outputs_[head * group * model_.head_dim], group, model_.head_dim},
                std::span(log_sum_exp_).subspan(head * group, group)});
@@ -360,6 +366,8 @@ class Layer {
     for (size_t h = 0; h < model_.num_kv_heads; ++h) {
       way.scored += static_cast<double>(reports_[h].tokens_scored);
       way.attended += static_cast<double>(reports_[h].tokens_attended);
+      way.search_us += static_cast<double>(reports_[h].search_ns) / 1e3;
+      way.attend_us += static_cast<double>(reports_[h].attend_ns) / 1e3;
     }
     for (size_t q = 0; q < model_.num_query_heads; ++q) {
       double difference = 0;
@@ -424,10 +432,13 @@ void Report(size_t token_count, const Layer& layer, const std::vector<Way>& ways
     const double wall_us = Median(way.wall_us);
     const double share = way.scored / queries / static_cast<double>(token_count);
     const double recall = way.wanted > 0 ? way.found / way.wanted : 1;
+    const double runs = static_cast<double>(way.wall_us.size());
     std::printf(
-        "| %7zu | %-18s | %8.0f | %5.2f | %5.2f | %.5f | %7.3f %% | %8.0f | %6.2f %% | %.7g |\n",
-        token_count, way.name, wall_us, floor_us / wall_us, floor_cpu_us / Median(way.cpu_us),
-        recall, 100 * share, way.attended / queries, 100 * way.error / queries, way.checksum);
+        "| %7zu | %-18s | %8.0f | %5.2f | %8.0f | %5.2f | %6.0f | %6.0f | %.5f | %7.3f %% | %8.0f "
+        "| %6.2f %% | %.7g |\n",
+        token_count, way.name, wall_us, floor_us / wall_us, Median(way.cpu_us),
+        floor_cpu_us / Median(way.cpu_us), way.search_us / runs, way.attend_us / runs, recall,
+        100 * share, way.attended / queries, 100 * way.error / queries, way.checksum);
     if (settings.csv == nullptr) continue;
     std::fprintf(settings.csv, "%zu,%u,%s,%.1f,%.3f,%.6f,%.6f,%.1f,%.6f,%.3f,%zu\n", token_count,
                  settings.layer, way.name, wall_us, floor_us / wall_us, recall, share,
@@ -480,8 +491,9 @@ int Main(std::span<char*> arguments) {
   std::printf("%zu threads, %s, layer %u, medians of %zu runs in turns\n\n", cores,
               std::string(InstructionSet()).c_str(), settings.layer, settings.runs);
   std::printf(
-      "| tokens | way | us | floor / way | of CPU time | recall | scored | attended | error | "
-      "checksum |\n|---|---|---|---|---|---|---|---|---|---|\n");
+      "| tokens | way | us | floor / way | CPU us | floor / way | search | attend | recall | "
+      "scored "
+      "| attended | error | checksum |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
   if (settings.csv != nullptr) {
     std::fprintf(settings.csv,
                  "tokens,layer,way,us,floor_ratio,recall,scored_share,attended,error,"

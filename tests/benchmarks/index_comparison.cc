@@ -9,10 +9,12 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +26,7 @@
 #include "storage/types/check.h"
 #include "tests/benchmarks/benchmark_layer.h"
 #include "tests/benchmarks/our_indexes.h"
+#include "tests/benchmarks/planned_steps.h"
 #include "tests/benchmarks/rivals.h"
 #include "tests/benchmarks/team.h"
 #include "tests/support/attention_workload.h"
@@ -56,6 +59,8 @@ struct Way {
   bool estimate_rest = false;
   double build_seconds = 0;
   uint64_t bytes = 0;
+  // The planner chooses index and target of every step.
+  bool is_planned = false;
 };
 
 // What a way answered, and how good it was; over all steps and query heads.
@@ -156,6 +161,7 @@ class Comparison {
       AddOurs(kind, BuildWay<BenchmarkIndex>(
                         kind.name, [&](size_t head) { return kind.build(layer_, head); }));
     }
+    if (Wants("planner")) AddPlanner(exact);
     if (Wants("window")) {
       ways_.push_back({.name = "window only", .indexes = exact.indexes, .target = TopKTarget{1}});
     }
@@ -195,6 +201,22 @@ class Comparison {
     }
   }
 
+  // Chooses between all of ours that were built.
+  void AddPlanner(const Way& exact) {
+    std::vector<PlannedIndex> indexes;
+    for (const Way& way : ways_) {
+      if (way.bytes == 0) continue;
+      const IndexKind kind = way.indexes[0]->kind();
+      indexes_by_kind_[kind] = way.indexes;
+      if (std::ranges::none_of(indexes, [&](const auto& known) { return known.kind == kind; })) {
+        indexes.push_back({kind, way.bytes});
+      }
+    }
+    indexes_by_kind_[IndexKind::kExact] = exact.indexes;
+    planned_steps_.emplace(&layer_, std::move(indexes));
+    ways_.push_back({.name = "planner", .indexes = {}, .target = {}, .is_planned = true});
+  }
+
   // The fewest tokens with which a way reaches the error; the last try if none does.
   void Tune(Way* way) {
     for (size_t k = 128; k <= 65536 && k <= layer_.token_count(); k *= 2) {
@@ -218,13 +240,43 @@ class Comparison {
     task.scale = scale();
     task.estimate_rest = way.estimate_rest;
     task.explain = explain;
+    task.now_ns = [] {
+      return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                       std::chrono::steady_clock::now().time_since_epoch())
+                                       .count());
+    };
     output->resize(group_size() * head_dim());
     log_sum_exp->resize(group_size());
     return CpuBackend().Attend(task, {{output->data(), group_size(), head_dim()}, *log_sum_exp});
   }
 
+  // A way as the plan of the next step has it.
+  Way WayOf(const AttendPlan& plan) {
+    return {.name = "planner",
+            .indexes = indexes_by_kind_[plan.segments[0].index],
+            .target = plan.target,
+            .estimate_rest = plan.estimate_rest};
+  }
+
+  Times AttendPlanned(size_t step_index) {
+    const Step& step = steps_[step_index % steps_.size()];
+    const AttendPlan plan = planned_steps_->Plan(step.visible, /*is_open=*/true);
+    const Way way = WayOf(plan);
+    std::vector<AttentionReport> reports(head_count());
+    const Times times = team_.Run(head_count(), [&](size_t head) {
+      thread_local std::vector<float> output;
+      thread_local std::vector<float> log_sum_exp;
+      const auto report = AttendHead(way, head, step, false, &output, &log_sum_exp);
+      ALAYA_CHECK(report.ok());
+      reports[head] = *report;
+    });
+    planned_steps_->Observe(plan, reports);
+    return times;
+  }
+
   // Every session decodes a step of its own over the same layer.
   Times Attend(const Way& way, size_t first_step) {
+    if (way.is_planned) return AttendPlanned(first_step);
     return team_.Run(head_count() * options_.session_count, [&](size_t task) {
       thread_local std::vector<float> output;
       thread_local std::vector<float> log_sum_exp;
@@ -234,7 +286,10 @@ class Comparison {
     });
   }
 
-  Quality Judge(const Way& way) const {
+  Quality Judge(const Way& judged) {
+    const Way way = judged.is_planned
+                        ? WayOf(planned_steps_->Plan(steps_[0].visible, /*is_open=*/true))
+                        : judged;
     Quality quality;
     std::vector<float> output;
     std::vector<float> log_sum_exp;
@@ -294,6 +349,10 @@ class Comparison {
              << way.build_seconds << ',' << way.bytes << '\n';
       }
     }
+    if (planned_steps_) {
+      std::printf("\npredicted within a factor of 2: %.0f %% of %zu planned steps\n",
+                  100 * planned_steps_->share_within_two(), planned_steps_->step_count());
+    }
     std::fflush(stdout);
   }
 
@@ -302,6 +361,8 @@ class Comparison {
   Team team_;
   std::vector<Step> steps_;
   std::vector<Way> ways_;
+  std::map<IndexKind, std::vector<std::shared_ptr<const TokenIndex>>> indexes_by_kind_;
+  std::optional<PlannedSteps> planned_steps_;
 };
 
 int Main(int argument_count, char** arguments) {
