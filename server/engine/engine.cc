@@ -15,6 +15,8 @@
 #include "server/engine/context_reader.h"
 #include "server/engine/context_search.h"
 #include "server/engine/expiry_sweeper.h"
+#include "server/engine/index_builder.h"
+#include "server/engine/index_table.h"
 #include "server/engine/new_context.h"
 #include "server/engine/planner.h"
 #include "server/engine/random_ids.h"
@@ -44,15 +46,22 @@ class StandardEngine final : public Engine {
         backend_(backend),
         clock_(clock),
         ids_(options_.random_bits),
+        index_builder_(store, options_.indexes),
+        indexes_(store, options_.indexes.kinds,
+                 [this](SegmentId segment, IndexKind kind, const Status& status) {
+                   index_builder_.Rebuild(segment, kind, status);
+                 }),
         tail_budget_(options_.limits.max_tail_bytes_total),
         catalog_(store, clock),
         planner_(costs),
         sessions_(options_.limits.max_sessions),
         attend_queue_(&admission_, &sessions_,
-                      AttendRunner(store, backend, &planner_, &pool_, options_.limits), clock,
-                      &pool_),
+                      AttendRunner(store, backend, &planner_, &pool_, options_.limits, &indexes_),
+                      clock, &pool_),
         pool_("worker", WorkerCount(options_.worker_count)),
-        sweeper_(store, clock, options_.expiry_sweep_interval) {}
+        sweeper_(store, clock, options_.expiry_sweep_interval) {
+    index_builder_.EnqueueAll();
+  }
   ~StandardEngine() override { Drain(); }
 
   StatusOr<bool> RegisterModel(const Model& model) override {
@@ -134,6 +143,8 @@ class StandardEngine final : public Engine {
   void Drain() override {
     admission_.Close();
     admission_.WaitUntilEmpty();
+    // What is not done is built after the next start.
+    index_builder_.Stop();
   }
 
   EngineStats stats() const override;
@@ -147,6 +158,7 @@ class StandardEngine final : public Engine {
     SessionPrefix prefix;
   };
   StatusOr<SessionStart> FindSessionStart(const CreateSessionParams& params);
+  NewContextTools writing_tools() { return {store_, clock_, &ids_, &index_builder_}; }
   // On the session's strand.
   StatusOr<ImportResult> StoreOpenSession(const StoreSessionParams& params, Session* session);
 
@@ -155,6 +167,8 @@ class StandardEngine final : public Engine {
   AttentionBackend* const backend_;
   const Clock* const clock_;
   RandomIds ids_;
+  IndexBuilder index_builder_;
+  IndexTable indexes_;
   Admission admission_;
   TailBudget tail_budget_;
   ContextCatalog catalog_;
@@ -177,17 +191,18 @@ std::vector<Model> StandardEngine::ListModels() const {
 StatusOr<std::unique_ptr<ContextImport>> StandardEngine::BeginImport(ImportHeader header) {
   ALAYA_ASSIGN_OR_RETURN(Admission::Ticket ticket, admission_.Enter());
   ALAYA_ASSIGN_OR_RETURN(const auto model, catalog_.FindModel(header.model));
-  NewContextRequest request{std::move(header.tenant), model,
-                            std::move(header.tokens), std::move(header.context_id),
-                            std::move(header.labels), header.ttl};
+  NewContextRequest request{std::move(header.tenant),     model,
+                            std::move(header.tokens),     std::move(header.context_id),
+                            std::move(header.labels),     header.ttl,
+                            std::move(header.index_kinds)};
   ALAYA_RETURN_IF_ERROR(NewContext::Check(request, options_.limits.max_context_tokens));
   // Holding the matched segments keeps them from being deleted under the import.
   const PrefixMatch match =
       store_->MatchPrefix(request.tenant, model->id, request.tokens, clock_->now());
   std::vector<SegmentLink> prefix;
   if (match.context) prefix = ChainPrefix(match.context->chain, match.matched_tokens);
-  ALAYA_ASSIGN_OR_RETURN(auto context, NewContext::Begin(std::move(request), std::move(prefix),
-                                                         store_, clock_, &ids_));
+  ALAYA_ASSIGN_OR_RETURN(auto context,
+                         NewContext::Begin(std::move(request), std::move(prefix), writing_tools()));
   return std::make_unique<CheckedImport>(std::move(ticket), model, std::move(context));
 }
 
@@ -246,7 +261,7 @@ StatusOr<SessionInfo> StandardEngine::CreateSession(const CreateSessionParams& p
 StatusOr<ImportResult> StandardEngine::StoreOpenSession(const StoreSessionParams& params,
                                                         Session* session) {
   ALAYA_RETURN_IF_ERROR(session->CheckOpen());
-  return StoreSessionAsContext(params, {store_, clock_, &ids_, &options_.limits}, session);
+  return StoreSessionAsContext(params, writing_tools(), options_.limits, session);
 }
 
 StatusOr<ImportResult> StandardEngine::StoreSession(const StoreSessionParams& params) {
@@ -308,6 +323,7 @@ EngineStats StandardEngine::stats() const {
   stats.scored_tokens = attend_queue_.scored_tokens();
   stats.expired_contexts = sweeper_.expired_count();
   stats.failed_sweeps = sweeper_.failure_count();
+  stats.index_builds = index_builder_.stats();
   return stats;
 }
 
@@ -323,7 +339,16 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options, ContextSto
     return InvalidArgument(fmt::format("expiry_sweep_interval of {} ms: must be > 0",
                                        options.expiry_sweep_interval.count()));
   }
-  ALAYA_ASSIGN_OR_RETURN(const MachineCosts costs, MeasureMachineCosts(backend));
+  if (!(options.indexes.build_cpu_share > 0 && options.indexes.build_cpu_share <= 1)) {
+    return InvalidArgument(
+        fmt::format("build_cpu_share of {}: must be in (0, 1]", options.indexes.build_cpu_share));
+  }
+  MachineCosts costs;
+  if (options.costs) {
+    costs = *options.costs;
+  } else {
+    ALAYA_ASSIGN_OR_RETURN(costs, MeasureMachineCosts(backend));
+  }
   return std::make_unique<StandardEngine>(std::move(options), costs, store, backend, clock);
 }
 

@@ -23,6 +23,8 @@
 
 #include "index/attention/backend.h"
 #include "server/engine/attend_types.h"
+#include "server/engine/machine_costs.h"
+#include "server/engine/index_options.h"
 #include "storage/context/context_store.h"
 
 namespace alaya {
@@ -51,8 +53,10 @@ struct EngineOptions {
   uint32_t worker_count = 0;  // threads that compute attention; 0: one per core
   EngineLimits limits;
   std::chrono::milliseconds expiry_sweep_interval{1000};  // > 0
+  IndexOptions indexes;
   // 64 random bits per call, for session and context ids; null: the system's entropy.
   std::function<uint64_t()> random_bits;
+  std::optional<MachineCosts> costs;  // none: measured when the engine opens
 };
 
 using Deadline = std::chrono::steady_clock::time_point;  // max(): none
@@ -64,6 +68,9 @@ struct ImportHeader {
   std::optional<std::string> context_id;
   Labels labels;
   std::optional<std::chrono::milliseconds> ttl;
+  // Indexes to build over the tokens that the import adds; kExact alone: none. Empty:
+  // the server's choice.
+  std::vector<IndexKind> index_kinds;
 };
 
 struct ImportChunk {
@@ -163,6 +170,7 @@ struct EngineStats {
   uint64_t scored_tokens = 0;
   uint64_t expired_contexts = 0;  // deleted by the expiry sweep
   uint64_t failed_sweeps = 0;     // expiry sweeps that the store refused
+  IndexBuildStats index_builds;
 };
 
 class Engine {

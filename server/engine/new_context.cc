@@ -16,40 +16,41 @@ Status NewContext::Check(const NewContextRequest& request, uint64_t token_count_
 
 StatusOr<std::unique_ptr<NewContext>> NewContext::Begin(NewContextRequest request,
                                                         std::vector<SegmentLink> prefix,
-                                                        ContextStore* store, const Clock* clock,
-                                                        RandomIds* ids) {
-  std::unique_ptr<NewContext> context(new NewContext());
-  context->store_ = store;
-  context->clock_ = clock;
+                                                        const NewContextTools& tools) {
+  std::unique_ptr<NewContext> context(new NewContext(tools));
   context->prefix_token_count_ = prefix.empty() ? 0 : prefix.back().range().end;
   context->token_count_ = request.tokens.size();
   context->ttl_ = request.ttl;
 
   ContextDraft draft;
-  draft.id = request.context_id ? std::move(*request.context_id) : ids->Next();
+  draft.id = request.context_id ? std::move(*request.context_id) : tools.ids->Next();
   draft.tenant = std::move(request.tenant);
   draft.model = std::move(request.model);
   draft.prefix = std::move(prefix);
   draft.tokens.assign(request.tokens.begin() + static_cast<ptrdiff_t>(context->prefix_token_count_),
                       request.tokens.end());
   draft.labels = std::move(request.labels);
-  draft.create_time = clock->now();
+  for (const IndexKind kind : request.index_kinds) {
+    draft.wanted_indexes.push_back(static_cast<uint8_t>(kind));
+  }
+  draft.create_time = tools.clock->now();
   if (request.ttl) draft.expire_time = draft.create_time + *request.ttl;
-  ALAYA_ASSIGN_OR_RETURN(context->writer_, store->BeginContext(std::move(draft)));
+  ALAYA_ASSIGN_OR_RETURN(context->writer_, tools.store->BeginContext(std::move(draft)));
   return context;
 }
 
 StatusOr<ContextWriter::Committed> NewContext::Commit() {
   ALAYA_ASSIGN_OR_RETURN(ContextWriter::Committed committed, writer_->Commit());
+  if (tools_.index_builder != nullptr) tools_.index_builder->Enqueue(committed.context->chain);
   if (!ttl_) return committed;
-  const WallTime expire_time = clock_->now() + *ttl_;
+  const WallTime expire_time = tools_.clock->now() + *ttl_;
   if (expire_time == committed.context->expire_time) return committed;
   // The draft's expiry counted from the start of a possibly long import. If moving it
   // fails the context is stored all the same and keeps the earlier one.
   ContextUpdate update;
   update.expire_time.emplace(expire_time);
   if (auto updated =
-          store_->UpdateContext(committed.context->tenant, committed.context->id, update);
+          tools_.store->UpdateContext(committed.context->tenant, committed.context->id, update);
       updated.ok()) {
     committed.context = *std::move(updated);
   }

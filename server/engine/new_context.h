@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "server/engine/engine.h"
+#include "server/engine/index_builder.h"
 #include "server/engine/random_ids.h"
 #include "storage/context/context_store.h"
 #include "storage/types/status.h"
@@ -26,18 +27,25 @@ struct NewContextRequest {
   std::optional<std::string> context_id;  // none: a random one
   Labels labels;
   std::optional<std::chrono::milliseconds> ttl;
+  std::vector<IndexKind> index_kinds;  // as ImportHeader's
+};
+
+// What new contexts are written with; all of it must outlive them.
+struct NewContextTools {
+  ContextStore* store = nullptr;
+  const Clock* clock = nullptr;
+  RandomIds* ids = nullptr;
+  IndexBuilder* index_builder = nullptr;  // null: no indexes are built
 };
 
 class NewContext {
  public:
   // Checks the request and begins a context that shares `prefix`.
   //
-  // `store` and `clock` must outlive the result.
   // Errors: InvalidArgument for tokens, id, labels or ttl; what the store says.
   static StatusOr<std::unique_ptr<NewContext>> Begin(NewContextRequest request,
                                                      std::vector<SegmentLink> prefix,
-                                                     ContextStore* store, const Clock* clock,
-                                                     RandomIds* ids);
+                                                     const NewContextTools& tools);
   // Tokens, id, labels and ttl alone.
   static Status Check(const NewContextRequest& request, uint64_t token_count_max);
 
@@ -45,14 +53,14 @@ class NewContext {
   uint64_t token_count() const { return token_count_; }
   ContextWriter& writer() { return *writer_; }
 
-  // Commits; the time to live counts from here. Call once.
+  // Commits and queues the new segment's indexes; the time to live counts from here.
+  // Call once.
   StatusOr<ContextWriter::Committed> Commit();
 
  private:
-  NewContext() = default;
+  explicit NewContext(const NewContextTools& tools) : tools_(tools) {}
 
-  ContextStore* store_ = nullptr;
-  const Clock* clock_ = nullptr;
+  const NewContextTools tools_;
   std::unique_ptr<ContextWriter> writer_;
   uint64_t prefix_token_count_ = 0;
   uint64_t token_count_ = 0;

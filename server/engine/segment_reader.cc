@@ -7,17 +7,19 @@
 
 namespace alaya {
 
-SegmentReader::SegmentReader(ContextStore* store, const SegmentLink& link, LayerIndex layer,
-                             KvHeadIndex head)
+SegmentReader::SegmentReader(ContextStore* store, const Segment& segment, uint64_t token_count,
+                             LayerIndex layer, KvHeadIndex head, std::atomic<uint64_t>* disk_reads)
     : store_(store),
-      link_(link),
-      model_(link.segment->model->model),
+      segment_(segment),
+      model_(segment.model->model),
+      token_count_(token_count),
       layer_(layer),
       head_(head),
-      page_tokens_(PageTokens(model_)) {}
+      page_tokens_(PageTokens(model_)),
+      disk_reads_(disk_reads) {}
 
 PageId SegmentReader::Page(KvKind kind, size_t block_index) const {
-  return {.segment = link_.segment->id,
+  return {.segment = segment_.id,
           .layer = ToInt(layer_),
           .page_index = static_cast<uint32_t>(block_index),
           .kind = kind == KvKind::kKey ? PageKind::kKey : PageKind::kValue,
@@ -25,12 +27,14 @@ PageId SegmentReader::Page(KvKind kind, size_t block_index) const {
 }
 
 StatusOr<PinnedRows> SegmentReader::ReadBlock(KvKind kind, size_t block_index) const {
-  ALAYA_ASSIGN_OR_RETURN(PinnedPage page,
-                         store_->ReadPage(*link_.segment, Page(kind, block_index)));
-  if (!page.was_resident()) read_from_disk_.store(true, std::memory_order_relaxed);
-  // The page may hold more than the link keeps of its segment.
+  ALAYA_ASSIGN_OR_RETURN(PinnedPage page, store_->ReadPage(segment_, Page(kind, block_index)));
+  if (!page.was_resident()) {
+    read_from_disk_.store(true, std::memory_order_relaxed);
+    if (disk_reads_ != nullptr) disk_reads_->fetch_add(1, std::memory_order_relaxed);
+  }
+  // The page may hold more than is kept of the segment.
   const size_t row_count =
-      std::min<size_t>(page_tokens_, link_.token_count - block_index * page_tokens_);
+      std::min<size_t>(page_tokens_, token_count_ - block_index * page_tokens_);
   ALAYA_CHECK(page.payload().size() >= row_count * model_.row_bytes());
   const EncodedMatrixView rows{page.payload().data(), row_count, model_.head_dim, model_.dtype};
   return PinnedRows{rows, BlockPin(page.Detach(), &PinnedPage::ReleasePin)};

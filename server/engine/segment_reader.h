@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 
 #include "index/kv_reader.h"
 #include "storage/context/context_store.h"
@@ -12,13 +13,19 @@
 
 namespace alaya {
 
-// Reads the tokens that the link keeps; a block is a page of the store.
+// Reads the tokens that a link keeps; a block is a page of the store.
 class SegmentReader : public KvReader {
  public:
-  // `store` and `link` must outlive the reader.
-  SegmentReader(ContextStore* store, const SegmentLink& link, LayerIndex layer, KvHeadIndex head);
+  // `store` and the link's segment must outlive the reader.
+  SegmentReader(ContextStore* store, const SegmentLink& link, LayerIndex layer, KvHeadIndex head)
+      : SegmentReader(store, *link.segment, link.token_count, layer, head, nullptr) {}
+  // All tokens of the segment. Reads from disk are also counted in `disk_reads`, which
+  // must outlive the reader.
+  SegmentReader(ContextStore* store, const Segment& segment, LayerIndex layer, KvHeadIndex head,
+                std::atomic<uint64_t>* disk_reads)
+      : SegmentReader(store, segment, segment.token_count(), layer, head, disk_reads) {}
 
-  size_t token_count() const override { return link_.token_count; }
+  size_t token_count() const override { return token_count_; }
   size_t block_tokens() const override { return page_tokens_; }
   size_t head_dim() const override { return model_.head_dim; }
   StatusOr<PinnedRows> ReadBlock(KvKind kind, size_t block_index) const override;
@@ -28,14 +35,18 @@ class SegmentReader : public KvReader {
   bool IsResident(KvKind kind, size_t block_index) const;
 
  private:
+  SegmentReader(ContextStore* store, const Segment& segment, uint64_t token_count, LayerIndex layer,
+                KvHeadIndex head, std::atomic<uint64_t>* disk_reads);
   PageId Page(KvKind kind, size_t block_index) const;
 
   ContextStore* store_;
-  const SegmentLink& link_;
+  const Segment& segment_;
   const Model& model_;
+  uint64_t token_count_;
   LayerIndex layer_;
   KvHeadIndex head_;
   size_t page_tokens_;
+  std::atomic<uint64_t>* disk_reads_;
   mutable std::atomic<bool> read_from_disk_{false};
 };
 

@@ -12,14 +12,19 @@ constexpr size_t kResidencySamples = 4;
 
 }  // namespace
 
-SequenceView::SequenceView(const SequenceSource& source, TokenRange visible) {
+SequenceView::SequenceView(const SequenceSource& source, TokenRange visible)
+    : layer_(source.layer) {
   const uint64_t tail_begin = source.chain->empty() ? 0 : source.chain->back().range().end;
   std::vector<const SegmentLink*> links;
   for (const SegmentLink& link : *source.chain) {
     const TokenRange tokens = Intersect(link.range(), visible);
     if (tokens.empty()) continue;
     links.push_back(&link);
-    segments_.push_back(tokens);
+    SegmentPart& segment = segments_.emplace_back();
+    segment.tokens = tokens;
+    if (source.indexes == nullptr) continue;
+    segment.indexes = source.indexes->Find(link.segment);
+    segment.disk_reads_before = segment.indexes->disk_reads();
   }
   if (source.tail != nullptr) {
     const uint64_t tail_end = tail_begin + source.tail->token_count(source.layer);
@@ -44,17 +49,39 @@ SequenceView::SequenceView(const SequenceSource& source, TokenRange visible) {
   }
 }
 
-IndexKindSet SequenceView::available(size_t /*i*/) const { return {IndexKind::kExact}; }
+IndexKindSet SequenceView::available(size_t i) const {
+  IndexKindSet kinds;
+  if (segments_[i].indexes != nullptr) kinds = segments_[i].indexes->available();
+  kinds.Add(IndexKind::kExact);
+  return kinds;
+}
 
-void SequenceView::Choose(size_t i, IndexKind kind) { ALAYA_CHECK(available(i).contains(kind)); }
+void SequenceView::Choose(size_t i, IndexKind kind) {
+  for (uint32_t h = 0; h < heads_.size(); ++h) {
+    Head& head = heads_[h];
+    const TokenIndex* index = nullptr;
+    if (kind != IndexKind::kExact) {
+      ALAYA_CHECK(segments_[i].indexes != nullptr);
+      index = segments_[i].indexes->Find(kind, layer_, KvHeadIndex{h});
+    }
+    // Null also if it turned out damaged since available() was asked.
+    head.parts[i].index = index != nullptr ? index : &head.indexes[i];
+  }
+}
 
-uint64_t SequenceView::IndexBytes(size_t /*i*/, IndexKind /*kind*/) const { return 0; }
+uint64_t SequenceView::IndexBytes(size_t i, IndexKind kind) const {
+  if (kind == IndexKind::kExact || segments_[i].indexes == nullptr) return 0;
+  return segments_[i].indexes->bytes(kind, layer_);
+}
 
-double SequenceView::ResidentShare(size_t i, IndexKind /*kind*/) const {
+double SequenceView::ResidentShare(size_t i, IndexKind kind) const {
+  if (kind != IndexKind::kExact) {
+    return segments_[i].indexes == nullptr ? 1 : segments_[i].indexes->ResidentShare(kind, layer_);
+  }
   const SegmentReader& reader = heads_.front().readers[i];
   const uint64_t segment_begin = heads_.front().parts[i].token_begin;
-  const size_t first_block = (segments_[i].begin - segment_begin) / reader.block_tokens();
-  const size_t last_block = (segments_[i].end - 1 - segment_begin) / reader.block_tokens();
+  const size_t first_block = (segments_[i].tokens.begin - segment_begin) / reader.block_tokens();
+  const size_t last_block = (segments_[i].tokens.end - 1 - segment_begin) / reader.block_tokens();
   const size_t block_count = last_block - first_block + 1;
   const size_t sample_count = std::min(block_count, kResidencySamples);
   size_t resident_count = 0;
@@ -66,6 +93,10 @@ double SequenceView::ResidentShare(size_t i, IndexKind /*kind*/) const {
 }
 
 Tier SequenceView::tier(size_t i) const {
+  const OpenIndexes* indexes = segments_[i].indexes.get();
+  if (indexes != nullptr && indexes->disk_reads() != segments_[i].disk_reads_before) {
+    return Tier::kDisk;
+  }
   const bool from_disk = std::any_of(heads_.begin(), heads_.end(), [i](const Head& head) {
     return head.readers[i].read_from_disk();
   });

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -15,13 +16,13 @@
 #include "index/sequence_part.h"
 #include "server/engine/attend_types.h"
 #include "server/engine/index_kinds.h"
+#include "server/engine/index_table.h"
+#include "server/engine/open_indexes.h"
 #include "server/engine/segment_reader.h"
 #include "server/engine/tail.h"
 #include "storage/context/context_store.h"
 
 namespace alaya {
-
-class IndexTable;  // server/engine/index_table.h
 
 // What a view is made of; all of it must outlive the view.
 struct SequenceSource {
@@ -46,7 +47,7 @@ class SequenceView {
   // The visible segments; parts(head)[i] belongs to segment i.
   size_t segment_count() const { return segments_.size(); }
   // Visible tokens of a segment, in sequence positions.
-  TokenRange segment_tokens(size_t i) const { return segments_[i]; }
+  TokenRange segment_tokens(size_t i) const { return segments_[i].tokens; }
   uint64_t tail_token_count() const { return tail_token_count_; }
 
   // How segment i can be searched: kExact always, and the indexes that are built.
@@ -63,7 +64,8 @@ class SequenceView {
 
   // Share of a segment's visible keys, or of an index's blocks, in memory, by sample.
   double ResidentShare(size_t i, IndexKind kind = IndexKind::kExact) const;
-  // Where the blocks read so far came from.
+  // Where the blocks read so far came from. Blocks that others read of the same
+  // segment's index meanwhile count too.
   Tier tier(size_t i) const;
 
  private:
@@ -75,7 +77,15 @@ class SequenceView {
     std::vector<SequencePart> parts;
   };
 
-  std::vector<TokenRange> segments_;
+  // A visible segment, its indexes and how it is searched.
+  struct SegmentPart {
+    TokenRange tokens;  // visible ones
+    std::shared_ptr<OpenIndexes> indexes;
+    uint64_t disk_reads_before = 0;  // of its indexes
+  };
+
+  LayerIndex layer_;
+  std::vector<SegmentPart> segments_;
   uint64_t tail_token_count_ = 0;
   std::deque<Head> heads_;
 };

@@ -10,7 +10,6 @@
 #include <utility>
 #include <vector>
 
-#include "server/engine/new_context.h"
 #include "server/engine/token_gather.h"
 
 namespace alaya {
@@ -72,11 +71,13 @@ Status WriteLayer(const Session& session, LayerIndex layer, uint64_t begin, Cont
 }  // namespace
 
 StatusOr<ImportResult> StoreSessionAsContext(const StoreSessionParams& params,
-                                             const StoringTools& tools, Session* session) {
-  NewContextRequest request{params.tenant, session->registered_model(),
-                            params.tokens, params.context_id,
-                            params.labels, params.ttl};
-  ALAYA_RETURN_IF_ERROR(NewContext::Check(request, tools.limits->max_context_tokens));
+                                             const NewContextTools& tools,
+                                             const EngineLimits& limits, Session* session) {
+  NewContextRequest request{params.tenant,     session->registered_model(),
+                            params.tokens,     params.context_id,
+                            params.labels,     params.ttl,
+                            /*index_kinds=*/{}};
+  ALAYA_RETURN_IF_ERROR(NewContext::Check(request, limits.max_context_tokens));
   ALAYA_RETURN_IF_ERROR(CheckSessionTokens(*session, params.tokens));
 
   // Another session may have stored more of the same tokens meanwhile; the session's
@@ -88,8 +89,7 @@ StatusOr<ImportResult> StoreSessionAsContext(const StoreSessionParams& params,
     prefix = ChainPrefix(match.context->chain, match.matched_tokens);
   }
   ALAYA_ASSIGN_OR_RETURN(const std::unique_ptr<NewContext> context,
-                         NewContext::Begin(std::move(request), std::move(prefix), tools.store,
-                                           tools.clock, tools.ids));
+                         NewContext::Begin(std::move(request), std::move(prefix), tools));
   const uint64_t first_tail_token = context->prefix_token_count() - session->prefix().token_count();
   for (uint32_t layer = 0; layer < session->model().num_layers; ++layer) {
     ALAYA_RETURN_IF_ERROR(

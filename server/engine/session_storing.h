@@ -4,20 +4,11 @@
 #define ALAYA_SERVER_ENGINE_SESSION_STORING_H_
 
 #include "server/engine/engine.h"
-#include "server/engine/random_ids.h"
+#include "server/engine/new_context.h"
 #include "server/engine/session.h"
-#include "storage/context/context_store.h"
 #include "storage/types/status.h"
 
 namespace alaya {
-
-// Where and under which limits; all pointers must outlive the call.
-struct StoringTools {
-  ContextStore* store = nullptr;
-  const Clock* clock = nullptr;
-  RandomIds* ids = nullptr;
-  const EngineLimits* limits = nullptr;
-};
 
 // Shares the longest stored prefix, at least the session's own, writes the other
 // tokens as one segment, and bases the session on the new context: its tail is empty
@@ -27,7 +18,8 @@ struct StoringTools {
 //   ttl; FailedPrecondition if layers hold different numbers of tokens; what the
 //   store says. The session is unchanged then.
 StatusOr<ImportResult> StoreSessionAsContext(const StoreSessionParams& params,
-                                             const StoringTools& tools, Session* session);
+                                             const NewContextTools& tools,
+                                             const EngineLimits& limits, Session* session);
 
 }  // namespace alaya
 

@@ -55,7 +55,10 @@ inline constexpr LayerIndex kSecond{1};
 
 class EngineTest : public testing::Test {
  protected:
-  EngineTest() { options_.worker_count = 3; }
+  EngineTest() {
+    options_.worker_count = 3;
+    options_.costs = MachineCosts();  // plans do not depend on the machine
+  }
   // Uses options_ and memory_budget_bytes_; opens again what a test opened before.
   void OpenEngine();
   Engine& engine() {

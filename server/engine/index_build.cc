@@ -1,0 +1,74 @@
+#include "server/engine/index_build.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "index/kernels/encoding.h"
+#include "server/engine/segment_reader.h"
+
+namespace alaya {
+namespace {
+
+// The sampled queries of a group's query heads, as floats: all of the first query
+// head, then of the next.
+StatusOr<std::vector<float>> ReadGroupQueries(ContextStore* store, const Segment& segment,
+                                              LayerIndex layer, KvHeadIndex head) {
+  const Model& model = segment.model->model;
+  const size_t row_count = segment.query_counts[ToInt(layer)];
+  std::vector<float> queries(row_count * model.group_size() * model.head_dim);
+  std::span<float> rest(queries);
+  const size_t page_tokens = PageTokens(model);
+  for (uint32_t g = 0; g < model.group_size(); ++g) {
+    PageId id{.segment = segment.id,
+              .layer = ToInt(layer),
+              .kind = PageKind::kQuery,
+              .head = ToInt(head) * model.group_size() + g};
+    for (size_t begin = 0; begin < row_count; begin += page_tokens, ++id.page_index) {
+      ALAYA_ASSIGN_OR_RETURN(const PinnedPage page, store->ReadPage(segment, id));
+      const size_t elements = std::min(page_tokens, row_count - begin) * model.head_dim;
+      DecodeElements(model.dtype, page.payload(), rest.first(elements));
+      rest = rest.subspan(elements);
+    }
+  }
+  return queries;
+}
+
+Status Stopped(const Segment& segment, const IndexKindRow& kind) {
+  return MakeError(StatusCode::kCancelled, "building the " + std::string(kind.name) +
+                                               " index of segment " +
+                                               std::to_string(ToInt(segment.id)) + " was stopped");
+}
+
+}  // namespace
+
+Status BuildSegmentIndex(ContextStore* store, const std::shared_ptr<const Segment>& segment,
+                         const IndexKindRow& kind, const std::function<bool()>& should_stop) {
+  const Model& model = segment->model->model;
+  ALAYA_ASSIGN_OR_RETURN(const std::unique_ptr<IndexWriter> writer,
+                         store->BeginIndex(segment, static_cast<uint8_t>(kind.kind), kind.version));
+  for (uint32_t layer = 0; layer < model.num_layers; ++layer) {
+    for (uint32_t head = 0; head < model.num_kv_heads; ++head) {
+      if (should_stop()) return Stopped(*segment, kind);
+      const LayerIndex layer_index{layer};
+      const KvHeadIndex head_index{head};
+      const SegmentReader keys(store, *segment, layer_index, head_index, nullptr);
+      IndexBuildInput input;
+      input.kv = &keys;
+      input.should_stop = should_stop;
+      std::vector<float> queries;
+      if (kind.wants_queries) {
+        ALAYA_ASSIGN_OR_RETURN(queries, ReadGroupQueries(store, *segment, layer_index, head_index));
+        input.queries = {queries.data(), queries.size() / model.head_dim, model.head_dim};
+      }
+      ALAYA_RETURN_IF_ERROR(kind.build(input, [&](std::span<const std::byte> block) -> Status {
+        if (should_stop()) return Stopped(*segment, kind);
+        return writer->AppendBlock(layer_index, head_index, block);
+      }));
+    }
+  }
+  return writer->Commit();
+}
+
+}  // namespace alaya
