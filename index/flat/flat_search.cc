@@ -30,6 +30,11 @@ constexpr double kCentreScoreMax = 1e35;
 // Candidates of top-k are pruned when there are twice as many as the last pruning left.
 constexpr size_t kPruneCountMin = 4096;
 
+// A coarse scan is worth its exact scores while it keeps at most one token in this many,
+// counted for all queries; else the next blocks are scanned finely.
+constexpr size_t kCoarseShare = 4;
+constexpr size_t kFineBlocks = 16;
+
 struct Scratch {
   ScratchBuffer<float> rotated;
   ScratchBuffer<float> scores;  // of one block, or of all tokens if they are kept
@@ -47,29 +52,51 @@ double Length(std::span<const float> vector) {
   return std::sqrt(sum);
 }
 
-// The bound of flat_search.h as factors of a token's error and scale; `deviations` 0:
-// sound.
-ErrorFactors BoundOf(const CodeQueries::Query& query, size_t head_dim, double centre_length,
-                     double deviations) {
-  const auto dim = static_cast<double>(head_dim);
-  // |x| <= scale * lengths_per_scale.
-  const double lengths_per_scale = std::sqrt(dim) / kFineScaleRatio;
+// Bounds as factors of a token's error and scale.
+class Bounds {
+ public:
+  Bounds(const CodeQueries::Query& query, size_t head_dim, double centre_length)
+      : query_(query), dim_(static_cast<double>(head_dim)), centre_length_(centre_length) {}
+
+  // Of fine scores, by the inequality of flat_search.h.
+  ErrorFactors Sound() const { return Fine(1); }
+  ErrorFactors Statistical() const { return Fine(kStatisticalDeviations / std::sqrt(dim_)); }
+  // Of coarse scores, statistically.
+  ErrorFactors Coarse() const {
+    const double of_error = kStatisticalDeviations / std::sqrt(dim_) + Rounding();
+    const double of_scale = kStatisticalDeviations * query_.table_deviation +
+                            1.5 * std::sqrt(dim_) * Rounding() * query_.length;
+    return Rounded(of_error * query_.length, of_scale);
+  }
+
+ private:
   // Sums of head_dim products in float, here and in exact scores, relative to the
-  // product of the lengths; and the arithmetic of the bound itself.
-  const double rounding = (dim + 8) * 0x1p-24 + 0x1p-20;
-  const double share = deviations == 0 ? 1 : deviations / std::sqrt(dim);
-  const double of_error =
-      share * (query.length + query.error_length) + (rounding + kRotationError) * query.length;
-  const double of_scale =
-      lengths_per_scale * (share * query.error_length + (rounding + kRotationError) * query.length);
-  // Exact scores may take subnormal elements for zeros.
-  const double tiny = dim * 0x1p-125 * (query.length + centre_length + kCodedLengthMax);
-  const double constant = rounding * query.length * centre_length + tiny;
-  const auto round_up = [](double factor) {
-    return static_cast<float>(std::max(factor * (1 + 0x1p-20), 0x1p-120));
-  };
-  return {round_up(of_error), round_up(of_scale), round_up(constant)};
-}
+  // product of the lengths; the rotation; and the arithmetic of the bound itself.
+  double Rounding() const { return (dim_ + 8) * 0x1p-24 + 0x1p-20 + kRotationError; }
+
+  ErrorFactors Fine(double share) const {
+    // |x| <= scale * lengths_per_scale.
+    const double lengths_per_scale = std::sqrt(dim_) / kFineScaleRatio;
+    const double of_error =
+        share * (query_.length + query_.error_length) + Rounding() * query_.length;
+    const double of_length = share * query_.error_length + Rounding() * query_.length;
+    return Rounded(of_error, lengths_per_scale * of_length);
+  }
+
+  ErrorFactors Rounded(double of_error, double of_scale) const {
+    // Exact scores may take subnormal elements for zeros.
+    const double tiny = dim_ * 0x1p-125 * (query_.length + centre_length_ + kCodedLengthMax);
+    const double constant = Rounding() * query_.length * centre_length_ + tiny;
+    const auto round_up = [](double factor) {
+      return static_cast<float>(std::max(factor * (1 + 0x1p-20), 0x1p-120));
+    };
+    return {round_up(of_error), round_up(of_scale), round_up(constant)};
+  }
+
+  const CodeQueries::Query& query_;
+  const double dim_;
+  const double centre_length_;
+};
 
 // The k-th largest of `scores`, which it reorders. Requires: 1 <= k <= scores.size().
 float KthLargest(std::vector<float>& scores, size_t k) {
@@ -81,7 +108,8 @@ float KthLargest(std::vector<float>& scores, size_t k) {
 // What a scan knows of one query.
 struct QueryState {
   TokenRange visible;  // within the reader
-  ErrorFactors bound;
+  ErrorFactors fine_bound;
+  ErrorFactors coarse_bound;
   float best_known = -kInfinity;  // elsewhere, exact
   float best_exact = -kInfinity;  // of this segment's tokens that were scored exactly
   float bar = -kInfinity;
@@ -131,12 +159,14 @@ class FlatSearch {
     Rotate(source_.rotation(), request_.queries, rotated);
     queries_ = CodeQueries(rotated, centre_scores);
     const bool is_sound = dipr_ == nullptr || request_.sound;
+    may_scan_coarsely_ = !is_sound && !keeps_scores_;
     states_.resize(count_);
     for (size_t q = 0; q < count_; ++q) {
       QueryState& state = states_[q];
       state.visible = Intersect(request_.visible[q], {0, keys_.token_count()});
-      state.bound = BoundOf(queries_[q], header_.head_dim, centre_length,
-                            is_sound ? 0 : kStatisticalDeviations);
+      const Bounds bounds(queries_[q], header_.head_dim, centre_length);
+      state.fine_bound = is_sound ? bounds.Sound() : bounds.Statistical();
+      state.coarse_bound = bounds.Coarse();
       if (!request_.best_scores.empty()) state.best_known = request_.best_scores[q];
       UpdateBar(state);
     }
@@ -170,6 +200,11 @@ class FlatSearch {
     });
   }
 
+  TokenRange BlockRange(size_t b) const {
+    const uint64_t begin = b * header_.block_tokens();
+    return {begin, begin + header_.block_token_count(b)};
+  }
+
   void UpdateBar(QueryState& state) const {
     if (dipr_ == nullptr) return;
     state.bar =
@@ -177,13 +212,20 @@ class FlatSearch {
   }
 
   Status ScanCodes(size_t b) {
-    const uint64_t begin = b * header_.block_tokens();
-    const TokenRange tokens = {begin, begin + header_.block_token_count(b)};
+    const TokenRange tokens = BlockRange(b);
+    const uint64_t begin = tokens.begin;
     if (!IsSeen(tokens)) return OkStatus();
-    std::vector<size_t> to_probe;
     {
-      ALAYA_ASSIGN_OR_RETURN(const PinnedFlatBlock pinned, source_.Block(b));
+      PinnedFlatBlock pinned = std::move(next_block_);
+      next_block_ = {};
+      if (pinned.block.codes.high == nullptr) {
+        ALAYA_ASSIGN_OR_RETURN(pinned, source_.Block(b));
+      }
+      if (b + 1 < header_.block_count() && IsSeen(BlockRange(b + 1))) {
+        ALAYA_ASSIGN_OR_RETURN(next_block_, source_.Block(b + 1));
+      }
       const KeyCodes& codes = pinned.block.codes;
+      const KeyCodes& upcoming = next_block_.block.codes;
       MatrixView<float> scores;
       if (keeps_scores_) {
         scores = {kept_scores_.data() + begin, count_, codes.token_count(), kept_scores_.stride()};
@@ -191,31 +233,44 @@ class FlatSearch {
         scores = {scratch_.scores.Take(count_ * codes.token_count()).data(), count_,
                   codes.token_count()};
       }
-      FineScores(queries_, codes, scores);
+      const bool is_coarse = may_scan_coarsely_ && fine_blocks_left_ == 0;
+      if (is_coarse) {
+        CoarseScores(queries_, codes, scores, upcoming);
+      } else {
+        FineScores(queries_, codes, scores, upcoming);
+        fine_blocks_left_ -= std::min<size_t>(fine_blocks_left_, 1);
+      }
       if (keeps_scores_) Summarise(pinned.block);
+      size_t kept = 0;
       for (size_t q = 0; q < count_; ++q) {
         const TokenRange seen = Intersect(states_[q].visible, tokens);
         if (seen.empty()) continue;
         const size_t first = seen.begin - begin;
         const std::span<const float> visible = scores.row(q).subspan(first, seen.size());
-        if (FindTop(visible, seen.begin, states_[q])) ALAYA_RETURN_IF_ERROR(Probe(q));
-        Keep(visible, {codes.fine_scale + first, visible.size()},
-             {codes.fine_error + first, visible.size()}, seen.begin, states_[q]);
+        const uint16_t* scales = is_coarse ? codes.coarse_scale : codes.fine_scale;
+        const uint16_t* errors = is_coarse ? codes.coarse_error : codes.fine_error;
+        const TokenBounds bounds = {{scales + first, visible.size()},
+                                    {errors + first, visible.size()},
+                                    is_coarse ? states_[q].coarse_bound : states_[q].fine_bound};
+        const FilteredScores filtered = Keep(visible, bounds, seen.begin, states_[q]);
+        kept += filtered.count;
+        if (FollowTop(filtered.top, visible, seen.begin, states_[q])) {
+          ALAYA_RETURN_IF_ERROR(Probe(q));
+        }
       }
+      if (is_coarse && kept * kCoarseShare > tokens.size()) fine_blocks_left_ = kFineBlocks;
     }
     return OkStatus();
   }
 
   // Follows the highest approximate score; true if it is above all exact ones.
-  bool FindTop(std::span<const float> scores, uint64_t first_token, QueryState& state) const {
-    const float top = MaxScore(scores);
-    if (top > state.top) {
-      const auto place = std::ranges::find(scores, top) - scores.begin();
-      state.top = top;
-      state.top_token = static_cast<uint32_t>(first_token) + static_cast<uint32_t>(place);
-      return dipr_ != nullptr && top > std::max(state.best_known, state.best_exact);
-    }
-    return false;
+  bool FollowTop(float top, std::span<const float> scores, uint64_t first_token,
+                 QueryState& state) const {
+    if (top <= state.top) return false;
+    const auto place = std::ranges::find(scores, top) - scores.begin();
+    state.top = top;
+    state.top_token = static_cast<uint32_t>(first_token) + static_cast<uint32_t>(place);
+    return dipr_ != nullptr && top > std::max(state.best_known, state.best_exact);
   }
 
   // Scores a query's top token exactly, for all queries that see it.
@@ -234,21 +289,21 @@ class FlatSearch {
     return OkStatus();
   }
 
-  void Keep(std::span<const float> scores, std::span<const uint16_t> scales,
-            std::span<const uint16_t> errors, uint64_t first_token, QueryState& state) {
-    const std::span<float> upper = scratch_.upper.Take(scores.size());
-    UpperBounds(scores, scales, errors, state.bound, upper);
+  // Keeps the tokens that may reach the bar.
+  FilteredScores Keep(std::span<const float> scores, const TokenBounds& bounds,
+                      uint64_t first_token, QueryState& state) {
     const size_t room = scores.size() + kFilterPadding;
     const std::span<uint32_t> tokens = scratch_.kept_tokens.Take(room);
     const std::span<float> kept = scratch_.kept_upper.Take(room);
-    const size_t count =
-        FilterScores(upper, state.bar, static_cast<uint32_t>(first_token), tokens, kept);
-    if (count == 0) return;
+    const FilteredScores filtered = FilterUpperBounds(
+        scores, bounds, state.bar, static_cast<uint32_t>(first_token), tokens, kept);
+    const size_t count = filtered.count;
+    if (count == 0) return filtered;
     const std::span<const uint32_t> kept_tokens = tokens.first(count);
     const std::span<const float> kept_upper = kept.first(count);
     state.tokens.insert(state.tokens.end(), kept_tokens.begin(), kept_tokens.end());
     state.upper.insert(state.upper.end(), kept_upper.begin(), kept_upper.end());
-    if (top_k_ == nullptr) return;
+    if (top_k_ == nullptr) return filtered;
     for (size_t i = 0; i < count; ++i) {
       const float score = scores[tokens[i] - first_token];
       // score - (upper - score): rounded downward by far more than float rounds.
@@ -258,6 +313,7 @@ class FlatSearch {
                                                  : -kInfinity);
     }
     if (state.tokens.size() >= state.prune_count) PruneTopK(state);
+    return filtered;
   }
 
   // Raises the bar to what k tokens reach in any case.
@@ -338,9 +394,10 @@ class FlatSearch {
     return Intersect(state.visible, {0, header_.token_count});
   }
 
-  // What the estimate of the rest needs to know of a block.
+  // What the estimate of the rest needs to know of a block; a sample of errors will do.
   void Summarise(const FlatBlock& block) {
-    for (size_t token = 0; token < block.token_count; ++token) {
+    constexpr size_t kStep = 16;
+    for (size_t token = 0; token < block.token_count; token += kStep) {
       const double error = double{BF16ToFloat(block.codes.fine_error[token])};
       if (error > kCodedLengthMax) continue;
       error_square_sum_ += error * error;
@@ -531,6 +588,9 @@ class FlatSearch {
   const bool estimates_rest_;
   const bool keeps_scores_;
   const size_t count_;
+  bool may_scan_coarsely_ = false;
+  PinnedFlatBlock next_block_;   // read early, so that the scan may run ahead into it
+  size_t fine_blocks_left_ = 0;  // that coarse scores would not help with
   CodeQueries queries_;
   std::vector<QueryState> states_;
   std::vector<std::optional<RestEstimate>> rest_;  // none: no coded token is visible

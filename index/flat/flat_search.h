@@ -14,8 +14,9 @@
 // these scores and in the exact ones. It always holds: *sound*. The errors of single
 // elements are as good as independent of the query's after the rotation, so the
 // difference is in fact near normal with a deviation of the bound / sqrt(head_dim):
-// *statistical* search takes kStatisticalDeviations of these instead. A token at the
-// bar is then missed with probability 3e-5, one above it with less.
+// *statistical* search takes kStatisticalDeviations of these instead, and reads only the
+// upper half of the codes where that excludes enough. A token at the bar is then missed
+// with probability 2.3e-4, one above it with less.
 
 #ifndef ALAYA_INDEX_FLAT_FLAT_SEARCH_H_
 #define ALAYA_INDEX_FLAT_FLAT_SEARCH_H_
@@ -29,7 +30,7 @@
 
 namespace alaya {
 
-inline constexpr double kStatisticalDeviations = 4;
+inline constexpr double kStatisticalDeviations = 3.5;
 
 struct PinnedFlatBlock {
   FlatBlock block;  // valid while pin lives

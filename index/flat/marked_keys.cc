@@ -17,7 +17,12 @@ constexpr size_t kDenseShare = 4;
 // memory, few enough for the processor's queue.
 constexpr size_t kRowsAhead = 8;
 
+// Rows of several blocks are scored together: the kernel prepares its queries anew for
+// every call.
+constexpr size_t kBatchRows = 256;
+
 struct Scratch {
+  ScratchBuffer<uint32_t> block_rows;
   ScratchBuffer<uint32_t> tokens;
   ScratchBuffer<std::byte> rows;
   ScratchBuffer<float> scores;
@@ -28,18 +33,39 @@ void PrefetchRow(const std::byte* row, size_t row_bytes) {
 }
 
 // Copies chosen rows next to each other, so that the kernel for blocks scores them.
-EncodedMatrixView GatherRows(EncodedMatrixView block, std::span<const uint32_t> rows,
-                             std::span<std::byte> memory) {
+void CopyRows(EncodedMatrixView block, std::span<const uint32_t> rows, std::byte* copies) {
   const size_t row_bytes = block.row_bytes();
   for (size_t i = 0; i < std::min(kRowsAhead, rows.size()); ++i) {
     PrefetchRow(block.row(rows[i]), row_bytes);
   }
   for (size_t i = 0; i < rows.size(); ++i) {
     if (i + kRowsAhead < rows.size()) PrefetchRow(block.row(rows[i + kRowsAhead]), row_bytes);
-    std::memcpy(&memory[i * row_bytes], block.row(rows[i]), row_bytes);
+    std::memcpy(copies + i * row_bytes, block.row(rows[i]), row_bytes);
   }
-  return {memory.data(), rows.size(), block.cols, block.dtype};
 }
+
+// Scores rows and gives them to `use`; counts what it scores.
+class Scorer {
+ public:
+  Scorer(MatrixView<const float> queries, const UseScores& use, Scratch& scratch)
+      : queries_(queries), use_(use), scratch_(scratch) {}
+
+  void Score(std::span<const uint32_t> tokens, EncodedMatrixView rows) {
+    if (tokens.empty()) return;
+    const MatrixView<float> scores(scratch_.scores.Take(queries_.rows() * tokens.size()).data(),
+                                   queries_.rows(), tokens.size());
+    KeyScores(queries_, rows, scores);
+    use_(tokens, scores);
+    scored_ += queries_.rows() * tokens.size();
+  }
+  uint64_t scored() const { return scored_; }
+
+ private:
+  const MatrixView<const float> queries_;
+  const UseScores& use_;
+  Scratch& scratch_;
+  uint64_t scored_ = 0;
+};
 
 }  // namespace
 
@@ -65,29 +91,41 @@ size_t TokenMarks::List(size_t begin, size_t end, std::span<uint32_t> tokens) co
 StatusOr<uint64_t> ScoreMarkedKeys(const KvReader& keys, const TokenMarks& marks,
                                    MatrixView<const float> queries, const UseScores& use) {
   thread_local Scratch scratch;
-  uint64_t scored = 0;
+  const size_t block_tokens = keys.block_tokens();
+  const size_t batch_max = std::max(kBatchRows, block_tokens);
+  const std::span<uint32_t> batch = scratch.tokens.Take(batch_max);
+  size_t batched = 0;
+  EncodedMatrixView copies;  // of the batch's rows
+  Scorer scorer(queries, use, scratch);
+  const auto score_batch = [&] {
+    copies.rows = batched;
+    scorer.Score(batch.first(batched), copies);
+    batched = 0;
+  };
   for (size_t b = 0; b < keys.block_count(); ++b) {
-    const size_t begin = b * keys.block_tokens();
-    const size_t size = std::min(keys.block_tokens(), keys.token_count() - begin);
-    std::span<uint32_t> tokens = scratch.tokens.Take(size);
-    tokens = tokens.first(marks.List(begin, begin + size, tokens));
-    if (tokens.empty()) continue;
+    const size_t begin = b * block_tokens;
+    const size_t size = std::min(block_tokens, keys.token_count() - begin);
+    std::span<uint32_t> rows = scratch.block_rows.Take(size);
+    rows = rows.first(marks.List(begin, begin + size, rows));
+    if (rows.empty()) continue;
+    const bool is_dense = rows.size() * kDenseShare > size;
+    if (is_dense || batched + rows.size() > batch_max) score_batch();
     ALAYA_ASSIGN_OR_RETURN(const PinnedRows pinned, keys.ReadBlock(KvKind::kKey, b));
-    EncodedMatrixView rows = pinned.rows;
-    if (tokens.size() * kDenseShare > size) {
-      tokens = scratch.tokens.Take(size);
-      std::iota(tokens.begin(), tokens.end(), 0U);
-    } else {
-      rows = GatherRows(pinned.rows, tokens, scratch.rows.Take(tokens.size() * rows.row_bytes()));
+    if (is_dense) {
+      rows = scratch.block_rows.Take(size);
+      std::iota(rows.begin(), rows.end(), static_cast<uint32_t>(begin));
+      scorer.Score(rows, pinned.rows);
+      continue;
     }
-    const MatrixView<float> scores(scratch.scores.Take(queries.rows() * tokens.size()).data(),
-                                   queries.rows(), tokens.size());
-    KeyScores(queries, rows, scores);
-    for (uint32_t& token : tokens) token += static_cast<uint32_t>(begin);
-    use(tokens, scores);
-    scored += queries.rows() * tokens.size();
+    const size_t row_bytes = pinned.rows.row_bytes();
+    copies = {scratch.rows.Take(batch_max * row_bytes).data(), 0, pinned.rows.cols,
+              pinned.rows.dtype};
+    CopyRows(pinned.rows, rows,
+             scratch.rows.Take(batch_max * row_bytes).data() + batched * row_bytes);
+    for (const uint32_t row : rows) batch[batched++] = static_cast<uint32_t>(begin) + row;
   }
-  return scored;
+  score_batch();
+  return scorer.scored();
 }
 
 }  // namespace alaya

