@@ -178,6 +178,7 @@ class ServerProcess {
                   {{"message", "gpu_memory_budget is set, this build has no GPU backend"}});
     }
     config_.store.log = log_->ForStorage();
+    config_.engine.indexes.on_event = [this](const IndexEvent& event) { LogIndexEvent(event); };
     ALAYA_ASSIGN_OR_RETURN(store_, ContextStore::Open(config_.store));
     ALAYA_ASSIGN_OR_RETURN(engine_, Engine::Open(config_.engine, store_.get(), &backend_, &clock_));
     metrics_.SetCollectable(std::make_shared<EngineCollector>(
@@ -219,6 +220,20 @@ class ServerProcess {
             .exchange_log_level = [log = log_](int level) {
               return static_cast<int>(log->SetLevel(static_cast<LogLevel>(level)));
             }};
+  }
+
+  void LogIndexEvent(const IndexEvent& event) {
+    const bool built = event.what == IndexEvent::What::kBuilt;
+    const bool damaged = event.what == IndexEvent::What::kDamaged;
+    log_->Write(built ? LogLevel::kInfo : LogLevel::kError,
+                built     ? "index_built"
+                : damaged ? "index_damaged"
+                          : "index_build_failed",
+                {{"kind", IndexKindName(event.kind)},
+                 {"segment", static_cast<int64_t>(ToInt(event.segment))},
+                 {"tokens", static_cast<int64_t>(event.token_count)},
+                 {"milliseconds", static_cast<int64_t>(event.seconds * 1000)},
+                 {"message", Message(event.status)}});
   }
 
   void Announce(const std::string& metrics_address) {

@@ -178,6 +178,11 @@ void AddStorage(TableBuilder* table) {
       "expiry_sweep_interval",
       [](auto& config) -> auto& { return config.engine.expiry_sweep_interval; },
       "time between searches for expired contexts");
+  table->Count(
+      "flat_index_min_tokens", 0, std::numeric_limits<int32_t>::max(),
+      [](auto& config) -> auto& { return config.engine.indexes.flat_min_tokens; },
+      "stored segments of at least so many tokens get the flat index unless the import says "
+      "otherwise");
 }
 
 void AddThreads(TableBuilder* table) {
@@ -191,6 +196,10 @@ void AddThreads(TableBuilder* table) {
       "blocking_threads", 1, kThreadCountMax,
       [](auto& config) -> auto& { return config.rpc.blocking_worker_count; },
       "threads for calls that may wait for the disk");
+  table->Count(
+      "index_build_threads", 0, kThreadCountMax,
+      [](auto& config) -> auto& { return config.engine.indexes.build_thread_count; },
+      "low-priority threads that build indexes in the background; 0: none are built");
 }
 
 void AddLimits(TableBuilder* table) {

@@ -89,6 +89,19 @@ void ToProto(const EngineStats& stats, v1::GetStatsResponse* proto) {
   v1::IndexStats* exact = proto->add_indexes();
   exact->set_kind(v1::INDEX_KIND_EXACT);
   exact->set_segments(store.segments);
+  for (const IndexKind kind : {IndexKind::kFlat, IndexKind::kCoarse, IndexKind::kFine}) {
+    const IndexCount& count = store.indexes[static_cast<size_t>(kind)];
+    v1::IndexStats* index = proto->add_indexes();
+    index->set_kind(static_cast<v1::IndexKind>(kind));
+    index->set_segments(count.segments);
+    index->set_bytes(count.stored_bytes);
+  }
+  v1::IndexBuildStats* builds = proto->mutable_index_builds();
+  builds->set_pending(stats.index_builds.pending);
+  builds->set_running(stats.index_builds.running);
+  builds->set_done(stats.index_builds.done);
+  builds->set_failed(stats.index_builds.failed);
+  builds->set_damaged(stats.index_builds.damaged);
   proto->set_models(store.models);
   proto->set_contexts(store.contexts);
   proto->set_segments(store.segments);

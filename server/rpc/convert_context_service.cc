@@ -1,7 +1,9 @@
 #include "server/rpc/convert_context_service.h"
 
 #include <optional>
+#include <set>
 #include <utility>
+#include <vector>
 
 #include "server/rpc/convert_attention.h"
 #include "server/rpc/convert_fields.h"
@@ -14,21 +16,19 @@ namespace {
 
 constexpr int kReadLayerCountMax = 1024;
 
-// No kind of index can be asked for yet: the planner chooses.
-Status CheckIndexOptions(const v1::IndexOptions& options) {
+// Each kind once, in the order of their numbers.
+StatusOr<std::vector<IndexKind>> FromProto(const v1::IndexOptions& options) {
+  std::set<int> numbers;
   for (const int kind : options.kinds()) {
     if (kind == v1::INDEX_KIND_UNSPECIFIED || !v1::IndexKind_IsValid(kind)) {
       return RequestError("INDEX_KIND_UNKNOWN", {"header.index_options.kinds"},
                           std::to_string(kind) + " is no IndexKind");
     }
-    if (kind != v1::INDEX_KIND_EXACT) {
-      return MakeError(StatusCode::kUnimplemented,
-                       "header.index_options.kinds: this server builds no " +
-                           v1::IndexKind_Name(static_cast<v1::IndexKind>(kind)) +
-                           ", leave kinds empty");
-    }
+    numbers.insert(kind);
   }
-  return OkStatus();
+  std::vector<IndexKind> kinds;
+  for (const int number : numbers) kinds.push_back(static_cast<IndexKind>(number));
+  return kinds;
 }
 
 }  // namespace
@@ -49,7 +49,7 @@ StatusOr<ImportHeader> FromProto(const v1::ImportContextRequest::Header& proto,
   if (proto.has_ttl()) {
     ALAYA_ASSIGN_OR_RETURN(header.ttl, TtlFromProto(proto.ttl(), {"header.ttl"}));
   }
-  ALAYA_RETURN_IF_ERROR(CheckIndexOptions(proto.index_options()));
+  ALAYA_ASSIGN_OR_RETURN(header.index_kinds, FromProto(proto.index_options()));
   return header;
 }
 

@@ -32,6 +32,18 @@ class FamilyList {
     Add(name, help, prometheus::MetricType::Gauge, {Tier("memory", memory), Tier("disk", disk)});
   }
 
+  // One value per index kind.
+  void IndexGauge(const char* name, const char* help, const ContextStoreStats& store,
+                  uint64_t IndexCount::*value) {
+    std::vector<prometheus::ClientMetric> metrics;
+    for (const IndexKind kind : {IndexKind::kFlat, IndexKind::kCoarse, IndexKind::kFine}) {
+      prometheus::ClientMetric& metric = metrics.emplace_back();
+      metric.label.push_back({"kind", std::string(IndexKindName(kind))});
+      metric.gauge.value = static_cast<double>(store.indexes[static_cast<size_t>(kind)].*value);
+    }
+    Add(name, help, prometheus::MetricType::Gauge, std::move(metrics));
+  }
+
   std::vector<prometheus::MetricFamily> Take() { return std::move(families_); }
 
  private:
@@ -62,6 +74,21 @@ void AddEngine(const EngineStats& stats, FamilyList* list) {
                 stats.attended_tokens);
   list->Counter("alaya_scored_tokens_total", "Keys scored exactly, over query heads and queries.",
                 stats.scored_tokens);
+}
+
+void AddIndexes(const EngineStats& stats, FamilyList* list) {
+  list->IndexGauge("alaya_index_segments", "Segments that have an index, by kind.", stats.store,
+                   &IndexCount::segments);
+  list->IndexGauge("alaya_index_bytes", "Bytes of indexes on disk, by kind.", stats.store,
+                   &IndexCount::stored_bytes);
+  const IndexBuildStats& builds = stats.index_builds;
+  list->Gauge("alaya_index_builds_pending", "Index builds that wait.", builds.pending);
+  list->Gauge("alaya_index_builds_running", "Index builds under way.", builds.running);
+  list->Counter("alaya_index_builds_done_total", "Indexes built.", builds.done);
+  list->Counter("alaya_index_builds_failed_total", "Index builds that failed.", builds.failed);
+  list->Counter("alaya_index_damaged_total",
+                "Indexes found damaged; their segments are scanned until they are built anew.",
+                builds.damaged);
 }
 
 void AddStore(const ContextStoreStats& store, FamilyList* list) {
@@ -115,6 +142,7 @@ std::vector<prometheus::MetricFamily> EngineCollector::Collect() const {
   const EngineStats stats = engine_stats_();
   AddEngine(stats, &list);
   AddStore(stats.store, &list);
+  AddIndexes(stats, &list);
   AddProcess(process_stats_(), start_time_, &list);
   return list.Take();
 }

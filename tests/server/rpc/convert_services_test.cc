@@ -46,6 +46,19 @@ std::string CaseName(const testing::TestParamInfo<Bad<Message>>& test) {
 using Header = v1::ImportContextRequest::Header;
 class BadHeaderTest : public testing::TestWithParam<Bad<Header>> {};
 
+TEST(HeaderTest, WishedIndexKindsAreTakenOverOnceEach) {
+  Header header;
+  header.set_model("m");
+  header.add_tokens(1);
+  EXPECT_TRUE(FromProto(header, "default", kLimits)->index_kinds.empty());
+  for (const auto kind : {v1::INDEX_KIND_FINE, v1::INDEX_KIND_FLAT, v1::INDEX_KIND_FINE}) {
+    header.mutable_index_options()->add_kinds(kind);
+  }
+
+  EXPECT_EQ(FromProto(header, "default", kLimits)->index_kinds,
+            (std::vector<IndexKind>{IndexKind::kFlat, IndexKind::kFine}));
+}
+
 TEST_P(BadHeaderTest, IsRefused) {
   Header header;
   header.set_model("org/model-1.0");
@@ -101,9 +114,10 @@ INSTANTIATE_TEST_SUITE_P(
                       h->mutable_index_options()->add_kinds(static_cast<v1::IndexKind>(99));
                     },
                     kInvalid, "99 is no IndexKind"},
-        Bad<Header>{"IndexKindNotBuilt",
-                    [](Header* h) { h->mutable_index_options()->add_kinds(v1::INDEX_KIND_FINE); },
-                    StatusCode::kUnimplemented, "INDEX_KIND_FINE"}),
+        Bad<Header>{
+            "UnspecifiedIndexKind",
+            [](Header* h) { h->mutable_index_options()->add_kinds(v1::INDEX_KIND_UNSPECIFIED); },
+            kInvalid, "0 is no IndexKind"}),
     CaseName<Header>);
 
 using Chunk = v1::ImportContextRequest::Chunk;
