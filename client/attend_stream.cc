@@ -41,23 +41,16 @@ class AttendStream::Reactor
   }
 
   void Send(pb::AttendRequest request, Callback callback) {
-    Status refused;
-    {
-      const std::lock_guard lock(mutex_);
-      if (done_) {
-        refused = final_status_.ok() ? Unavailable("the attend stream has ended") : final_status_;
-      } else if (closing_) {
-        refused = FailedPrecondition("the attend stream is closed");
-      } else {
-        Enqueue(std::move(request), std::move(callback));
-        if (stream_over_ || !TakeNextWrite()) return;
-        AddHold();
-      }
-    }
-    if (!refused.ok()) {
+    std::unique_lock lock(mutex_);
+    if (Status refused = Refusal(); !refused.ok()) {
+      lock.unlock();
       callback(std::move(refused));
       return;
     }
+    Enqueue(std::move(request), std::move(callback));
+    if (stream_over_ || !TakeNextWrite()) return;
+    AddHold();
+    lock.unlock();
     StartWrite(&outgoing_);
     RemoveHold();
   }
@@ -168,6 +161,14 @@ class AttendStream::Reactor
   }
 
   // The following require mutex_.
+
+  // Why no further request can be sent; OK if one can.
+  Status Refusal() const {
+    if (done_) {
+      return final_status_.ok() ? Unavailable("the attend stream has ended") : final_status_;
+    }
+    return closing_ ? FailedPrecondition("the attend stream is closed") : OkStatus();
+  }
 
   void Enqueue(pb::AttendRequest request, Callback callback) {
     const uint64_t id = next_request_id_++;
