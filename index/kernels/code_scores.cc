@@ -513,7 +513,7 @@ CodeQueries::CodeQueries(MatrixView<const float> rotated, std::span<const float>
       padded_dim_((rotated.cols() + 63) / 64 * 64),
       queries_(rotated.rows()),
       codes_(rotated.rows() * padded_dim_),
-      tables_(hwy::AllocateAligned<uint8_t>(rotated.rows() * triple_count() * kTripleBytes)) {
+      tables_(hwy::AllocateAligned<uint8_t>((rotated.rows() + 1) * triple_count() * kTripleBytes)) {
   assert(centre_scores.size() == rotated.rows());
   for (size_t i = 0; i < rotated.rows(); ++i) {
     queries_[i].centre_score = centre_scores[i];

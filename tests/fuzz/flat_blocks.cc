@@ -1,0 +1,121 @@
+// Damaged blocks of a flat index.
+//
+// A good index over fixed keys, of which the input overwrites bytes or which it shortens:
+// byte 0 the block, bytes 1-2 where, byte 3 how (odd: cut there), then the new bytes.
+// Opening and searching it gives an answer or DataLoss, and never reads outside.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <span>
+#include <vector>
+
+#include "hwy/aligned_allocator.h"
+#include "index/flat/flat_builder.h"
+#include "index/flat/flat_index.h"
+
+namespace alaya {
+namespace {
+
+constexpr size_t kHeadDim = 16;
+constexpr size_t kTokenCount = 300;
+
+void Require(bool condition) {
+  if (!condition) std::abort();
+}
+
+class FixedReader : public KvReader {
+ public:
+  FixedReader() : numbers_(kTokenCount * kHeadDim) {
+    for (size_t i = 0; i < numbers_.size(); ++i) {
+      numbers_[i] = static_cast<float>(i * 2654435761U % 1000) / 500 - 1;
+    }
+  }
+  size_t token_count() const override { return kTokenCount; }
+  size_t block_tokens() const override { return kTokenCount; }
+  size_t head_dim() const override { return kHeadDim; }
+  StatusOr<PinnedRows> ReadBlock(KvKind, size_t) const override {
+    PinnedRows pinned;
+    pinned.rows = {reinterpret_cast<const std::byte*>(numbers_.data()), kTokenCount, kHeadDim,
+                   DType::kF32};
+    return pinned;
+  }
+
+ private:
+  std::vector<float> numbers_;
+};
+
+// Every read is a copy of exactly the block's bytes, so that reading past them shows.
+class DamagedBlocks : public IndexBlockReader {
+ public:
+  explicit DamagedBlocks(std::vector<std::vector<std::byte>> blocks) : blocks_(std::move(blocks)) {}
+
+  size_t block_count() const override { return blocks_.size(); }
+  StatusOr<PinnedBytes> ReadBlock(size_t block_index) const override {
+    const std::vector<std::byte>& block = blocks_[block_index];
+    void* copy = std::aligned_alloc(64, (block.size() + 63) / 64 * 64);
+    std::copy(block.begin(), block.end(), static_cast<std::byte*>(copy));
+    PinnedBytes pinned;
+    pinned.bytes = {static_cast<const std::byte*>(copy), block.size()};
+    pinned.pin = BlockPin(copy, [](void* memory) { std::free(memory); });
+    return pinned;
+  }
+
+ private:
+  std::vector<std::vector<std::byte>> blocks_;
+};
+
+void FuzzOne(std::span<const uint8_t> input) {
+  static const FixedReader reader;
+  static const std::vector<std::vector<std::byte>> good = [] {
+    std::vector<std::vector<std::byte>> blocks;
+    Require(BuildFlatIndex(reader, [&](std::span<const std::byte> bytes) {
+              blocks.emplace_back(bytes.begin(), bytes.end());
+              return OkStatus();
+            }).ok());
+    return blocks;
+  }();
+  if (input.size() < 4) return;
+  std::vector<std::vector<std::byte>> blocks = good;
+  std::vector<std::byte>& block = blocks[input[0] % blocks.size()];
+  const size_t place = (input[1] | size_t{input[2]} << 8) % block.size();
+  if (input[3] % 2 == 1) {
+    block.resize(std::max<size_t>(place, 1));
+  } else {
+    for (size_t i = 4; i < input.size() && place + i - 4 < block.size(); ++i) {
+      block[place + i - 4] = std::byte{input[i]};
+    }
+  }
+  const DamagedBlocks damaged(std::move(blocks));
+  const auto index = FlatIndex::Open(&damaged, &reader);
+  if (!index.ok()) {
+    Require(index.status().code() == StatusCode::kDataLoss);
+    return;
+  }
+  std::vector<float> query(2 * kHeadDim, 1.0F);
+  query[3] = -7;
+  const std::vector<TokenRange> visible(2, TokenRange{1, kTokenCount});
+  for (const bool sound : {true, false}) {
+    for (const bool estimate_rest : {true, false}) {
+      SearchRequest request;
+      request.queries = {query.data(), 2, kHeadDim};
+      request.visible = visible;
+      request.target = DiprTarget{};
+      request.scale = 0.25F;
+      request.want_mass = estimate_rest;
+      request.sound = sound;
+      request.estimate_rest = estimate_rest;
+      const auto found = (*index)->Search(request);
+      Require(found.ok() || found.status().code() == StatusCode::kDataLoss);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace alaya
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  alaya::FuzzOne({data, size});
+  return 0;
+}
