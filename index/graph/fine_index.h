@@ -27,7 +27,7 @@ Status BuildFineIndex(const KvReader& reader, MatrixView<const float> queries,
 
 struct FineSearchOptions {
   // The walk's l0: more finds more and costs more. For top-k at least k are used.
-  size_t beam_width = 64;
+  size_t beam_width = 96;
   // Fewer visible tokens than this are all scored.
   size_t scan_tokens = 2048;
   // Blocks held pinned by one search, of keys and of the graph each. If memory is full

@@ -45,8 +45,8 @@ Status CheckOptions(const GraphBuildOptions& options) {
 
 // Which of `total` rows in text order are used: their density falls with the distance
 // x from the end (0 to 1) as 1 / (x + kNearEnd), so that half of them lie in the last
-// fifth, or as close to that as one use per row allows.
-constexpr double kNearEnd = 1.0 / 16;
+// seventh, or as close to that as one use per row allows.
+constexpr double kNearEnd = 1.0 / 32;
 
 std::vector<size_t> SampleRows(size_t total, size_t count) {
   std::vector<size_t> rows;

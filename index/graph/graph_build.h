@@ -40,11 +40,11 @@ struct GraphBuildOptions {
   // Tokens that some query found among its first so many get sponsors (projection.h):
   // up to sponsor_count, each for up to degree_max tokens. At least 1 each.
   size_t sponsored_rank = 24;
-  size_t sponsor_count = 32;
+  size_t sponsor_count = 48;
   size_t degree_max = 64;  // at most 256
   // Each other token is linked with up to link_count of the nearest keys that a walk
   // of width link_beam finds, and each key with as many of them. At least 1 each.
-  size_t link_count = 16;
+  size_t link_count = 4;
   size_t link_beam = 32;
   size_t entry_tokens = 512;  // one entry for so many tokens or more, at least 1
   // Runs function(i) for i in [0, count), at the same time if it likes; returns when
