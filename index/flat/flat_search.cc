@@ -11,6 +11,7 @@
 #include "index/attention/attention_merge.h"
 #include "index/dipr/dipr_selection.h"
 #include "index/exact_index.h"
+#include "index/flat/bounds.h"
 #include "index/flat/marked_keys.h"
 #include "index/flat/rest_estimate.h"
 #include "index/kernels/bf16.h"
@@ -24,9 +25,6 @@ namespace alaya {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-// Queries and centres up to here keep all arithmetic of bounds finite.
-constexpr double kQueryLengthMax = 1e18;
-constexpr double kCentreScoreMax = 1e35;
 // Candidates of top-k are pruned when there are twice as many as the last pruning left.
 constexpr size_t kPruneCountMin = 4096;
 
@@ -51,52 +49,6 @@ double Length(std::span<const float> vector) {
   for (const float element : vector) sum += double{element} * double{element};
   return std::sqrt(sum);
 }
-
-// Bounds as factors of a token's error and scale.
-class Bounds {
- public:
-  Bounds(const CodeQueries::Query& query, size_t head_dim, double centre_length)
-      : query_(query), dim_(static_cast<double>(head_dim)), centre_length_(centre_length) {}
-
-  // Of fine scores, by the inequality of flat_search.h.
-  ErrorFactors Sound() const { return Fine(1); }
-  ErrorFactors Statistical() const { return Fine(kStatisticalDeviations / std::sqrt(dim_)); }
-  // Of coarse scores, statistically.
-  ErrorFactors Coarse() const {
-    const double of_error = kStatisticalDeviations / std::sqrt(dim_) + Rounding();
-    const double of_scale = kStatisticalDeviations * query_.table_deviation +
-                            1.5 * std::sqrt(dim_) * Rounding() * query_.length;
-    return Rounded(of_error * query_.length, of_scale);
-  }
-
- private:
-  // Sums of head_dim products in float, here and in exact scores, relative to the
-  // product of the lengths; the rotation; and the arithmetic of the bound itself.
-  double Rounding() const { return (dim_ + 8) * 0x1p-24 + 0x1p-20 + kRotationError; }
-
-  ErrorFactors Fine(double share) const {
-    // |x| <= scale * lengths_per_scale.
-    const double lengths_per_scale = std::sqrt(dim_) / kFineScaleRatio;
-    const double of_error =
-        share * (query_.length + query_.error_length) + Rounding() * query_.length;
-    const double of_length = share * query_.error_length + Rounding() * query_.length;
-    return Rounded(of_error, lengths_per_scale * of_length);
-  }
-
-  ErrorFactors Rounded(double of_error, double of_scale) const {
-    // Exact scores may take subnormal elements for zeros.
-    const double tiny = dim_ * 0x1p-125 * (query_.length + centre_length_ + kCodedLengthMax);
-    const double constant = Rounding() * query_.length * centre_length_ + tiny;
-    const auto round_up = [](double factor) {
-      return static_cast<float>(std::max(factor * (1 + 0x1p-20), 0x1p-120));
-    };
-    return {round_up(of_error), round_up(of_scale), round_up(constant)};
-  }
-
-  const CodeQueries::Query& query_;
-  const double dim_;
-  const double centre_length_;
-};
 
 // The k-th largest of `scores`, which it reorders. Requires: 1 <= k <= scores.size().
 float KthLargest(std::vector<float>& scores, size_t k) {
@@ -149,7 +101,8 @@ class FlatSearch {
     const double centre_length = Length(header_.centre);
     for (size_t q = 0; q < count_; ++q) {
       const double length = Length(request_.queries.row(q));
-      if (!(length <= kQueryLengthMax && length * centre_length <= kCentreScoreMax)) return false;
+      if (!(length <= kBoundedLengthMax && length * centre_length <= kBoundedCentreMax))
+        return false;
       double sum = 0;
       for (size_t e = 0; e < header_.head_dim; ++e) {
         sum += double{request_.queries.row(q)[e]} * double{header_.centre[e]};
@@ -164,9 +117,9 @@ class FlatSearch {
     for (size_t q = 0; q < count_; ++q) {
       QueryState& state = states_[q];
       state.visible = Intersect(request_.visible[q], {0, keys_.token_count()});
-      const Bounds bounds(queries_[q], header_.head_dim, centre_length);
-      state.fine_bound = is_sound ? bounds.Sound() : bounds.Statistical();
-      state.coarse_bound = bounds.Coarse();
+      const Bounds bounds(&queries_[q], header_.head_dim, centre_length);
+      state.fine_bound = is_sound ? bounds.Sound() : bounds.Statistical(kStatisticalDeviations);
+      state.coarse_bound = bounds.Coarse(kStatisticalDeviations);
       if (!request_.best_scores.empty()) state.best_known = request_.best_scores[q];
       UpdateBar(state);
     }

@@ -50,8 +50,9 @@ class CodeQueries {
   size_t size() const { return queries_.size(); }
   size_t head_dim() const { return head_dim_; }
   const Query& operator[](size_t i) const { return queries_[i]; }
-  // 64 bytes per 64 elements, the last ones filled up with zeros. Byte 16w + 4i + j is
-  // element 16w + 4j + i of the 64: the order in which codes leave their bytes.
+  // 64 bytes per 64 elements, the last ones filled up with zeros; element e lies at
+  // CodePlace(e), which is the order in which codes leave their bytes.
+  static constexpr size_t CodePlace(size_t e) { return e / 16 * 16 + e % 4 * 4 + e / 4 % 4; }
   std::span<const int8_t> codes(size_t i) const {
     return std::span(codes_).subspan(i * padded_dim_, padded_dim_);
   }

@@ -60,6 +60,19 @@ struct KeyCodesOf {
 using KeyCodes = KeyCodesOf<const std::byte>;
 using MutableKeyCodes = KeyCodesOf<std::byte>;
 
+// The upper two bits of the code of one element; the lower two.
+inline uint32_t HighCode(const KeyCodes& keys, size_t token, size_t element) {
+  const size_t row = token / kCodeGroupTokens * HighRowCount(keys.head_dim) + element / 4;
+  const auto byte =
+      static_cast<uint32_t>(keys.high[row * kCodeGroupTokens + token % kCodeGroupTokens]);
+  return byte >> element % 4 * 2 & 3;
+}
+inline uint32_t LowCode(const KeyCodes& keys, size_t token, size_t element) {
+  const auto byte =
+      static_cast<uint32_t>(keys.low[token * LowRowBytes(keys.head_dim) + element / 4]);
+  return byte >> element % 4 * 2 & 3;
+}
+
 // A random orthogonal map of vectors of head_dim elements: signs and Hadamard
 // transforms, of all elements or, where head_dim is no power of two, of the first and
 // the last ones in turn.
