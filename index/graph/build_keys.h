@@ -21,6 +21,7 @@ class BuildKeys {
 
   size_t token_count() const { return half_norms_.size(); }
   size_t head_dim() const { return head_dim_; }
+  DType dtype() const { return dtype_; }
   // Of all keys.
   std::span<const float> mean() const { return mean_; }
   void Decode(uint32_t token, std::span<float> key) const;

@@ -9,6 +9,7 @@
 #include "index/graph/connectivity.h"
 #include "index/graph/projection.h"
 #include "index/graph/query_lists.h"
+#include "index/kernels/encoding.h"
 
 namespace alaya {
 namespace {
@@ -60,6 +61,14 @@ std::vector<size_t> SampleRows(size_t total, size_t count) {
   }
   std::ranges::reverse(rows);
   return rows;
+}
+
+// Engines send queries in the type of the keys, for which the kernels are fastest.
+// Others lose next to nothing by being rounded to it: they only choose neighbours.
+void RoundTo(DType dtype, std::vector<float>* values) {
+  std::vector<std::byte> encoded(values->size() * ElementBytes(dtype));
+  EncodeElements(*values, dtype, encoded);
+  DecodeElements(dtype, encoded, *values);
 }
 
 std::vector<float> SampleQueries(MatrixView<const float> queries, size_t count) {
@@ -123,10 +132,11 @@ StatusOr<KeyGraph> BuildKeyGraph(const KvReader& reader, MatrixView<const float>
   ALAYA_ASSIGN_OR_RETURN(const BuildKeys keys, BuildKeys::Read(reader));
   const double wanted = std::ceil(options.sample_share * static_cast<double>(token_count));
   const size_t sample_max = std::min(static_cast<size_t>(wanted), options.sample_count_max);
-  const std::vector<float> sample =
+  std::vector<float> sample =
       queries.empty() ? SampleKeys(keys, graph.first_token,
                                    std::min(sample_max, token_count - graph.first_token))
                       : SampleQueries(queries, std::min(sample_max, queries.rows()));
+  if (keys.dtype() == DType::kBF16) RoundTo(DType::kBF16, &sample);
   const MatrixView<const float> sampled(sample.data(), sample.size() / keys.head_dim(),
                                         keys.head_dim());
   progress.BeginStage(0, kListsEnd);
