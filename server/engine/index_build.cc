@@ -26,7 +26,7 @@ StatusOr<std::vector<float>> ReadGroupQueries(ContextStore* store, const Segment
               .kind = PageKind::kQuery,
               .head = ToInt(head) * model.group_size() + g};
     for (size_t begin = 0; begin < row_count; begin += page_tokens, ++id.page_index) {
-      ALAYA_ASSIGN_OR_RETURN(const PinnedPage page, store->ReadPage(segment, id));
+      ALAYA_ASSIGN_OR_RETURN(const PinnedPage page, store->ReadPage(segment, id, PageUse::kOnce));
       const size_t elements = std::min(page_tokens, row_count - begin) * model.head_dim;
       DecodeElements(model.dtype, page.payload(), rest.first(elements));
       rest = rest.subspan(elements);
@@ -53,7 +53,8 @@ Status BuildSegmentIndex(ContextStore* store, const std::shared_ptr<const Segmen
       if (should_stop()) return Stopped(*segment, kind);
       const LayerIndex layer_index{layer};
       const KvHeadIndex head_index{head};
-      const SegmentReader keys(store, *segment, layer_index, head_index, nullptr);
+      SegmentReader keys(store, *segment, layer_index, head_index);
+      keys.ReadOnce();
       IndexBuildInput input;
       input.kv = &keys;
       input.should_stop = should_stop;

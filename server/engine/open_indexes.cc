@@ -37,9 +37,11 @@ class OpenIndexes::GuardedIndex : public TokenIndex {
   GuardedIndex(OpenIndexes* owner, OpenKind* kind, LayerIndex layer, KvHeadIndex head)
       : owner_(owner),
         kind_(kind),
-        keys_(owner->store_, owner->segment_, layer, head, &owner->disk_reads_),
+        keys_(owner->store_, owner->segment_, layer, head),
         blocks_(owner->store_, owner->segment_, *kind->stored, layer, head, &owner->disk_reads_),
-        scan_(&keys_) {}
+        scan_(&keys_) {
+    keys_.CountDiskReads(&owner->disk_reads_);
+  }
 
   Status Open() {
     ALAYA_ASSIGN_OR_RETURN(index_, kind_->row->open(&blocks_, &keys_));
@@ -63,7 +65,7 @@ class OpenIndexes::GuardedIndex : public TokenIndex {
  private:
   OpenIndexes* const owner_;
   OpenKind* const kind_;
-  const SegmentReader keys_;
+  SegmentReader keys_;
   const StoredIndexReader blocks_;
   const ExactIndex scan_;
   std::unique_ptr<TokenIndex> index_;  // null: it could not be opened

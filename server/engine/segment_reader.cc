@@ -8,15 +8,14 @@
 namespace alaya {
 
 SegmentReader::SegmentReader(ContextStore* store, const Segment& segment, uint64_t token_count,
-                             LayerIndex layer, KvHeadIndex head, std::atomic<uint64_t>* disk_reads)
+                             LayerIndex layer, KvHeadIndex head)
     : store_(store),
       segment_(segment),
       model_(segment.model->model),
       token_count_(token_count),
       layer_(layer),
       head_(head),
-      page_tokens_(PageTokens(model_)),
-      disk_reads_(disk_reads) {}
+      page_tokens_(PageTokens(model_)) {}
 
 PageId SegmentReader::Page(KvKind kind, size_t block_index) const {
   return {.segment = segment_.id,
@@ -27,7 +26,8 @@ PageId SegmentReader::Page(KvKind kind, size_t block_index) const {
 }
 
 StatusOr<PinnedRows> SegmentReader::ReadBlock(KvKind kind, size_t block_index) const {
-  ALAYA_ASSIGN_OR_RETURN(PinnedPage page, store_->ReadPage(segment_, Page(kind, block_index)));
+  ALAYA_ASSIGN_OR_RETURN(PinnedPage page,
+                         store_->ReadPage(segment_, Page(kind, block_index), page_use_));
   if (!page.was_resident()) {
     read_from_disk_.store(true, std::memory_order_relaxed);
     if (disk_reads_ != nullptr) disk_reads_->fetch_add(1, std::memory_order_relaxed);

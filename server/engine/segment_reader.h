@@ -18,12 +18,15 @@ class SegmentReader : public KvReader {
  public:
   // `store` and the link's segment must outlive the reader.
   SegmentReader(ContextStore* store, const SegmentLink& link, LayerIndex layer, KvHeadIndex head)
-      : SegmentReader(store, *link.segment, link.token_count, layer, head, nullptr) {}
-  // All tokens of the segment. Reads from disk are also counted in `disk_reads`, which
-  // must outlive the reader.
-  SegmentReader(ContextStore* store, const Segment& segment, LayerIndex layer, KvHeadIndex head,
-                std::atomic<uint64_t>* disk_reads)
-      : SegmentReader(store, segment, segment.token_count(), layer, head, disk_reads) {}
+      : SegmentReader(store, *link.segment, link.token_count, layer, head) {}
+  // All tokens of the segment.
+  SegmentReader(ContextStore* store, const Segment& segment, LayerIndex layer, KvHeadIndex head)
+      : SegmentReader(store, segment, segment.token_count(), layer, head) {}
+
+  // Reads from disk are also counted there; it must outlive the reader.
+  void CountDiskReads(std::atomic<uint64_t>* disk_reads) { disk_reads_ = disk_reads; }
+  // Tells the page cache that this pass will not come again.
+  void ReadOnce() { page_use_ = PageUse::kOnce; }
 
   size_t token_count() const override { return token_count_; }
   size_t block_tokens() const override { return page_tokens_; }
@@ -36,7 +39,7 @@ class SegmentReader : public KvReader {
 
  private:
   SegmentReader(ContextStore* store, const Segment& segment, uint64_t token_count, LayerIndex layer,
-                KvHeadIndex head, std::atomic<uint64_t>* disk_reads);
+                KvHeadIndex head);
   PageId Page(KvKind kind, size_t block_index) const;
 
   ContextStore* store_;
@@ -46,7 +49,8 @@ class SegmentReader : public KvReader {
   LayerIndex layer_;
   KvHeadIndex head_;
   size_t page_tokens_;
-  std::atomic<uint64_t>* disk_reads_;
+  std::atomic<uint64_t>* disk_reads_ = nullptr;
+  PageUse page_use_ = PageUse::kRepeated;
   mutable std::atomic<bool> read_from_disk_{false};
 };
 

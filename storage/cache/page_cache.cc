@@ -21,6 +21,7 @@
 #include <atomic>
 #include <bit>
 #include <condition_variable>
+#include <deque>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -48,6 +49,10 @@ constexpr size_t kHintsPerLine = 64 / sizeof(uint32_t);
 // More hints than frames, so that few pages want the same one.
 constexpr size_t kHintsPerFrame = 4;
 constexpr size_t kHitCounterCount = 16;
+
+// Frames that pages read once share when memory is full: enough for some passes at a
+// time.
+constexpr size_t kOnceFrames = 64;
 
 // Waiters for a frame also look by themselves at this interval: a wake-up that was
 // missed costs a little time, never correctness.
@@ -124,6 +129,7 @@ struct PageCache::Impl {
   std::vector<PageFrame*> free_frames;
   size_t untouched_frame = 0;  // frames from here on were never used
   size_t hand = 0;
+  std::deque<PageFrame*> once_frames;  // that were last loaded to be read once
 
   ~Impl() {
     for (size_t i = 0; i < untouched_frame; ++i) {
@@ -141,12 +147,12 @@ struct PageCache::Impl {
   void CountHit();
 
   bool TryEvict(PageFrame* frame);
-  PageFrame* TryTakeFrame();
-  StatusOr<PageFrame*> TakeFrame();
+  PageFrame* TryTakeFrame(PageUse use);
+  StatusOr<PageFrame*> TakeFrame(PageUse use);
   void FreeFrame(PageFrame* frame);
   bool TryClaimDoomed(PageFrame* frame);
   void Unpin(PageFrame* frame);
-  StatusOr<PageFrame*> LoadFrame(const PageId& id, const Loader& load);
+  StatusOr<PageFrame*> LoadFrame(const PageId& id, const Loader& load, PageUse use);
 };
 static_assert(kShardCount == 1 << (64 - 57), "ShardIndex takes the hash's upper bits");
 
@@ -214,13 +220,21 @@ bool PageCache::Impl::TryEvict(PageFrame* frame) {
 }
 
 // Requires pool_mutex. Null if every frame is pinned or being loaded.
-PageFrame* PageCache::Impl::TryTakeFrame() {
+PageFrame* PageCache::Impl::TryTakeFrame(PageUse use) {
   if (!free_frames.empty()) {
     PageFrame* frame = free_frames.back();
     free_frames.pop_back();
     return frame;
   }
   if (untouched_frame < frame_count) return &frames[untouched_frame++];
+  if (use == PageUse::kOnce && once_frames.size() >= std::min(kOnceFrames, frame_count / 4)) {
+    for (size_t i = once_frames.size(); i > 0; --i) {
+      PageFrame* frame = once_frames.front();
+      once_frames.pop_front();
+      // A frame that holds another page by now is in use like any other.
+      if (TryEvict(frame)) return frame;
+    }
+  }
   // All rounds but the last may only take chances away.
   for (size_t step = 0; step < (kIndexChances + size_t{1}) * frame_count; ++step) {
     PageFrame* frame = &frames[hand];
@@ -230,15 +244,19 @@ PageFrame* PageCache::Impl::TryTakeFrame() {
   return nullptr;
 }
 
-StatusOr<PageFrame*> PageCache::Impl::TakeFrame() {
+StatusOr<PageFrame*> PageCache::Impl::TakeFrame(PageUse use) {
   std::unique_lock lock(pool_mutex);
-  PageFrame* frame = TryTakeFrame();
-  if (frame != nullptr) return frame;
+  PageFrame* frame = TryTakeFrame(use);
+  if (frame != nullptr) {
+    if (use == PageUse::kOnce) once_frames.push_back(frame);
+    if (once_frames.size() > kOnceFrames) once_frames.pop_front();
+    return frame;
+  }
   const auto deadline = std::chrono::steady_clock::now() + frame_timeout;
   waiting_count.fetch_add(1);
   while (frame == nullptr && std::chrono::steady_clock::now() < deadline) {
     frame_freed.wait_for(lock, std::min(frame_timeout, kFramePoll));
-    frame = TryTakeFrame();
+    frame = TryTakeFrame(use);
   }
   waiting_count.fetch_sub(1);
   if (frame != nullptr) return frame;
@@ -269,8 +287,8 @@ void PageCache::Impl::Unpin(PageFrame* frame) {
   }
 }
 
-StatusOr<PageFrame*> PageCache::Impl::LoadFrame(const PageId& id, const Loader& load) {
-  ALAYA_ASSIGN_OR_RETURN(PageFrame * frame, TakeFrame());
+StatusOr<PageFrame*> PageCache::Impl::LoadFrame(const PageId& id, const Loader& load, PageUse use) {
+  ALAYA_ASSIGN_OR_RETURN(PageFrame * frame, TakeFrame(use));
   StatusOr<size_t> payload_bytes = load(std::span(frame->data, kPagePayloadBytesMax));
   if (!payload_bytes.ok()) {
     FreeFrame(frame);
@@ -330,7 +348,7 @@ PinnedPage PageCache::Find(const PageId& id) {
   return {};
 }
 
-StatusOr<PinnedPage> PageCache::Get(const PageId& id, const Loader& load) {
+StatusOr<PinnedPage> PageCache::Get(const PageId& id, const Loader& load, PageUse use) {
   if (PinnedPage page = Find(id); page.valid()) return page;
   const size_t shard_index = Impl::ShardIndex(id);
   Impl::Shard& shard = impl_->ShardOf(shard_index);
@@ -351,7 +369,7 @@ StatusOr<PinnedPage> PageCache::Get(const PageId& id, const Loader& load) {
     }
     ++shard.misses;
   }
-  StatusOr<PageFrame*> frame = impl_->LoadFrame(id, load);
+  StatusOr<PageFrame*> frame = impl_->LoadFrame(id, load, use);
   const std::lock_guard lock(shard.mutex);
   shard.load_ended.notify_all();
   if (!frame.ok()) {
@@ -359,7 +377,11 @@ StatusOr<PinnedPage> PageCache::Get(const PageId& id, const Loader& load) {
     return std::move(frame).status();
   }
   shard.pages[id] = *frame;
-  (*frame)->Use();
+  if (use == PageUse::kRepeated) {
+    (*frame)->Use();
+  } else {
+    (*frame)->chances.store(0, std::memory_order_relaxed);
+  }
   (*frame)->shard_index.store(static_cast<int32_t>(shard_index), std::memory_order_release);
   // From exclusive to one pin; others may be trying theirs at this moment.
   (*frame)->state.fetch_sub(kExclusive - 1, std::memory_order_release);

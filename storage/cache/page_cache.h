@@ -32,6 +32,10 @@ struct PageCacheStats {
   uint64_t evictions = 0;
 };
 
+// kOnce: a pass over much data that will not come again, as a build's. Once memory is
+// full such pages take each other's frames, and not those of pages in use.
+enum class PageUse : uint8_t { kRepeated, kOnce };
+
 class PageCache;
 struct PageFrame;
 
@@ -90,7 +94,7 @@ class PageCache {
   //   the loader returns (nothing is cached then).
   // Threads: any; the loader runs outside every lock.
   // Cost: a hit takes no lock, some ten nanoseconds; a search pins thousands of pages.
-  StatusOr<PinnedPage> Get(const PageId& id, const Loader& load);
+  StatusOr<PinnedPage> Get(const PageId& id, const Loader& load, PageUse use = PageUse::kRepeated);
   // The page, pinned, if it is found in memory without a lock; else an invalid one.
   // Misses a page now and then that Get would find there.
   PinnedPage Find(const PageId& id);

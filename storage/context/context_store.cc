@@ -115,7 +115,7 @@ class ContextStoreImpl : public ContextStore {
   StatusOr<size_t> DeleteExpired(WallTime now) override { return catalog_->DeleteExpired(now); }
 
   StatusOr<std::unique_ptr<ContextWriter>> BeginContext(ContextDraft draft) override;
-  StatusOr<PinnedPage> ReadPage(const Segment& segment, const PageId& id) override;
+  StatusOr<PinnedPage> ReadPage(const Segment& segment, const PageId& id, PageUse use) override;
   bool IsResident(const PageId& id) const override { return cache_->Contains(id); }
   std::vector<std::shared_ptr<const Segment>> ListSegments() const override {
     return catalog_->ListSegments();
@@ -329,14 +329,16 @@ StatusOr<size_t> ContextStoreImpl::LoadPage(const PageId& id, const Decoder& dec
   return payload_bytes;
 }
 
-StatusOr<PinnedPage> ContextStoreImpl::ReadPage(const Segment& segment, const PageId& id) {
+StatusOr<PinnedPage> ContextStoreImpl::ReadPage(const Segment& segment, const PageId& id,
+                                                PageUse use) {
   // What is in memory was checked when it was read.
   if (PinnedPage page = cache_->Find(id); page.valid()) return page;
   ALAYA_ASSIGN_OR_RETURN(const PageInfo expected, ExpectedPage(segment, id));
   const auto decode = [&expected](std::span<const std::byte> stored) {
     return DecodePage(expected, stored);
   };
-  return cache_->Get(id, [&](std::span<std::byte> frame) { return LoadPage(id, decode, frame); });
+  return cache_->Get(
+      id, [&](std::span<std::byte> frame) { return LoadPage(id, decode, frame); }, use);
 }
 
 StatusOr<PinnedPage> ContextStoreImpl::ReadIndexBlock(const Segment& segment,

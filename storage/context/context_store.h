@@ -116,7 +116,8 @@ class ContextStore {
 
   // A page in memory, pinned until the result dies; read from disk if need be.
   // `row_count` is the number of rows the page was stored with.
-  virtual StatusOr<PinnedPage> ReadPage(const Segment& segment, const PageId& id) = 0;
+  virtual StatusOr<PinnedPage> ReadPage(const Segment& segment, const PageId& id,
+                                        PageUse use = PageUse::kRepeated) = 0;
   // True if reading the page would do no I/O.
   virtual bool IsResident(const PageId& id) const = 0;
 

@@ -56,7 +56,7 @@ class OpenIndexesTest : public EngineTest {
     return found.ok() ? found->queries[0].tokens : std::vector<ScoredToken>();
   }
   std::vector<ScoredToken> Scan() {
-    const SegmentReader reader(store_.get(), *segment_, kLayer, KvHeadIndex{1}, nullptr);
+    const SegmentReader reader(store_.get(), *segment_, kLayer, KvHeadIndex{1});
     return Search(ExactIndex(&reader));
   }
 

@@ -107,6 +107,54 @@ TEST(PageCacheTest, APageUsedAllTheTimeStaysThroughAScan) {
   EXPECT_LE(loads.load(), 3);
 }
 
+TEST(PageCacheTest, APassOverMuchDataLeavesThePagesInUse) {
+  constexpr uint32_t kHot = 100;
+  const auto cache = MakeCache(128);
+  for (uint32_t i = 0; i < kHot; ++i) ASSERT_TRUE(cache->Get(Id(i), LoaderOf(Id(i))).ok());
+
+  for (uint32_t i = 0; i < 5'000; ++i) {
+    const PageId id = Id(i, /*segment=*/2);
+    const auto page = cache->Get(id, LoaderOf(id), PageUse::kOnce);
+    ASSERT_TRUE(page.ok() && Holds(*page, id));
+  }
+
+  uint32_t resident = 0;
+  for (uint32_t i = 0; i < kHot; ++i) resident += cache->Contains(Id(i)) ? 1U : 0U;
+  EXPECT_GE(resident, kHot - 32);  // it took a quarter of the frames at most
+}
+
+TEST(PageCacheTest, PagesOfIndexesOutliveOthers) {
+  const auto cache = MakeCache(64);
+  const auto index_id = [](uint32_t i) {
+    return PageId{.segment = SegmentId{9}, .page_index = i, .kind = IndexPageKind(2)};
+  };
+  for (uint32_t i = 0; i < 16; ++i) {
+    ASSERT_TRUE(cache->Get(index_id(i), LoaderOf(index_id(i))).ok());
+  }
+
+  // The hand passes each frame twice.
+  for (uint32_t i = 0; i < 48 + 48; ++i) ASSERT_TRUE(cache->Get(Id(i), LoaderOf(Id(i))).ok());
+
+  for (uint32_t i = 0; i < 16; ++i) EXPECT_TRUE(cache->Contains(index_id(i))) << i;
+}
+
+TEST(PageCacheTest, FindSeesWhatIsThereAndNothingElse) {
+  const auto cache = MakeCache(4);
+  EXPECT_FALSE(cache->Find(Id(1)).valid());
+  ASSERT_TRUE(cache->Get(Id(1), LoaderOf(Id(1))).ok());
+
+  const PinnedPage found = cache->Find(Id(1));
+
+  ASSERT_TRUE(found.valid());
+  EXPECT_TRUE(Holds(found, Id(1)));
+  EXPECT_TRUE(found.was_resident());
+  EXPECT_FALSE(cache->Find(Id(2)).valid());
+  EXPECT_EQ(cache->stats().hits, 1U);
+  cache->Erase(SegmentId{1});
+  EXPECT_FALSE(cache->Find(Id(1)).valid());
+  EXPECT_TRUE(Holds(found, Id(1)));
+}
+
 TEST(PageCacheTest, WhenAllIsPinnedGetGivesUpAfterAWhile) {
   const auto cache = MakeCache(2);
   auto first = cache->Get(Id(1), LoaderOf(Id(1)));
