@@ -70,6 +70,12 @@ struct VnniScores {
     return supported;
   }
 
+  // Codes of 16 elements of 16 tokens.
+  struct Planes {
+    __m512i high;
+    __m512i low;
+  };
+
   // Four vectors of which lane L, dword m of vector k holds four bytes of token
   // 16L + 4k + m.
   struct Four {
@@ -92,7 +98,10 @@ struct VnniScores {
   }
 
   // Bytes 0-15 of the tokens 16L + 4k + m: vector w holds dword w of each.
-  ALAYA_VNNI static HWY_INLINE Four LoadLow(const std::byte* low, size_t row_bytes, size_t k) {
+  template <size_t kRowBytes>
+  ALAYA_VNNI static HWY_INLINE Four LoadLow(const std::byte* low, size_t some_row_bytes, size_t k) {
+    // Addresses known at compile time cost nothing.
+    const size_t row_bytes = kRowBytes == 0 ? some_row_bytes : kRowBytes;
     __m512i token[4];
     ALAYA_UNROLL
     for (size_t m = 0; m < 4; ++m) {
@@ -114,7 +123,9 @@ struct VnniScores {
   }
 
   // The codes of 16 elements, four in each vector.
-  ALAYA_VNNI static HWY_INLINE Four Codes(__m512i high, __m512i low) {
+  ALAYA_VNNI static HWY_INLINE Four Codes(const Planes& planes) {
+    const __m512i high = planes.high;
+    const __m512i low = planes.low;
     const __m512i upper_pairs = _mm512_set1_epi8(static_cast<char>(0xCC));
     const __m512i nibble = _mm512_set1_epi8(0x0F);
     // (a & mask) | (b & ~mask)
@@ -130,32 +141,40 @@ struct VnniScores {
 
   // Adds the products of 64 elements to the sums of 64 tokens for kQueries queries:
   // [k][q], tokens ordered as in Four.
-  template <size_t kQueries>
+  template <size_t kQueries, size_t kRowBytes>
   ALAYA_VNNI static HWY_INLINE void AddSpan(const std::byte* high, size_t high_rows,
                                             const std::byte* low, size_t low_row_bytes,
                                             const int8_t* const (&codes)[kQueries],
                                             __m512i (&sums)[4][kQueries]) {
-    __m512i upper[4][4];  // [k][w]; in memory, as there are too many for registers
+    // In memory, as there are too many for registers.
+    Planes vectors[4][4];  // [w][k]
+    ALAYA_UNROLL
     for (size_t w = 0; w < 4; ++w) {
       const size_t rows = std::min<size_t>(4, high_rows - std::min(high_rows, 4 * w));
-      const Four four = TransposeRows(high + 4 * w * kCodeGroupTokens, rows);
+      const Four upper = TransposeRows(high + 4 * w * kCodeGroupTokens, rows);
       ALAYA_UNROLL
-      for (size_t k = 0; k < 4; ++k) upper[k][w] = four.v[k];
+      for (size_t k = 0; k < 4; ++k) vectors[w][k].high = upper.v[k];
     }
-    // Two vectors of tokens at a time: a broadcast of query bytes serves both.
+    ALAYA_UNROLL
+    for (size_t k = 0; k < 4; ++k) {
+      const Four lower = LoadLow<kRowBytes>(low, low_row_bytes, k);
+      ALAYA_UNROLL
+      for (size_t w = 0; w < 4; ++w) vectors[w][k].low = lower.v[w];
+    }
+    // Two vectors of tokens at a time: a broadcast of query bytes serves both. The loops
+    // stay loops: unrolled, the compiler runs out of registers.
 #pragma GCC unroll 1
     for (size_t k = 0; k < 4; k += 2) {
-      const Four lower[2] = {LoadLow(low, low_row_bytes, k), LoadLow(low, low_row_bytes, k + 1)};
       __m512i sum[2][kQueries];
       ALAYA_UNROLL
       for (size_t q = 0; q < kQueries; ++q) {
         sum[0][q] = sums[k][q];
         sum[1][q] = sums[k + 1][q];
       }
-      ALAYA_UNROLL
+#pragma GCC unroll 1
       for (size_t w = 0; w < 4; ++w) {
-        const Four first = Codes(upper[k][w], lower[0].v[w]);
-        const Four second = Codes(upper[k + 1][w], lower[1].v[w]);
+        const Four first = Codes(vectors[w][k]);
+        const Four second = Codes(vectors[w][k + 1]);
         ALAYA_UNROLL
         for (size_t i = 0; i < 4; ++i) {
           ALAYA_UNROLL
@@ -203,7 +222,7 @@ struct VnniScores {
     }
   }
 
-  template <size_t kQueries>
+  template <size_t kQueries, size_t kRowBytes>
   ALAYA_VNNI static void ScoreGroup(const CodeQueries& queries, size_t first_query,
                                     const KeyCodes& keys, size_t group, const CodesAhead& ahead,
                                     MatrixView<float> scores) {
@@ -227,7 +246,8 @@ struct VnniScores {
       for (size_t q = 0; q < kQueries; ++q) codes[q] = &queries.codes(first_query + q)[4 * r];
       PrefetchLines<1024>(next_high + r * kCodeGroupTokens);
       PrefetchLines<1024>(next_low + r * kCodeGroupTokens);
-      AddSpan<kQueries>(high + r * kCodeGroupTokens, rows - r, low + r, low_row_bytes, codes, sums);
+      AddSpan<kQueries, kRowBytes>(high + r * kCodeGroupTokens, rows - r, low + r, low_row_bytes,
+                                   codes, sums);
     }
     const size_t token = group * kCodeGroupTokens;
     ALAYA_UNROLL
@@ -239,13 +259,30 @@ struct VnniScores {
 
   static void Score(const CodeQueries& queries, const KeyCodes& keys, MatrixView<float> scores,
                     const KeyCodes& upcoming) {
+    switch (LowRowBytes(keys.head_dim)) {
+      case 16:
+        return ScoreRows<16>(queries, keys, scores, upcoming);
+      case 32:
+        return ScoreRows<32>(queries, keys, scores, upcoming);
+      case 64:
+        return ScoreRows<64>(queries, keys, scores, upcoming);
+      default:
+        return ScoreRows<0>(queries, keys, scores, upcoming);
+    }
+  }
+
+  // Low rows of a length known at compile time, or 0.
+  template <size_t kRowBytes>
+  static void ScoreRows(const CodeQueries& queries, const KeyCodes& keys, MatrixView<float> scores,
+                        const KeyCodes& upcoming) {
     const CodesAhead ahead(keys, upcoming);
     for (size_t group = 0; group < keys.group_count; ++group) {
       size_t q = 0;
       for (; q + 4 <= queries.size(); q += 4) {
-        ScoreGroup<4>(queries, q, keys, group, ahead, scores);
+        ScoreGroup<4, kRowBytes>(queries, q, keys, group, ahead, scores);
       }
-      for (; q < queries.size(); ++q) ScoreGroup<1>(queries, q, keys, group, ahead, scores);
+      for (; q < queries.size(); ++q)
+        ScoreGroup<1, kRowBytes>(queries, q, keys, group, ahead, scores);
     }
   }
 #undef ALAYA_VNNI
