@@ -250,7 +250,7 @@ StatusOr<StandardEngine::SessionStart> StandardEngine::FindSessionStart(
 StatusOr<SessionInfo> StandardEngine::CreateSession(const CreateSessionParams& params) {
   ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
   ALAYA_ASSIGN_OR_RETURN(SessionStart start, FindSessionStart(params));
-  Tail tail(start.model->model, &tail_budget_);
+  Tail tail(start.model->model, &tail_budget_, options_.indexes.tail_min_tokens);
   const auto session = std::make_shared<Session>(
       SessionOwner{ids_.Next(), params.tenant, start.model, clock_->now()}, std::move(start.prefix),
       std::move(tail), &pool_);

@@ -35,6 +35,9 @@ struct IndexOptions {
   // Segments with at least as many tokens get the flat index if their writer did not
   // say what to build; below, the exact scan is as fast.
   uint64_t flat_min_tokens = 2048;
+  // A layer of a session's tail with at least as many tokens is searched by an index
+  // that grows with it; below, every token is attended.
+  uint64_t tail_min_tokens = 4096;
   // Called from any thread; may be null.
   std::function<void(const IndexEvent&)> on_event;
 };

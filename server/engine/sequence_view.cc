@@ -44,7 +44,7 @@ SequenceView::SequenceView(const SequenceSource& source, TokenRange visible)
     if (tail_token_count_ > 0) {
       const TailReader& reader =
           head.tail_reader.emplace(*source.tail, source.layer, head_index, source.model->head_dim);
-      head.parts.push_back({&reader, nullptr, tail_begin});
+      head.parts.push_back({&reader, source.tail->index(source.layer, head_index), tail_begin});
     }
   }
 }

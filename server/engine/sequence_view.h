@@ -1,5 +1,6 @@
 // One layer of a sequence, ready for the mathematics: for every kv head the visible
-// parts of the chain, each with its planned index, and the session's tail.
+// parts of the chain, each with its planned index, and the session's tail, with its own
+// index if it is long.
 
 #ifndef ALAYA_SERVER_ENGINE_SEQUENCE_VIEW_H_
 #define ALAYA_SERVER_ENGINE_SEQUENCE_VIEW_H_

@@ -5,6 +5,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <utility>
+
+#include "server/engine/tail_index.h"
 
 namespace alaya {
 namespace {
@@ -68,13 +71,63 @@ class TailBlock {
   TailBudget* budget_;
 };
 
-Tail::Tail(const Model& model, TailBudget* budget)
+Tail::Tail(const Model& model, TailBudget* budget, uint64_t index_min_tokens)
     : kv_head_count_(model.num_kv_heads),
       head_dim_(model.head_dim),
       dtype_(model.dtype),
       row_bytes_(model.row_bytes()),
       budget_(budget),
-      layers_(model.num_layers) {}
+      index_min_tokens_(index_min_tokens),
+      layers_(model.num_layers),
+      indexes_(model.num_layers) {}
+
+Tail::Tail(const Tail& other)
+    : kv_head_count_(other.kv_head_count_),
+      head_dim_(other.head_dim_),
+      dtype_(other.dtype_),
+      row_bytes_(other.row_bytes_),
+      budget_(other.budget_),
+      index_min_tokens_(other.index_min_tokens_),
+      bytes_(other.bytes_),
+      layers_(other.layers_),
+      indexes_(layers_.size()) {}
+
+Tail::Tail(Tail&& other) noexcept
+    : kv_head_count_(other.kv_head_count_),
+      head_dim_(other.head_dim_),
+      dtype_(other.dtype_),
+      row_bytes_(other.row_bytes_),
+      budget_(other.budget_),
+      index_min_tokens_(other.index_min_tokens_),
+      bytes_(std::exchange(other.bytes_, 0)),
+      layers_(std::move(other.layers_)),
+      indexes_(layers_.size()) {
+  // They read the tail where it was.
+  other.indexes_.clear();
+}
+
+Tail::~Tail() = default;
+
+uint64_t Tail::bytes() const {
+  uint64_t bytes = bytes_;
+  for (const auto& index : indexes_) bytes += index == nullptr ? 0 : index->bytes();
+  return bytes;
+}
+
+const TokenIndex* Tail::index(LayerIndex layer, KvHeadIndex head) const {
+  const TailIndex* index = indexes_[ToInt(layer)].get();
+  return index == nullptr ? nullptr : &index->head(head);
+}
+
+void Tail::ExtendIndex(LayerIndex layer) {
+  std::unique_ptr<TailIndex>& index = indexes_[ToInt(layer)];
+  if (token_count(layer) < index_min_tokens_) return;
+  if (index == nullptr) {
+    index = std::make_unique<TailIndex>(*this, layer, static_cast<uint32_t>(kv_head_count_),
+                                        head_dim_, budget_);
+  }
+  if (!index->Extend().ok()) index.reset();
+}
 
 Status Tail::Append(LayerIndex layer_index, std::span<const std::byte> keys,
                     std::span<const std::byte> values) {
@@ -105,6 +158,7 @@ Status Tail::Append(LayerIndex layer_index, std::span<const std::byte> keys,
     }
   }
   layer.token_count = end;
+  ExtendIndex(layer_index);
   return OkStatus();
 }
 
@@ -145,6 +199,9 @@ void Tail::Truncate(LayerIndex layer_index, uint64_t token_count) {
   LayerTail& layer = layers_[ToInt(layer_index)];
   assert(token_count <= layer.token_count);
   layer.token_count = token_count;
+  std::unique_ptr<TailIndex>& index = indexes_[ToInt(layer_index)];
+  if (index != nullptr) index->Truncate(token_count);
+  if (token_count < index_min_tokens_ / 2) index.reset();
   while (layer.blocks.size() * kTailBlockTokens >= token_count + kTailBlockTokens) {
     bytes_ -= layer.blocks.back().block->bytes();
     layer.blocks.pop_back();

@@ -3,7 +3,8 @@
 // A layer's tail is a list of blocks of kTailBlockTokens tokens. A block holds the
 // keys and values of all kv heads; within it the rows of one head follow each other,
 // so that a head is read as the kernels like it. Blocks are shared by forks and
-// copied by whoever writes into a shared one first.
+// copied by whoever writes into a shared one first. A layer that grows long gets an
+// index of its keys (tail_index.h); forks build their own with their next tokens.
 
 #ifndef ALAYA_SERVER_ENGINE_TAIL_H_
 #define ALAYA_SERVER_ENGINE_TAIL_H_
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "index/kv_reader.h"
+#include "index/token_index.h"
 #include "server/engine/tail_budget.h"
 #include "storage/types/ids.h"
 #include "storage/types/model.h"
@@ -26,19 +28,24 @@ namespace alaya {
 inline constexpr size_t kTailBlockTokens = 128;
 
 class TailBlock;
+class TailIndex;
 
 // Not thread-safe: belongs to its session's strand. Reading from many threads while
 // nobody writes is fine.
 class Tail {
  public:
-  // `budget` must outlive the tail and all of its forks.
-  Tail(const Model& model, TailBudget* budget);
-  Tail(Tail&&) = default;
-  Tail& operator=(Tail&&) = default;
+  static constexpr uint64_t kNoIndex = UINT64_MAX;
+
+  // Layers of `index_min_tokens` or more are indexed. `budget` must outlive the tail and
+  // all of its forks.
+  Tail(const Model& model, TailBudget* budget, uint64_t index_min_tokens = kNoIndex);
+  // The new tail has no indexes until it grows.
+  Tail(Tail&& other) noexcept;
+  ~Tail();
 
   uint64_t token_count(LayerIndex layer) const { return layers_[ToInt(layer)].token_count; }
-  // Memory of all blocks; shared ones count in every tail that holds them.
-  uint64_t bytes() const { return bytes_; }
+  // Memory of all blocks and indexes; shared blocks count in every tail that holds them.
+  uint64_t bytes() const;
 
   // Appends tokens to a layer. `keys` and `values` are [T, num_kv_heads, head_dim] in
   // the model's dtype.
@@ -49,6 +56,9 @@ class Tail {
 
   // Forgets a layer's tokens from `token_count` on. Requires: no more than it has.
   void Truncate(LayerIndex layer, uint64_t token_count);
+
+  // Of one head's keys; valid until the tail changes. Null: the layer has none.
+  const TokenIndex* index(LayerIndex layer, KvHeadIndex head) const;
 
   // A tail with the same tokens that shares all blocks with this one.
   Tail Fork();
@@ -67,7 +77,11 @@ class Tail {
   };
 
   // Only for Fork: whoever copies must give up writing into the blocks.
-  Tail(const Tail&) = default;
+  Tail(const Tail& other);
+
+  // Brings the layer's index up to its tokens. An index that cannot be had is done
+  // without.
+  void ExtendIndex(LayerIndex layer);
 
   // Makes block `block_index` exist, be writable and hold `token_count` tokens.
   Status PrepareBlock(LayerTail* layer, size_t block_index, size_t token_count);
@@ -77,8 +91,10 @@ class Tail {
   DType dtype_;
   size_t row_bytes_;
   TailBudget* budget_;
-  uint64_t bytes_ = 0;
+  uint64_t index_min_tokens_;
+  uint64_t bytes_ = 0;  // of blocks
   std::vector<LayerTail> layers_;
+  std::vector<std::unique_ptr<TailIndex>> indexes_;  // [num_layers], null: none
 };
 
 // The tail of one head of one layer as the mathematics reads it.

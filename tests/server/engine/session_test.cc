@@ -207,5 +207,56 @@ TEST_F(SessionTest, TruncationLeavesLaggingLayersAlone) {
   ExpectHolds(session, 15);
 }
 
+class LongTailTest : public EngineTest {
+ protected:
+  LongTailTest() { options_.indexes.tail_min_tokens = 300; }
+};
+
+TEST_F(LongTailTest, ALongTailIsSearchedAndAnswersTheDefinition) {
+  const TestSequence sequence(GroupedModel(), 900, /*seed=*/21);
+  Register(sequence.model());
+  const std::string session = CreateSession(sequence, 0).session_id;
+  AppendAllLayers(sequence, session, {0, 800});
+  for (const Target& target :
+       {Target(DiprTarget{0.05}), Target(TopKTarget{20}), Target(MassTarget{0.8})}) {
+    AttendItem item = QueryItem(sequence, session, LayerIndex{0}, {799, 800});
+    item.options.target = target;
+    item.options.window = {8, 16};
+    item.options.tail_estimate = false;
+
+    const AttendResult result = Attend(item);
+
+    SCOPED_TRACE(target.index());
+    sequence.ExpectAttention(result, {.layer = LayerIndex{0},
+                                      .first_query = 799,
+                                      .visible = EqualVisible({0, 800}, 1),
+                                      .options = item.options});
+    EXPECT_LT(result.stats.tokens_attended, 4 * 800U);
+  }
+}
+
+TEST_F(LongTailTest, TruncatingAndForkingALongTailKeepsItsAnswers) {
+  const TestSequence sequence(GroupedModel(), 900, /*seed=*/21);
+  Register(sequence.model());
+  const std::string session = CreateSession(sequence, 0).session_id;
+  AppendAllLayers(sequence, session, {0, 800});
+  ASSERT_TRUE(engine().TruncateSession(kTenant, session, 500).ok());
+  const std::string fork = *engine().ForkSession(kTenant, session);
+  AppendAllLayers(sequence, session, {500, 600});
+  AppendAllLayers(sequence, fork, {500, 700});
+
+  for (const auto& [id, token_count] : {std::pair(session, 600), std::pair(fork, 700)}) {
+    const auto count = static_cast<uint64_t>(token_count);
+    AttendItem item = QueryItem(sequence, id, LayerIndex{1}, {count - 1, count});
+    item.options.target = DiprTarget{0.05};
+    item.options.window = {8, 16};
+    item.options.tail_estimate = false;
+    sequence.ExpectAttention(Attend(item), {.layer = LayerIndex{1},
+                                            .first_query = count - 1,
+                                            .visible = EqualVisible({0, count}, 1),
+                                            .options = item.options});
+  }
+}
+
 }  // namespace
 }  // namespace alaya
