@@ -325,7 +325,8 @@ class FlatSearch {
       }
       if (score < state.bar && !estimates_rest_) continue;
       state.tokens.push_back(static_cast<uint32_t>(token));
-      state.upper.push_back(score);
+      // Without a value summary they cannot be estimated: they stay, whatever the bar.
+      state.upper.push_back(estimates_rest_ ? kInfinity : score);
       if (top_k_ != nullptr) state.lower.push_back(score);
     }
   }

@@ -1,0 +1,194 @@
+// The estimate of the rest, as a search returns it: returned tokens and rest together
+// are attention to everything, within the error that was asked for.
+
+#include "index/flat/flat_search.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "index/exact_index.h"
+#include "index/flat/flat_builder.h"
+#include "index/flat/flat_index.h"
+#include "tests/index/array_kv_reader.h"
+#include "tests/index/memory_index_blocks.h"
+
+namespace alaya {
+namespace {
+
+constexpr size_t kHeadDim = 64;
+constexpr size_t kQueryCount = 3;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+struct Attention {
+  std::vector<double> weighted = std::vector<double>(kHeadDim);  // sum of weight * value
+  double weight = 0;
+
+  void Add(double weight_of_token, const float* value) {
+    for (size_t e = 0; e < kHeadDim; ++e) weighted[e] += weight_of_token * double{value[e]};
+    weight += weight_of_token;
+  }
+};
+
+class FlatRestTest : public testing::Test {
+ protected:
+  static constexpr size_t kTokenCount = 12000;
+
+  FlatRestTest()
+      : reader_(RandomFloats(kTokenCount * kHeadDim, 1.0F, 1), Values(), kHeadDim, DType::kBF16,
+                512),
+        visible_(kQueryCount, TokenRange{0, kTokenCount}) {
+    // A diffuse, a typical and a peaked query.
+    for (const float deviation : {1.2F, 2.5F, 4.5F}) {
+      const std::vector<float> query = RandomFloats(kHeadDim, deviation, 9);
+      queries_.insert(queries_.end(), query.begin(), query.end());
+    }
+    EXPECT_TRUE(BuildFlatIndex(reader_, blocks_.Sink()).ok());
+    index_ = *FlatIndex::Open(&blocks_, &reader_);
+  }
+
+  static std::vector<float> Values() {
+    std::vector<float> values = RandomFloats(kTokenCount * kHeadDim, 1.0F, 2);
+    for (size_t i = 0; i < values.size(); ++i) values[i] += static_cast<float>(i % kHeadDim % 3);
+    return values;
+  }
+
+  SearchRequest Request(bool sound) const {
+    SearchRequest request;
+    request.queries = {queries_.data(), kQueryCount, kHeadDim};
+    request.visible = visible_;
+    request.target = DiprTarget{};
+    request.scale = kScale;
+    request.sound = sound;
+    request.estimate_rest = true;
+    request.want_mass = true;
+    return request;
+  }
+
+  double Weight(size_t query, size_t token) const {
+    double score = 0;
+    for (size_t e = 0; e < kHeadDim; ++e) {
+      score += double{queries_[query * kHeadDim + e]} * double{reader_.key(token)[e]};
+    }
+    return std::exp(double{kScale} * score);
+  }
+
+  // Relative error of returned tokens and rest against everything visible.
+  double OutputError(const SearchResult& found, size_t query) const {
+    Attention exact;
+    for (uint64_t t = visible_[query].begin; t < visible_[query].end; ++t) {
+      exact.Add(Weight(query, t), reader_.value(t));
+    }
+    Attention estimated;
+    for (const ScoredToken& token : found.queries[query].tokens) {
+      estimated.Add(Weight(query, token.token), reader_.value(token.token));
+    }
+    estimated.Add(std::exp(double{found.rest_log_sum_exp[query]}),
+                  &found.rest_output[query * kHeadDim]);
+    EXPECT_NEAR(std::log(estimated.weight), std::log(exact.weight), 0.02);
+    EXPECT_NEAR(found.queries[query].log_sum_exp, std::log(exact.weight), 0.02);
+    double difference = 0;
+    double norm = 0;
+    for (size_t e = 0; e < kHeadDim; ++e) {
+      const double output = exact.weighted[e] / exact.weight;
+      difference += std::pow(estimated.weighted[e] / estimated.weight - output, 2);
+      norm += output * output;
+    }
+    return std::sqrt(difference / norm);
+  }
+
+  static constexpr float kScale = 0.125F;
+
+  ArrayKvReader reader_;
+  MemoryIndexBlocks blocks_;
+  std::unique_ptr<FlatIndex> index_;
+  std::vector<float> queries_;
+  std::vector<TokenRange> visible_;
+};
+
+TEST_F(FlatRestTest, TokensAndRestAreAttentionToEverything) {
+  for (const bool sound : {true, false}) {
+    for (const TokenRange range : {TokenRange{0, kTokenCount}, TokenRange{100, 11000},
+                                   TokenRange{63, 5000}, TokenRange{64, 8192}}) {
+      visible_.assign(kQueryCount, range);
+      const auto found = index_->Search(Request(sound));
+      ASSERT_TRUE(found.ok());
+      ASSERT_TRUE(found->has_rest());
+      for (size_t q = 0; q < kQueryCount; ++q) EXPECT_LT(OutputError(*found, q), 0.02) << q;
+    }
+  }
+}
+
+TEST_F(FlatRestTest, TheTargetsTokensAreAmongThoseReturned) {
+  SearchRequest request = Request(/*sound=*/true);
+  const auto found = index_->Search(request);
+  request.estimate_rest = false;
+  const auto exact = ExactIndex(&reader_).Search(request);
+  ASSERT_TRUE(found.ok() && exact.ok());
+  for (size_t q = 0; q < kQueryCount; ++q) {
+    const auto& all = found->queries[q].tokens;
+    EXPECT_TRUE(std::ranges::is_sorted(all, {}, &ScoredToken::token));
+    for (const ScoredToken& token : exact->queries[q].tokens) {
+      EXPECT_NE(std::ranges::find(all, token), all.end()) << "query " << q;
+    }
+  }
+}
+
+TEST_F(FlatRestTest, EachQueryHasARestOfItsOwnRange) {
+  visible_ = {{0, 500}, {7, 7}, {11900, kTokenCount}};
+
+  const auto found = index_->Search(Request(/*sound=*/true));
+
+  ASSERT_TRUE(found.ok());
+  EXPECT_LT(OutputError(*found, 0), 0.02);
+  EXPECT_LT(OutputError(*found, 2), 0.02);
+  EXPECT_TRUE(found->queries[1].tokens.empty());
+  EXPECT_EQ(double{found->rest_log_sum_exp[1]}, -kInfinity);
+  for (size_t e = 0; e < kHeadDim; ++e) EXPECT_EQ(found->rest_output[kHeadDim + e], 0.0F);
+}
+
+TEST_F(FlatRestTest, TokensBehindTheIndexAreReturned) {
+  const ArrayKvReader first(RandomFloats(4000 * kHeadDim, 1.0F, 1),
+                            {reader_.value(0), reader_.value(0) + 4000 * kHeadDim}, kHeadDim,
+                            DType::kBF16, 512);
+  MemoryIndexBlocks blocks;
+  ASSERT_TRUE(BuildFlatIndex(first, blocks.Sink()).ok());
+  const auto index = FlatIndex::Open(&blocks, &reader_);
+  ASSERT_TRUE(index.ok());
+  visible_.assign(kQueryCount, {0, 4300});
+
+  const auto found = (*index)->Search(Request(/*sound=*/true));
+
+  ASSERT_TRUE(found.ok());
+  for (size_t q = 0; q < kQueryCount; ++q) {
+    EXPECT_LT(OutputError(*found, q), 0.02);
+    EXPECT_EQ(std::ranges::count_if(found->queries[q].tokens,
+                                    [](const ScoredToken& token) { return token.token >= 4000; }),
+              300);
+  }
+}
+
+TEST_F(FlatRestTest, WhatIsAttendedAlreadySparesTokens) {
+  SearchRequest request = Request(/*sound=*/true);
+  const auto alone = index_->Search(request);
+  std::vector<float> output(kQueryCount * kHeadDim, 1.0F);
+  std::vector<float> log_sum_exp;
+  for (const QueryCandidates& query : alone->queries) {
+    log_sum_exp.push_back(static_cast<float>(query.log_sum_exp) + 5);
+  }
+  request.attended = {{output.data(), kQueryCount, kHeadDim}, log_sum_exp};
+
+  const auto found = index_->Search(request);
+
+  ASSERT_TRUE(alone.ok() && found.ok());
+  // The diffuse query leaves all but the target to the estimate.
+  EXPECT_LE(found->queries[0].tokens.size(), alone->queries[0].tokens.size());
+  EXPECT_LT(found->queries[1].tokens.size() + found->queries[2].tokens.size(),
+            alone->queries[1].tokens.size() + alone->queries[2].tokens.size() + 1);
+}
+
+}  // namespace
+}  // namespace alaya

@@ -1,0 +1,114 @@
+#include "index/flat/marked_keys.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <vector>
+
+#include "index/kernels/key_scores.h"
+#include "tests/index/array_kv_reader.h"
+
+namespace alaya {
+namespace {
+
+TEST(TokenMarksTest, ListsWhatWasMarkedInAnyRange) {
+  TokenMarks marks;
+  marks.Reset(500);
+  std::mt19937 random(/*seed=*/3);
+  std::vector<bool> expected(500);
+  for (size_t i = 0; i < 120; ++i) {
+    const auto token = static_cast<uint32_t>(random() % 500);
+    marks.MarkAll({&token, 1});
+    expected[token] = true;
+  }
+  for (const size_t begin : std::vector<size_t>{0, 1, 63, 64, 65, 200, 499}) {
+    for (const size_t end : std::vector<size_t>{begin, begin + 1, 256, 320, 499, 500}) {
+      if (end < begin || end > 500) continue;
+      std::vector<uint32_t> listed(500);
+      listed.resize(marks.List(begin, end, listed));
+      std::vector<uint32_t> wanted;
+      for (size_t token = begin; token < end; ++token) {
+        if (expected[token]) wanted.push_back(static_cast<uint32_t>(token - begin));
+      }
+      EXPECT_EQ(listed, wanted) << begin << " to " << end;
+    }
+  }
+}
+
+TEST(TokenMarksTest, ResetClearsAll) {
+  TokenMarks marks;
+  marks.Reset(100);
+  marks.Mark(7);
+  marks.Reset(100);
+  std::vector<uint32_t> listed(100);
+  EXPECT_EQ(marks.List(0, 100, listed), 0U);
+}
+
+// Scores of one in `step` tokens, to the last bit those of the whole block.
+void ExpectScoresOfEvery(size_t step, size_t block_tokens, DType dtype) {
+  constexpr size_t kTokenCount = 1000;
+  constexpr size_t kHeadDim = 72;
+  const ArrayKvReader keys(RandomFloats(kTokenCount * kHeadDim, 1.0F, 1), {}, kHeadDim, dtype,
+                           block_tokens);
+  const std::vector<float> queries = RandomFloats(5 * kHeadDim, 1.0F, 2);
+  const MatrixView<const float> query_rows(queries.data(), 5, kHeadDim);
+  TokenMarks marks;
+  marks.Reset(kTokenCount);
+  for (size_t token = step / 2; token < kTokenCount; token += step) marks.Mark(token);
+  std::vector<bool> seen(kTokenCount);
+  uint64_t given = 0;
+  uint32_t next = 0;
+
+  const auto scored =
+      ScoreMarkedKeys(keys, marks, query_rows,
+                      [&](std::span<const uint32_t> tokens, MatrixView<const float> scores) {
+                        ASSERT_EQ(scores.cols(), tokens.size());
+                        for (size_t i = 0; i < tokens.size(); ++i) {
+                          ASSERT_GE(tokens[i], next);
+                          next = tokens[i] + 1;
+                          seen[tokens[i]] = true;
+                          std::vector<float> expected(5);
+                          const auto block = keys.ReadBlock(KvKind::kKey, tokens[i] / block_tokens);
+                          KeyScores(query_rows, block->rows.rows_range(tokens[i] % block_tokens, 1),
+                                    {expected.data(), 5, 1});
+                          for (size_t q = 0; q < 5; ++q) ASSERT_EQ(scores.row(q)[i], expected[q]);
+                          given += 5;
+                        }
+                      });
+
+  ASSERT_TRUE(scored.ok());
+  EXPECT_EQ(*scored, given);
+  for (size_t token = step / 2; token < kTokenCount; token += step) EXPECT_TRUE(seen[token]);
+}
+
+TEST(ScoreMarkedKeysTest, GivesTheScoresOfWholeBlocksToTheLastBit) {
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    for (const size_t step : std::vector<size_t>{1, 2, 3, 7, 100, 999}) {
+      for (const size_t block_tokens : std::vector<size_t>{1, 16, 250, 1000}) {
+        ExpectScoresOfEvery(step, block_tokens, dtype);
+      }
+    }
+  }
+}
+
+TEST(ScoreMarkedKeysTest, ReadsOnlyBlocksWithMarksAndPassesTheirErrorsOn) {
+  ArrayKvReader keys(RandomFloats(100 * 8, 1.0F, 1), {}, 8, DType::kF32, 10);
+  const std::vector<float> query(8, 1.0F);
+  TokenMarks marks;
+  marks.Reset(100);
+  marks.Mark(35);
+  const auto score = [&] {
+    return ScoreMarkedKeys(keys, marks, {query.data(), 1, 8},
+                           [](std::span<const uint32_t>, MatrixView<const float>) {});
+  };
+  keys.FailAt(KvKind::kKey, 2);
+  ASSERT_TRUE(score().ok());
+  EXPECT_TRUE(keys.was_read(KvKind::kKey, 3));
+  EXPECT_FALSE(keys.was_read(KvKind::kKey, 4));
+  keys.FailAt(KvKind::kKey, 3);
+  EXPECT_EQ(score().status().code(), StatusCode::kDataLoss);
+  EXPECT_EQ(keys.pin_count(), 0);
+}
+
+}  // namespace
+}  // namespace alaya

@@ -1,0 +1,78 @@
+// Random codes of keys, and the scores that a kernel gives them beside the expected ones.
+
+#ifndef ALAYA_TESTS_INDEX_KERNELS_RANDOM_CODES_H_
+#define ALAYA_TESTS_INDEX_KERNELS_RANDOM_CODES_H_
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <random>
+#include <vector>
+
+#include "hwy/aligned_allocator.h"
+#include "index/kernels/bf16.h"
+#include "index/kernels/key_codes.h"
+#include "storage/types/views.h"
+
+namespace alaya {
+
+// Random codes; any bytes are codes.
+struct RandomCodes {
+  RandomCodes(size_t head_dim, size_t group_count, uint32_t seed) {
+    std::mt19937 random(seed);
+    high = hwy::AllocateAligned<std::byte>((group_count + 1) * HighBytes(head_dim));
+    low = hwy::AllocateAligned<std::byte>((group_count + 1) * 64 * LowRowBytes(head_dim));
+    for (size_t i = 0; i < group_count * HighBytes(head_dim); ++i) high[i] = Byte(random);
+    for (size_t i = 0; i < group_count * 64 * LowRowBytes(head_dim); ++i) low[i] = Byte(random);
+    numbers.resize(4 * group_count * 64);
+    for (uint16_t& number : numbers) {
+      number = RoundUpToBF16(0.01F + static_cast<float>(random() % 1000) / 1000);
+    }
+    const size_t tokens = group_count * 64;
+    view = {head_dim,
+            group_count,
+            high.get(),
+            low.get(),
+            numbers.data(),
+            numbers.data() + tokens,
+            numbers.data() + 2 * tokens,
+            numbers.data() + 3 * tokens};
+  }
+  static std::byte Byte(std::mt19937& random) { return static_cast<std::byte>(random() % 256); }
+
+  hwy::AlignedFreeUniquePtr<std::byte[]> high;
+  hwy::AlignedFreeUniquePtr<std::byte[]> low;
+  std::vector<uint16_t> numbers;
+  KeyCodes view;
+};
+
+// In rows longer than they need to be: the room behind must stay untouched.
+struct ComparedScores {
+  ComparedScores(size_t query_count, size_t token_count)
+      : stride(token_count + 3),
+        values(query_count * stride, 77.0F),
+        view(values.data(), query_count, token_count, stride),
+        expected(query_count * token_count),
+        expected_view(expected.data(), query_count, token_count) {}
+
+  void ExpectNear(const std::vector<double>& tolerances) const {
+    for (size_t q = 0; q < view.rows(); ++q) {
+      for (size_t j = 0; j < view.cols(); ++j) {
+        ASSERT_NEAR(view.row(q)[j], expected_view.row(q)[j], tolerances[q])
+            << "query " << q << ", token " << j;
+      }
+      for (size_t j = view.cols(); j < stride; ++j) ASSERT_EQ(values[q * stride + j], 77.0F);
+    }
+  }
+
+  size_t stride;
+  std::vector<float> values;
+  MatrixView<float> view;
+  std::vector<double> expected;
+  MatrixView<double> expected_view;
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_TESTS_INDEX_KERNELS_RANDOM_CODES_H_
