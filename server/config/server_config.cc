@@ -15,8 +15,10 @@ Status Validate(const ServerConfig& config) {
   for (const auto& [key, text] : addresses) {
     ALAYA_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(text));
     if (!address.is_local() && !config.insecure) {
-      return InvalidArgument(key + " = \"" + text +
-                             "\" is reachable from other machines and connections are neither "
+      std::string setting = key;
+      setting.append(" = \"").append(text).append("\"");
+      return InvalidArgument(setting +
+                             " is reachable from other machines and connections are neither "
                              "encrypted nor authenticated; allowed without --insecure are "
                              "127.0.0.0/8, [::1], localhost and unix:path");
     }
