@@ -151,8 +151,9 @@ class Walker {
         scratch_.hidden.push_back(neighbor);
       }
     }
-    // As many as a graph of the visible tokens alone would have given, about.
-    const size_t enough = std::max(neighbors.size() / 2, kTokensPerVisitMin);
+    // Fewer than a graph of the visible tokens alone would have given: passing through
+    // costs more than scoring.
+    const size_t enough = std::max(neighbors.size() / 4, kTokensPerVisitMin);
     for (const uint32_t hidden : scratch_.hidden) {
       if (scratch_.tokens.size() >= enough) {
         Bypass(hidden);

@@ -1,7 +1,7 @@
 // The fine index against hnswlib, and the coarse one beside it: build time, bytes, and
 // what share of the DIPR set a search finds for what share of tokens scored.
 //
-//   graph_bench [--tiny] [--tokens N] [--heads N]
+//   graph_bench [--tiny] [--alone] [--tokens N] [--heads N]     (--alone: without hnswlib)
 //
 // One kv head of several layers of the synthetic workload at a time: window 128 + 512,
 // alpha 0.012, queries sampled at every tenth position. hnswlib (M 16, ef_construction
@@ -315,7 +315,8 @@ void MeasureHnsw(const Head& /*head*/, size_t /*token_count*/, std::span<const S
 
 #endif  // ALAYA_HAS_HNSWLIB
 
-void MeasureHead(const AttentionWorkload& workload, HeadName name, size_t token_count) {
+void MeasureHead(const AttentionWorkload& workload, HeadName name, size_t token_count,
+                 bool is_alone) {
   const Head head(workload, name, token_count);
   std::printf("\nlayer %u, kv head %u: logits of deviation %.2f\n\n", name.layer, name.kv_head,
               workload.profile(name.layer, name.kv_head).logit_deviation);
@@ -336,7 +337,7 @@ void MeasureHead(const AttentionWorkload& workload, HeadName name, size_t token_
   ALAYA_CHECK(coarse.ok());
   PrintRow("coarse", coarse_seconds, static_cast<double>(bounds.bytes()) / all,
            Measure(steps, **coarse), all);
-  MeasureHnsw(head, token_count, steps);
+  if (!is_alone) MeasureHnsw(head, token_count, steps);
 
   const size_t part_count = token_count / 5;
   const auto part = static_cast<double>(part_count);
@@ -353,17 +354,20 @@ void MeasureHead(const AttentionWorkload& workload, HeadName name, size_t token_
 int Main(std::span<char*> arguments) {
   size_t token_count = size_t{32} * 1024;
   size_t heads = 2;
+  bool is_alone = false;
   for (size_t i = 1; i < arguments.size(); ++i) {
     const std::string_view argument = arguments[i];
     if (argument == "--tiny") {
       token_count = 2048;
       heads = 1;
+    } else if (argument == "--alone") {
+      is_alone = true;
     } else if (argument == "--tokens" && i + 1 < arguments.size()) {
       token_count = std::max<size_t>(5, std::strtoul(arguments[++i], nullptr, 10));
     } else if (argument == "--heads" && i + 1 < arguments.size()) {
       heads = std::strtoul(arguments[++i], nullptr, 10);
     } else {
-      std::fprintf(stderr, "usage: graph_bench [--tiny] [--tokens N] [--heads N]\n");
+      std::fprintf(stderr, "usage: graph_bench [--tiny] [--alone] [--tokens N] [--heads N]\n");
       return 2;
     }
   }
@@ -374,7 +378,7 @@ int Main(std::span<char*> arguments) {
   std::printf("%zu tokens, %u threads build, one searches\n", token_count,
               std::thread::hardware_concurrency());
   for (const HeadName& name : std::span(kHeads).first(std::min(heads, std::size(kHeads)))) {
-    MeasureHead(workload, name, token_count);
+    MeasureHead(workload, name, token_count, is_alone);
   }
   return 0;
 }
