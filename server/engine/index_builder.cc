@@ -169,7 +169,7 @@ void IndexBuilder::Build(const std::shared_ptr<const Segment>& segment, const In
   const Status built =
       BuildSegmentIndex(store_, segment, kind, [&pace] { return pace.ShouldStop(); });
   // Nobody wants it any more, or the next start will build it.
-  if (!built.ok() && pace.ShouldStop()) return;
+  if (!built.ok() && (pace.ShouldStop() || !store_->IsLinked(*segment))) return;
   IndexEvent event{.what = built.ok() ? IndexEvent::What::kBuilt : IndexEvent::What::kBuildFailed,
                    .segment = segment->id,
                    .kind = kind.kind,

@@ -67,8 +67,9 @@ uint64_t Mix(uint64_t x) {
 }
 
 uint64_t Hash(const PageId& id) {
-  const uint64_t where = uint64_t{id.page_index} << 32 | uint64_t{id.layer} << 12 |
-                         uint64_t{id.head} << 2 | static_cast<uint64_t>(id.kind);
+  // Apart for up to 1024 layers and heads.
+  const uint64_t where = uint64_t{id.page_index} << 32 ^ uint64_t { id.layer } << 16 ^
+                         uint64_t { id.head } << 5 ^ static_cast<uint64_t>(id.kind);
   return Mix(where ^ Mix(ToInt(id.segment)));
 }
 

@@ -196,6 +196,36 @@ TEST_F(IndexBuilderTest, AFailedBuildIsCountedAndTriedAgainAfterTheNextStart) {
   EXPECT_EQ(Settled().done, 1U);
 }
 
+TEST_F(IndexBuilderTest, ADamagedIndexIsCountedAndBuiltAgainOnce) {
+  Register(sequence_.model());
+  Import(sequence_, 600);
+  EXPECT_EQ(Settled().done, 1U);
+  const std::shared_ptr<const Segment> segment = store_->ListSegments()[0];
+  const StoredIndex* damaged = segment->indexes.find(2);
+  IndexBuilder builder(store_.get(), options_.indexes);
+  const auto settled = [&] { return builder.stats().pending + builder.stats().running == 0; };
+
+  builder.Rebuild(segment->id, IndexKind::kFlat, DataLoss("for a test"));
+
+  ASSERT_TRUE(Eventually(settled));
+  EXPECT_EQ(builder.stats().damaged, 1U);
+  EXPECT_EQ(builder.stats().done, 1U);
+  EXPECT_NE(segment->indexes.find(2), damaged);
+  {
+    const std::scoped_lock lock(mutex_);
+    EXPECT_TRUE(std::any_of(events_.begin(), events_.end(), [&](const IndexEvent& event) {
+      return event.what == IndexEvent::What::kDamaged && event.segment == segment->id &&
+             event.status.code() == StatusCode::kDataLoss;
+    }));
+  }
+
+  builder.Rebuild(segment->id, IndexKind::kFlat, DataLoss("for a test"));
+
+  ASSERT_TRUE(Eventually(settled));
+  EXPECT_EQ(builder.stats().damaged, 2U);
+  EXPECT_EQ(builder.stats().done, 1U);
+}
+
 TEST_F(IndexBuilderTest, DeletingTheContextEndsItsBuild) {
   control_.build_waits = true;
   Register(sequence_.model());
