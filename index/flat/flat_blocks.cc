@@ -109,7 +109,7 @@ bool AreErrors(std::span<const uint16_t> numbers) {
 
 }  // namespace
 
-size_t FlatHeader::block_tokens() const {
+size_t FlatBlockTokens(size_t head_dim) {
   const size_t one = SectionsOf(head_dim, 1).end;
   if (one > kIndexBlockBytesMax) return 0;
   size_t groups =
@@ -119,7 +119,7 @@ size_t FlatHeader::block_tokens() const {
 }
 
 size_t FlatHeader::block_token_count(size_t block) const {
-  return std::min(block_tokens(), token_count - block * block_tokens());
+  return std::min(block_tokens, token_count - block * block_tokens);
 }
 
 std::vector<std::byte> EncodeFlatHeader(const FlatHeader& header) {
@@ -144,12 +144,13 @@ StatusOr<FlatHeader> DecodeFlatHeader(std::span<const std::byte> bytes) {
   header.head_dim = prelude.head_dim;
   header.token_count = prelude.token_count;
   header.rotation_seed = prelude.rotation_seed;
+  header.block_tokens = header.head_dim == 0 ? 0 : FlatBlockTokens(header.head_dim);
   if (header.head_dim == 0 || header.head_dim % 8 != 0 ||
       bytes.size() != kPreludeBytes + header.head_dim * sizeof(float)) {
     return Damaged("head_dim " + std::to_string(header.head_dim) + " in a header of " +
                    std::to_string(bytes.size()) + " bytes");
   }
-  if (header.block_tokens() == 0 || header.token_count > std::numeric_limits<uint32_t>::max()) {
+  if (header.block_tokens == 0 || header.token_count > std::numeric_limits<uint32_t>::max()) {
     return Damaged("head_dim " + std::to_string(header.head_dim) + " with " +
                    std::to_string(header.token_count) + " tokens");
   }

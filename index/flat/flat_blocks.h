@@ -19,16 +19,20 @@
 
 namespace alaya {
 
+// Tokens of a code block: as many whole groups as fit; 0 if not even one does.
+size_t FlatBlockTokens(size_t head_dim);
+
 struct FlatHeader {
   size_t head_dim = 0;
   size_t token_count = 0;
   uint64_t rotation_seed = 0;
   std::vector<float> centre;  // [head_dim]
 
-  // Tokens of every code block but the last; 0 if head_dim is too large for one group.
-  size_t block_tokens() const;
+  // Tokens of every code block but the last: FlatBlockTokens(head_dim).
+  size_t block_tokens = 0;
+
   // Code blocks, without the header.
-  size_t block_count() const { return (token_count + block_tokens() - 1) / block_tokens(); }
+  size_t block_count() const { return (token_count + block_tokens - 1) / block_tokens; }
   // Tokens of code block `block`.
   size_t block_token_count(size_t block) const;
 };
@@ -52,7 +56,7 @@ std::vector<std::byte> EncodeFlatHeader(const FlatHeader& header);
 StatusOr<FlatHeader> DecodeFlatHeader(std::span<const std::byte> bytes);
 
 // Bytes of a code block with so many tokens; at most kIndexBlockBytesMax for
-// block_tokens().
+// FlatBlockTokens(head_dim).
 size_t FlatBlockBytes(size_t head_dim, size_t token_count);
 
 // Makes zeroed `bytes` an empty code block: everything but codes and summaries.

@@ -85,7 +85,8 @@ StatusOr<FlatHeader> MakeFlatHeader(const KvReader& reader, size_t token_count) 
   header.head_dim = reader.head_dim();
   header.token_count = token_count;
   header.rotation_seed = kRotationSeed;
-  if (header.block_tokens() == 0) {
+  header.block_tokens = FlatBlockTokens(header.head_dim);
+  if (header.block_tokens == 0) {
     return InvalidArgument("flat index: head_dim " + std::to_string(header.head_dim) +
                            " is too large: 64 keys do not fit one block");
   }
@@ -151,7 +152,7 @@ Status BuildFlatIndex(const KvReader& reader, const IndexBlockSink& sink) {
     std::ranges::fill(bytes, std::byte{0});
     StartFlatBlock(header.head_dim, b, count, bytes);
     const MutableFlatBlock block = MutableFlatBlockOf(header.head_dim, count, bytes);
-    const uint64_t begin = b * header.block_tokens();
+    const uint64_t begin = b * header.block_tokens;
     for (size_t group = 0; group < block.codes.group_count; ++group) {
       const uint64_t first = begin + group * kCodeGroupTokens;
       ALAYA_RETURN_IF_ERROR(encoder.Encode(

@@ -60,7 +60,7 @@ GrowingFlatIndex::Source::Source(FlatHeader header)
     : header_(std::move(header)), rotation_(header_.head_dim, header_.rotation_seed) {}
 
 MutableFlatBlock GrowingFlatIndex::Source::View(size_t block) const {
-  const size_t capacity = header_.block_tokens();
+  const size_t capacity = header_.block_tokens;
   MutableFlatBlock view =
       MutableFlatBlockOf(header_.head_dim, capacity,
                          {blocks_[block].get(), FlatBlockBytes(header_.head_dim, capacity)});
@@ -76,7 +76,7 @@ StatusOr<PinnedFlatBlock> GrowingFlatIndex::Source::Block(size_t block) const {
 
 Status GrowingFlatIndex::Source::Extend(const KvReader& reader) {
   const FlatGroupEncoder encoder(&header_);
-  const size_t block_tokens = header_.block_tokens();
+  const size_t block_tokens = header_.block_tokens;
   while (header_.token_count + kCodeGroupTokens <= reader.token_count()) {
     const uint64_t first = header_.token_count;
     const size_t block = first / block_tokens;
@@ -99,7 +99,7 @@ void GrowingFlatIndex::Source::Truncate(size_t token_count) {
 }
 
 size_t GrowingFlatIndex::Source::memory_bytes() const {
-  return blocks_.size() * FlatBlockBytes(header_.head_dim, header_.block_tokens());
+  return blocks_.size() * FlatBlockBytes(header_.head_dim, header_.block_tokens);
 }
 
 Status GrowingFlatIndex::Extend() {

@@ -100,7 +100,7 @@ class GrowingFlatIndex : public TokenIndex {
     size_t memory_bytes() const;
 
    private:
-    // A view of `token_count` tokens in a block that has room for block_tokens().
+    // A view of `token_count` tokens in a block that has room for block_tokens.
     MutableFlatBlock View(size_t block) const;
 
     FlatHeader header_;

@@ -154,7 +154,7 @@ class FlatSearch {
   }
 
   TokenRange BlockRange(size_t b) const {
-    const uint64_t begin = b * header_.block_tokens();
+    const uint64_t begin = b * header_.block_tokens;
     return {begin, begin + header_.block_token_count(b)};
   }
 
@@ -441,7 +441,7 @@ class FlatSearch {
     const MatrixView<float> output(result_.rest_output.data(), count_, head_dim);
     std::vector<double> weight_sums(count_);
     for (size_t b = 0; b < header_.block_count(); ++b) {
-      const uint64_t begin = b * header_.block_tokens();
+      const uint64_t begin = b * header_.block_tokens;
       if (!IsSeen({begin, begin + header_.block_token_count(b)})) continue;
       ALAYA_ASSIGN_OR_RETURN(const PinnedFlatBlock pinned, source_.Block(b));
       const size_t group_count = pinned.block.codes.group_count;

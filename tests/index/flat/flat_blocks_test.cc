@@ -16,7 +16,8 @@ namespace alaya {
 namespace {
 
 FlatHeader Header(size_t head_dim, size_t token_count) {
-  return {head_dim, token_count, /*rotation_seed=*/7, std::vector<float>(head_dim, 0.5F)};
+  return {head_dim, token_count, /*rotation_seed=*/7, std::vector<float>(head_dim, 0.5F),
+          FlatBlockTokens(head_dim)};
 }
 
 TEST(FlatHeaderTest, ReadsBackWhatWasWritten) {
@@ -33,13 +34,13 @@ TEST(FlatHeaderTest, ReadsBackWhatWasWritten) {
 
 TEST(FlatHeaderTest, BlocksAreWholeGroupsAndFit) {
   for (size_t head_dim = 8; head_dim <= 1800; head_dim += 8) {
-    const size_t tokens = Header(head_dim, 1).block_tokens();
+    const size_t tokens = FlatBlockTokens(head_dim);
     ASSERT_GT(tokens, 0U) << head_dim;
     EXPECT_EQ(tokens % kCodeGroupTokens, 0U);
     EXPECT_LE(FlatBlockBytes(head_dim, tokens), kIndexBlockBytesMax);
     EXPECT_GT(FlatBlockBytes(head_dim, tokens + kCodeGroupTokens), kIndexBlockBytesMax);
   }
-  EXPECT_EQ(Header(4096, 1).block_tokens(), 0U);
+  EXPECT_EQ(FlatBlockTokens(4096), 0U);
 }
 
 TEST(FlatHeaderTest, RefusesEveryDamage) {
@@ -99,7 +100,7 @@ class FlatBlockTest : public testing::Test {
 
 TEST_F(FlatBlockTest, AGoodIndexIsSearched) {
   EXPECT_EQ(blocks_.block_count(), 4U);
-  EXPECT_EQ(header_.block_tokens(), 832U);
+  EXPECT_EQ(header_.block_tokens, 832U);
   EXPECT_EQ(Search(), StatusCode::kOk);
 }
 

@@ -32,7 +32,7 @@ TEST(FlatBuilderTest, SummariesAreMeansAndDeviationsOfValues) {
     const auto block = DecodeFlatBlock(*header, b, blocks.ReadBlock(b + 1)->bytes);
     ASSERT_TRUE(block.ok());
     for (size_t group = 0; group < block->codes.group_count; ++group) {
-      const size_t first = b * header->block_tokens() + group * kCodeGroupTokens;
+      const size_t first = b * header->block_tokens + group * kCodeGroupTokens;
       const size_t count = std::min(kCodeGroupTokens, size_t{3000} - first);
       double square_sum = 0;
       for (size_t e = 0; e < kHeadDim; ++e) {
