@@ -501,6 +501,8 @@ class FlatSearch {
 
   void TakeScored(std::span<const uint32_t> tokens, std::span<const float> scores, size_t q) {
     QueryState& state = states_[q];
+    // Most of what is scored is for other queries.
+    if (!estimates_rest_ && MaxScore(scores) < state.bar) return;
     for (size_t i = 0; i < tokens.size(); ++i) {
       if (!state.visible.contains(tokens[i])) continue;
       if (scores[i] < state.bar && !IsHeavy(tokens[i], q)) continue;

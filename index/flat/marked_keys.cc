@@ -13,34 +13,31 @@ namespace {
 // A block of which more than one token in this many is marked is scored whole:
 // consecutive rows cost a fraction of gathered ones.
 constexpr size_t kDenseShare = 4;
-// Rows that are asked for ahead of the one being copied: enough to cover the latency of
-// memory, few enough for the processor's queue.
-constexpr size_t kRowsAhead = 8;
-
 // Rows of several blocks are scored together: the kernel prepares its queries anew for
 // every call.
 constexpr size_t kBatchRows = 256;
 
+// Marked rows of a block that were asked for.
+struct FetchedRows {
+  ScratchBuffer<uint32_t> memory;
+  std::span<const uint32_t> rows;
+  uint64_t first_token = 0;
+  PinnedRows block;
+};
+
 struct Scratch {
-  ScratchBuffer<uint32_t> block_rows;
   ScratchBuffer<uint32_t> tokens;
   ScratchBuffer<std::byte> rows;
   ScratchBuffer<float> scores;
 };
 
-void PrefetchRow(const std::byte* row, size_t row_bytes) {
-  for (size_t line = 0; line < row_bytes; line += 64) __builtin_prefetch(row + line, 0, 3);
-}
-
-// Copies chosen rows next to each other, so that the kernel for blocks scores them.
-void CopyRows(EncodedMatrixView block, std::span<const uint32_t> rows, std::byte* copies) {
+// Asks for chosen rows of a block, which lie anywhere in memory: all of them at once, as
+// each takes long to come.
+void FetchRows(EncodedMatrixView block, std::span<const uint32_t> rows) {
   const size_t row_bytes = block.row_bytes();
-  for (size_t i = 0; i < std::min(kRowsAhead, rows.size()); ++i) {
-    PrefetchRow(block.row(rows[i]), row_bytes);
-  }
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (i + kRowsAhead < rows.size()) PrefetchRow(block.row(rows[i + kRowsAhead]), row_bytes);
-    std::memcpy(copies + i * row_bytes, block.row(rows[i]), row_bytes);
+  for (const uint32_t row : rows) {
+    const std::byte* begin = block.row(row);
+    for (size_t line = 0; line < row_bytes; line += 64) __builtin_prefetch(begin + line, 0, 2);
   }
 }
 
@@ -65,6 +62,42 @@ class Scorer {
   const UseScores& use_;
   Scratch& scratch_;
   uint64_t scored_ = 0;
+};
+
+// Copies rows next to each other, so that the kernel for blocks scores them.
+class Batch {
+ public:
+  Batch(size_t rows_max, Scratch& scratch, Scorer& scorer)
+      : scratch_(scratch), scorer_(scorer), tokens_(scratch.tokens.Take(rows_max)) {}
+
+  // Takes the rows, and lets their block go.
+  void Add(FetchedRows& fetched) {
+    if (fetched.rows.empty()) return;
+    const EncodedMatrixView block = fetched.block.rows;
+    if (count_ + fetched.rows.size() > tokens_.size()) Score();
+    const size_t row_bytes = block.row_bytes();
+    std::byte* copies = scratch_.rows.Take(tokens_.size() * row_bytes).data();
+    view_ = {copies, 0, block.cols, block.dtype};
+    for (const uint32_t row : fetched.rows) {
+      std::memcpy(copies + count_ * row_bytes, block.row(row), row_bytes);
+      tokens_[count_++] = static_cast<uint32_t>(fetched.first_token) + row;
+    }
+    fetched.rows = {};
+    fetched.block = {};
+  }
+
+  void Score() {
+    view_.rows = count_;
+    scorer_.Score(tokens_.first(count_), view_);
+    count_ = 0;
+  }
+
+ private:
+  Scratch& scratch_;
+  Scorer& scorer_;
+  const std::span<uint32_t> tokens_;
+  size_t count_ = 0;
+  EncodedMatrixView view_;
 };
 
 }  // namespace
@@ -92,39 +125,36 @@ StatusOr<uint64_t> ScoreMarkedKeys(const KvReader& keys, const TokenMarks& marks
                                    MatrixView<const float> queries, const UseScores& use) {
   thread_local Scratch scratch;
   const size_t block_tokens = keys.block_tokens();
-  const size_t batch_max = std::max(kBatchRows, block_tokens);
-  const std::span<uint32_t> batch = scratch.tokens.Take(batch_max);
-  size_t batched = 0;
-  EncodedMatrixView copies;  // of the batch's rows
   Scorer scorer(queries, use, scratch);
-  const auto score_batch = [&] {
-    copies.rows = batched;
-    scorer.Score(batch.first(batched), copies);
-    batched = 0;
-  };
+  Batch batch(std::max(kBatchRows, block_tokens), scratch, scorer);
+  // The rows of one block come while those of the block before are copied.
+  FetchedRows fetched[2];
+  size_t current = 0;
   for (size_t b = 0; b < keys.block_count(); ++b) {
     const size_t begin = b * block_tokens;
     const size_t size = std::min(block_tokens, keys.token_count() - begin);
-    std::span<uint32_t> rows = scratch.block_rows.Take(size);
+    FetchedRows& next = fetched[1 - current];
+    std::span<uint32_t> rows = next.memory.Take(size);
     rows = rows.first(marks.List(begin, begin + size, rows));
     if (rows.empty()) continue;
-    const bool is_dense = rows.size() * kDenseShare > size;
-    if (is_dense || batched + rows.size() > batch_max) score_batch();
-    ALAYA_ASSIGN_OR_RETURN(const PinnedRows pinned, keys.ReadBlock(KvKind::kKey, b));
-    if (is_dense) {
-      rows = scratch.block_rows.Take(size);
+    ALAYA_ASSIGN_OR_RETURN(next.block, keys.ReadBlock(KvKind::kKey, b));
+    if (rows.size() * kDenseShare > size) {
+      batch.Add(fetched[current]);
+      batch.Score();
+      rows = next.memory.Take(size);
       std::iota(rows.begin(), rows.end(), static_cast<uint32_t>(begin));
-      scorer.Score(rows, pinned.rows);
+      scorer.Score(rows, next.block.rows);
+      next.block = {};
       continue;
     }
-    const size_t row_bytes = pinned.rows.row_bytes();
-    copies = {scratch.rows.Take(batch_max * row_bytes).data(), 0, pinned.rows.cols,
-              pinned.rows.dtype};
-    CopyRows(pinned.rows, rows,
-             scratch.rows.Take(batch_max * row_bytes).data() + batched * row_bytes);
-    for (const uint32_t row : rows) batch[batched++] = static_cast<uint32_t>(begin) + row;
+    next.rows = rows;
+    next.first_token = begin;
+    FetchRows(next.block.rows, rows);
+    batch.Add(fetched[current]);
+    current = 1 - current;
   }
-  score_batch();
+  batch.Add(fetched[current]);
+  batch.Score();
   return scorer.scored();
 }
 

@@ -340,11 +340,11 @@ TEST(FlatIndexTest, ErrorsOfReadersPassThrough) {
             StatusCode::kDataLoss);
 }
 
-TEST(FlatIndexTest, HoldsOnePinOfTheKeysAtATime) {
+TEST(FlatIndexTest, HoldsAtMostTwoPinsOfTheKeysAtATime) {
   const Fixture fixture({3000});
   ASSERT_TRUE(fixture.index_->Search(fixture.Request(DiprTarget{})).ok());
   EXPECT_EQ(fixture.reader_.pin_count(), 0);
-  EXPECT_EQ(fixture.reader_.pin_count_max(), 1);
+  EXPECT_LE(fixture.reader_.pin_count_max(), 2);
 }
 
 TEST(FlatIndexTest, TakesLessThanAFifthOfKeysAndValues) {
