@@ -27,6 +27,7 @@ StatusOr<std::vector<IndexKind>> FromProto(const v1::IndexOptions& options) {
     numbers.insert(kind);
   }
   std::vector<IndexKind> kinds;
+  kinds.reserve(numbers.size());
   for (const int number : numbers) kinds.push_back(static_cast<IndexKind>(number));
   return kinds;
 }
