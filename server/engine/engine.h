@@ -23,8 +23,8 @@
 
 #include "index/attention/backend.h"
 #include "server/engine/attend_types.h"
-#include "server/engine/machine_costs.h"
 #include "server/engine/index_options.h"
+#include "server/engine/machine_costs.h"
 #include "storage/context/context_store.h"
 
 namespace alaya {
