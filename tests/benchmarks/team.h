@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <atomic>
 #include <barrier>
 #include <chrono>
 #include <cstddef>
@@ -28,15 +29,16 @@ struct Times {
   double cpu_us = 0;
 };
 
-// One thread per core; every Run is one task per kv head, in contiguous shares.
+// One thread per core; every Run is one task per kv head. A thread takes the next task
+// when it is done with one, as the server does: heads differ in their work.
 class Team {
  public:
   explicit Team(size_t size) : start_(Count(size + 1)), finish_(Count(size + 1)), cpu_us_(size) {
     for (size_t i = 0; i < size; ++i) {
-      threads_.emplace_back([this, i, size] {
+      threads_.emplace_back([this, i] {
         for (start_.arrive_and_wait(); task_ != nullptr; start_.arrive_and_wait()) {
           const double begin_us = ThreadCpuMicroseconds();
-          for (size_t j = count_ * i / size; j < count_ * (i + 1) / size; ++j) (*task_)(j);
+          for (size_t j = next_++; j < count_; j = next_++) (*task_)(j);
           cpu_us_[i] = ThreadCpuMicroseconds() - begin_us;
           finish_.arrive_and_wait();
         }
@@ -53,6 +55,7 @@ class Team {
 
   Times Run(size_t count, const std::function<void(size_t)>& task) {
     count_ = count;
+    next_ = 0;
     task_ = &task;
     const auto begin = std::chrono::steady_clock::now();
     start_.arrive_and_wait();
@@ -68,6 +71,7 @@ class Team {
   std::barrier<> finish_;
   const std::function<void(size_t)>* task_ = nullptr;
   size_t count_ = 0;
+  std::atomic<size_t> next_{0};
   std::vector<double> cpu_us_;
   std::vector<std::thread> threads_;
 };

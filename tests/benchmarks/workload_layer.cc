@@ -58,7 +58,8 @@ class WorkloadLayer : public BenchmarkLayer {
     const size_t group_elements = size_t{model().group_size()} * model().head_dim;
     std::vector<float> queries(count * group_elements);
     ParallelFor(count, [&](size_t i) {
-      const uint64_t position = (i * 2 + 1) * token_count() / (2 * count);
+      // Of every remainder by 8, so that some of them ask for needles.
+      const uint64_t position = std::min(i * token_count() / count + i % 8, token_count() - 1);
       const std::vector<float> all = workload_.Queries(layer_, position);
       std::copy_n(&all[head * group_elements], group_elements, &queries[i * group_elements]);
     });

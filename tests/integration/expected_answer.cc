@@ -73,8 +73,11 @@ Target TargetOf(const pb::AttendOptions& options) {
       return TopKTarget{options.top_k().k()};
     case pb::AttendOptions::kMass:
       return MassTarget{options.mass().fraction()};
-    default:
+    case pb::AttendOptions::kDipr:
       return options.dipr().alpha() > 0 ? DiprTarget{options.dipr().alpha()} : DiprTarget{};
+    default:
+      // What the planner chooses where there is no index.
+      return FullTarget{};
   }
 }
 

@@ -48,7 +48,7 @@ def test_every_target_equals_its_definition(db, stored, target, window):
             query, exact = pose(
                 sequence,
                 layer,
-                target=target or alayadb.Dipr(),
+                target=target or alayadb.Full(),  # the default for contexts without an index
                 window=window or alayadb.Window(),
             )
 

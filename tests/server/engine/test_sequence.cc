@@ -100,7 +100,8 @@ void TestSequence::ExpectAttention(const AttendResult& result, const Expectation
 
   const AttendOptions& options = expected.options;
   const double scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(dim)));
-  const Target target = options.target.value_or(DiprTarget());
+  // What the planner chooses where there is no index.
+  const Target target = options.target.value_or(FullTarget());
   const double tolerance = OutputTolerance(query_dtype_);
   const size_t layer = ToInt(expected.layer);
   for (size_t position = 0; position < result.tokens; ++position) {
