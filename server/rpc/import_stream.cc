@@ -1,11 +1,18 @@
 #include "server/rpc/import_stream.h"
 
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "server/rpc/convert_context_service.h"
 #include "server/rpc/status_details.h"
 
 namespace alaya {
+namespace {
+
+constexpr std::chrono::milliseconds kCancelGrace{20};
+
+}  // namespace
 
 ImportStream::ImportStream(const ServiceContext& service, grpc::CallbackServerContext* call,
                            v1::ImportContextResponse* response)
@@ -67,8 +74,10 @@ Status ImportStream::HandleMessage() {
 }
 
 Status ImportStream::Commit() {
-  // A client that died looks like one that half-closed until OnCancel has run. That
-  // is harmless: an import commits only if every token of every layer came.
+  // A client that gave up looks like one that half-closed until OnCancel has run, which
+  // gRPC schedules at the same time. A complete import that was given up must not
+  // appear; next to making an import durable the wait is short.
+  std::this_thread::sleep_for(kCancelGrace);
   if (cancelled_) return MakeError(StatusCode::kCancelled, "the caller cancelled");
   if (import_ == nullptr) {
     return RequestError("HEADER_MISSING", {"header"}, "the stream ended before a message came");

@@ -10,7 +10,7 @@
 
 #include "index/exact_index.h"
 #include "tests/index/array_kv_reader.h"
-#include "tests/index/memory_index_blocks.h"
+#include "tests/index/damageable_index_blocks.h"
 
 namespace alaya {
 namespace {
@@ -62,7 +62,7 @@ class CoarseIndexTest : public testing::Test {
       Encode(RandomFloats(kQueries * kHeadDim, 4.0F, /*seed=*/3), kHeadDim, DType::kBF16).values;
   std::vector<TokenRange> visible_;
   std::unique_ptr<ArrayKvReader> reader_;
-  MemoryIndexBlocks blocks_;
+  DamageableIndexBlocks blocks_;
   std::unique_ptr<CoarseIndex> index_;
   std::unique_ptr<ExactIndex> exact_;
 };
@@ -146,7 +146,7 @@ TEST_F(CoarseIndexTest, TopKReturnsKWheneverThatManyAreVisible) {
 
 TEST_F(CoarseIndexTest, TinySegmentsAreAnsweredLikeTheExactIndex) {
   for (const size_t token_count : std::vector<size_t>{0, 1, 15, 16, 17, 41}) {
-    blocks_ = MemoryIndexBlocks();
+    blocks_ = DamageableIndexBlocks();
     Build(token_count, /*spread=*/1.0F);
     for (const Target& target : {Target(DiprTarget{}), Target(TopKTarget{3})}) {
       const SearchRequest request = Request(target);

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "tests/index/array_kv_reader.h"
-#include "tests/index/memory_index_blocks.h"
+#include "tests/index/damageable_index_blocks.h"
 
 namespace alaya {
 namespace {
@@ -42,7 +42,7 @@ TEST_P(StretchBoundsTest, NoScoreIsAboveItsBound) {
   }
   const ArrayKvReader reader(keys, keys, kHeadDim, GetParam().dtype, /*block_tokens=*/40);
   for (const size_t stretch_tokens : std::vector<size_t>{1, 7, 64, 4096}) {
-    MemoryIndexBlocks blocks;
+    DamageableIndexBlocks blocks;
     CoarseBuildOptions options;
     options.stretch_tokens = stretch_tokens;
     ASSERT_TRUE(BuildStretchBounds(reader, options, blocks.Sink()).ok());
@@ -94,7 +94,7 @@ TEST(StretchBoundsBuildTest, ABoundIsNotMuchHigherThanTheBestOfItsChannels) {
   constexpr size_t kTokens = 640;
   const std::vector<float> keys = RandomFloats(kTokens * kHeadDim, 1.0F, /*seed=*/1);
   const ArrayKvReader reader(keys, keys, kHeadDim, DType::kF32, /*block_tokens=*/64);
-  MemoryIndexBlocks blocks;
+  DamageableIndexBlocks blocks;
   ASSERT_TRUE(BuildStretchBounds(reader, {}, blocks.Sink()).ok());
   const auto header = ReadStretchHeader(blocks);
   ASSERT_TRUE(header.ok());
@@ -124,7 +124,7 @@ TEST(StretchBoundsBuildTest, AnyRangeOfBoundsCanBeRead) {
   constexpr size_t kTokens = 100;
   const std::vector<float> keys = RandomFloats(kTokens * kWide, 1.0F, /*seed=*/1);
   const ArrayKvReader reader(keys, keys, kWide, DType::kBF16, /*block_tokens=*/16);
-  MemoryIndexBlocks blocks;
+  DamageableIndexBlocks blocks;
   CoarseBuildOptions options;
   options.stretch_tokens = 1;
   ASSERT_TRUE(BuildStretchBounds(reader, options, blocks.Sink()).ok());
@@ -144,7 +144,7 @@ TEST(StretchBoundsBuildTest, AnyRangeOfBoundsCanBeRead) {
 TEST(StretchBoundsBuildTest, RefusesOptionsOutsideTheirLimits) {
   const ArrayKvReader reader({}, {}, kHeadDim, DType::kBF16, /*block_tokens=*/16);
   for (const size_t stretch_tokens : std::vector<size_t>{0, 4097}) {
-    MemoryIndexBlocks blocks;
+    DamageableIndexBlocks blocks;
     CoarseBuildOptions options;
     options.stretch_tokens = stretch_tokens;
     EXPECT_EQ(BuildStretchBounds(reader, options, blocks.Sink()).code(),
@@ -156,7 +156,7 @@ class SmallBoundsTest : public testing::Test {
  protected:
   const std::vector<float> keys_ = RandomFloats(300 * kHeadDim, 1.0F, /*seed=*/1);
   ArrayKvReader reader_{keys_, keys_, kHeadDim, DType::kBF16, /*block_tokens=*/16};
-  MemoryIndexBlocks blocks_;
+  DamageableIndexBlocks blocks_;
 };
 
 TEST_F(SmallBoundsTest, StopsWhenAsked) {
@@ -175,11 +175,11 @@ TEST_F(SmallBoundsTest, ErrorsOfReaderAndSinkPassThrough) {
 
 struct Damage {
   const char* name;
-  std::function<void(MemoryIndexBlocks&)> apply;
+  std::function<void(DamageableIndexBlocks&)> apply;
 };
 
 template <typename T>
-void Write(MemoryIndexBlocks& blocks, size_t block, size_t offset, T value) {
+void Write(DamageableIndexBlocks& blocks, size_t block, size_t offset, T value) {
   std::memcpy(&blocks.bytes(block)[offset], &value, sizeof(value));
 }
 
@@ -188,7 +188,7 @@ class StretchBoundsDamageTest : public testing::TestWithParam<Damage> {};
 TEST_P(StretchBoundsDamageTest, GivesDataLoss) {
   const std::vector<float> keys = RandomFloats(300 * kHeadDim, 1.0F, /*seed=*/1);
   const ArrayKvReader reader(keys, keys, kHeadDim, DType::kBF16, /*block_tokens=*/16);
-  MemoryIndexBlocks blocks;
+  DamageableIndexBlocks blocks;
   ASSERT_TRUE(BuildStretchBounds(reader, {}, blocks.Sink()).ok());
 
   GetParam().apply(blocks);

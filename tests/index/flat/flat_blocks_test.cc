@@ -10,7 +10,7 @@
 #include "index/flat/flat_builder.h"
 #include "index/flat/flat_index.h"
 #include "tests/index/array_kv_reader.h"
-#include "tests/index/memory_index_blocks.h"
+#include "tests/index/damageable_index_blocks.h"
 
 namespace alaya {
 namespace {
@@ -94,7 +94,7 @@ class FlatBlockTest : public testing::Test {
   }
 
   ArrayKvReader reader_;
-  MemoryIndexBlocks blocks_;
+  DamageableIndexBlocks blocks_;
   FlatHeader header_;
 };
 

@@ -7,7 +7,7 @@
 
 #include "index/kernels/bf16.h"
 #include "tests/index/array_kv_reader.h"
-#include "tests/index/memory_index_blocks.h"
+#include "tests/index/damageable_index_blocks.h"
 
 namespace alaya {
 namespace {
@@ -23,7 +23,7 @@ ArrayKvReader Reader(size_t token_count, size_t block_tokens = 40) {
 
 TEST(FlatBuilderTest, SummariesAreMeansAndDeviationsOfValues) {
   const ArrayKvReader reader = Reader(3000);
-  MemoryIndexBlocks blocks;
+  DamageableIndexBlocks blocks;
   ASSERT_TRUE(BuildFlatIndex(reader, blocks.Sink()).ok());
   const auto header = DecodeFlatHeader(blocks.ReadBlock(0)->bytes);
   ASSERT_TRUE(header.ok());
@@ -63,8 +63,8 @@ TEST(FlatBuilderTest, TheCentreIsTheMeanOfTheKeys) {
 }
 
 TEST(FlatBuilderTest, BlocksDoNotDependOnTheReadersBlocks) {
-  MemoryIndexBlocks a;
-  MemoryIndexBlocks b;
+  DamageableIndexBlocks a;
+  DamageableIndexBlocks b;
   // The sample for the centre is all keys in both.
   ASSERT_TRUE(BuildFlatIndex(Reader(1200, 40), a.Sink()).ok());
   ASSERT_TRUE(BuildFlatIndex(Reader(1200, 1200), b.Sink()).ok());
@@ -75,7 +75,7 @@ TEST(FlatBuilderTest, BlocksDoNotDependOnTheReadersBlocks) {
 }
 
 TEST(FlatBuilderTest, AnEmptySegmentIsAHeaderAlone) {
-  MemoryIndexBlocks blocks;
+  DamageableIndexBlocks blocks;
   ASSERT_TRUE(BuildFlatIndex(Reader(0), blocks.Sink()).ok());
   EXPECT_EQ(blocks.block_count(), 1U);
 }
@@ -84,7 +84,7 @@ TEST(FlatBuilderTest, ErrorsOfTheReaderPassThrough) {
   for (const KvKind kind : {KvKind::kKey, KvKind::kValue}) {
     ArrayKvReader reader = Reader(3000);
     reader.FailAt(kind, 60);
-    MemoryIndexBlocks blocks;
+    DamageableIndexBlocks blocks;
     EXPECT_EQ(BuildFlatIndex(reader, blocks.Sink()).code(), StatusCode::kDataLoss);
     EXPECT_EQ(reader.pin_count(), 0);
   }
@@ -103,7 +103,7 @@ TEST(FlatBuilderTest, AnErrorOfTheSinkEndsTheBuild) {
 TEST(FlatBuilderTest, HeadsTooLargeForABlockAreRefused) {
   const ArrayKvReader reader(std::vector<float>(4096), std::vector<float>(4096), 4096, DType::kBF16,
                              8);
-  MemoryIndexBlocks blocks;
+  DamageableIndexBlocks blocks;
   EXPECT_EQ(BuildFlatIndex(reader, blocks.Sink()).code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(blocks.block_count(), 0U);
 }

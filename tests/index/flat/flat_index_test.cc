@@ -15,7 +15,7 @@
 #include "index/exact_index.h"
 #include "index/flat/flat_builder.h"
 #include "tests/index/array_kv_reader.h"
-#include "tests/index/memory_index_blocks.h"
+#include "tests/index/damageable_index_blocks.h"
 
 namespace alaya {
 namespace {
@@ -71,7 +71,7 @@ class Fixture {
 
   const Shape shape_;
   ArrayKvReader reader_;
-  MemoryIndexBlocks blocks_;
+  DamageableIndexBlocks blocks_;
   std::unique_ptr<FlatIndex> index_;
   std::vector<float> queries_;
   std::vector<TokenRange> visible_;
@@ -171,7 +171,7 @@ TEST(FlatIndexTest, ABestScoreFromElsewhereRaisesTheBar) {
 TEST(FlatIndexTest, TokensBehindTheIndexAreFoundToo) {
   const Fixture fixture({2500});
   for (const size_t covered : std::vector<size_t>{1, 64, 1000, 2499}) {
-    MemoryIndexBlocks blocks;
+    DamageableIndexBlocks blocks;
     const ArrayKvReader first({fixture.reader_.key(0), fixture.reader_.key(0) + covered * 128},
                               {fixture.reader_.value(0), fixture.reader_.value(0) + covered * 128},
                               128, DType::kBF16, 256);

@@ -14,7 +14,7 @@
 #include "index/flat/flat_builder.h"
 #include "index/flat/flat_index.h"
 #include "tests/index/array_kv_reader.h"
-#include "tests/index/memory_index_blocks.h"
+#include "tests/index/damageable_index_blocks.h"
 
 namespace alaya {
 namespace {
@@ -103,7 +103,7 @@ class FlatRestTest : public testing::Test {
   static constexpr float kScale = 0.125F;
 
   ArrayKvReader reader_;
-  MemoryIndexBlocks blocks_;
+  DamageableIndexBlocks blocks_;
   std::unique_ptr<FlatIndex> index_;
   std::vector<float> queries_;
   std::vector<TokenRange> visible_;
@@ -154,7 +154,7 @@ TEST_F(FlatRestTest, TokensBehindTheIndexAreReturned) {
   const ArrayKvReader first(RandomFloats(4000 * kHeadDim, 1.0F, 1),
                             {reader_.value(0), reader_.value(0) + 4000 * kHeadDim}, kHeadDim,
                             DType::kBF16, 512);
-  MemoryIndexBlocks blocks;
+  DamageableIndexBlocks blocks;
   ASSERT_TRUE(BuildFlatIndex(first, blocks.Sink()).ok());
   const auto index = FlatIndex::Open(&blocks, &reader_);
   ASSERT_TRUE(index.ok());

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "index/exact_index.h"
+#include "tests/index/damageable_index_blocks.h"
 #include "tests/index/graph/graph_fixture.h"
-#include "tests/index/memory_index_blocks.h"
 #include "tests/support/attention_workload.h"
 #include "tests/support/quality.h"
 
@@ -42,13 +42,13 @@ class Searched {
   }
 
   ArrayKvReader& reader() { return reader_; }
-  MemoryIndexBlocks& blocks() { return blocks_; }
+  DamageableIndexBlocks& blocks() { return blocks_; }
   const ExactIndex& exact() const { return exact_; }
   const FineIndex& fine() const { return *fine_; }
 
  private:
   ArrayKvReader reader_;
-  MemoryIndexBlocks blocks_;
+  DamageableIndexBlocks blocks_;
   ExactIndex exact_;
   std::unique_ptr<FineIndex> fine_;
 };
@@ -397,7 +397,7 @@ class ScarceReader : public ArrayKvReader {
 
 TEST_F(FineIndexTest, MakesDoWithThePinsThatMemoryAllows) {
   ScarceReader reader(keys_, keys_, kHeadDim, DType::kBF16, /*block_tokens=*/16);
-  MemoryIndexBlocks blocks;
+  DamageableIndexBlocks blocks;
   ASSERT_TRUE(
       BuildFineIndex(reader, Rows(samples_, kHeadDim), SmallGraphOptions(), blocks.Sink()).ok());
   const auto index = FineIndex::Open(&blocks, &reader, kNoScan);

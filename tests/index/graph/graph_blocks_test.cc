@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "tests/index/memory_index_blocks.h"
+#include "tests/index/damageable_index_blocks.h"
 
 namespace alaya {
 namespace {
@@ -32,7 +32,7 @@ KeyGraph RandomGraph(size_t token_count, size_t first_token, size_t degree_max, 
   return graph;
 }
 
-Status ReadAll(const MemoryIndexBlocks& blocks, KeyGraph* graph) {
+Status ReadAll(const DamageableIndexBlocks& blocks, KeyGraph* graph) {
   ALAYA_ASSIGN_OR_RETURN(const GraphHeader header, ReadGraphHeader(blocks));
   graph->first_token = header.first_token;
   graph->entries = header.entries;
@@ -57,7 +57,7 @@ TEST_P(GraphBlocksRoundTripTest, ReadsWhatWasWritten) {
   const GraphShape& shape = GetParam();
   const KeyGraph graph =
       RandomGraph(shape.token_count, shape.first_token, shape.degree_max, /*seed=*/1);
-  MemoryIndexBlocks blocks;
+  DamageableIndexBlocks blocks;
 
   ASSERT_TRUE(WriteGraphBlocks(graph, kHeadDim, blocks.Sink()).ok());
   KeyGraph read;
@@ -82,7 +82,7 @@ TEST(GraphBlocksTest, AGraphOfNoTokensIsItsHeader) {
     KeyGraph graph;
     graph.first_token = token_count;
     graph.neighbors.resize(token_count);
-    MemoryIndexBlocks blocks;
+    DamageableIndexBlocks blocks;
 
     ASSERT_TRUE(WriteGraphBlocks(graph, kHeadDim, blocks.Sink()).ok());
     const auto header = ReadGraphHeader(blocks);
@@ -97,7 +97,7 @@ TEST(GraphBlocksTest, NeighboursTakeTheirBitsAndLittleMore) {
   const KeyGraph graph = RandomGraph(70000, 0, 48, /*seed=*/2);
   size_t neighbor_count = 0;
   for (const auto& neighbors : graph.neighbors) neighbor_count += neighbors.size();
-  MemoryIndexBlocks blocks;
+  DamageableIndexBlocks blocks;
 
   ASSERT_TRUE(WriteGraphBlocks(graph, kHeadDim, blocks.Sink()).ok());
 
@@ -120,18 +120,18 @@ TEST(GraphBlocksTest, AnErrorOfTheSinkEndsTheWriting) {
 
 struct Damage {
   const char* name;
-  std::function<void(MemoryIndexBlocks&)> apply;
+  std::function<void(DamageableIndexBlocks&)> apply;
 };
 
 template <typename T>
-void Write(MemoryIndexBlocks& blocks, size_t block, size_t offset, T value) {
+void Write(DamageableIndexBlocks& blocks, size_t block, size_t offset, T value) {
   std::memcpy(&blocks.bytes(block)[offset], &value, sizeof(value));
 }
 
 class GraphBlocksDamageTest : public testing::TestWithParam<Damage> {};
 
 TEST_P(GraphBlocksDamageTest, GivesDataLoss) {
-  MemoryIndexBlocks blocks;
+  DamageableIndexBlocks blocks;
   ASSERT_TRUE(
       WriteGraphBlocks(RandomGraph(3000, 128, 48, /*seed=*/4), kHeadDim, blocks.Sink()).ok());
 
@@ -180,7 +180,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& damage) { return damage.param.name; });
 
 TEST(GraphBlocksTest, NoDamagedByteCrashesTheReader) {
-  MemoryIndexBlocks blocks;
+  DamageableIndexBlocks blocks;
   ASSERT_TRUE(WriteGraphBlocks(RandomGraph(300, 8, 6, /*seed=*/5), kHeadDim, blocks.Sink()).ok());
   for (size_t block = 0; block < blocks.block_count(); ++block) {
     for (size_t i = 0; i < blocks.bytes(block).size(); ++i) {
@@ -206,7 +206,7 @@ TEST(GraphBlocksTest, NoDamagedByteCrashesTheReader) {
 }
 
 TEST(GraphBlocksTest, NoBlocksAreDataLoss) {
-  EXPECT_EQ(ReadGraphHeader(MemoryIndexBlocks()).status().code(), StatusCode::kDataLoss);
+  EXPECT_EQ(ReadGraphHeader(DamageableIndexBlocks()).status().code(), StatusCode::kDataLoss);
 }
 
 }  // namespace

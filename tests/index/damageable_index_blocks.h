@@ -1,7 +1,7 @@
-// The blocks of an index in memory: what a build gives to its sink, read back.
+// The blocks of an index in memory, which a test may damage.
 
-#ifndef ALAYA_TESTS_INDEX_MEMORY_INDEX_BLOCKS_H_
-#define ALAYA_TESTS_INDEX_MEMORY_INDEX_BLOCKS_H_
+#ifndef ALAYA_TESTS_INDEX_DAMAGEABLE_INDEX_BLOCKS_H_
+#define ALAYA_TESTS_INDEX_DAMAGEABLE_INDEX_BLOCKS_H_
 
 #include <algorithm>
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace alaya {
 
-class MemoryIndexBlocks : public IndexBlockReader {
+class DamageableIndexBlocks : public IndexBlockReader {
  public:
   IndexBlockSink Sink() {
     return [this](std::span<const std::byte> bytes) {
@@ -57,4 +57,4 @@ class MemoryIndexBlocks : public IndexBlockReader {
 
 }  // namespace alaya
 
-#endif  // ALAYA_TESTS_INDEX_MEMORY_INDEX_BLOCKS_H_
+#endif  // ALAYA_TESTS_INDEX_DAMAGEABLE_INDEX_BLOCKS_H_
