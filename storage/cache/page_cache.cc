@@ -160,7 +160,7 @@ static_assert(kShardCount == 1 << (64 - 57), "ShardIndex takes the hash's upper 
 // The two places where the hint of a page may be.
 std::array<std::atomic<uint32_t>*, 2> PageCache::Impl::HintsOf(const PageId& id) const {
   PageId line_id = id;
-  line_id.page_index /= kHintsPerLine;
+  line_id.page_index = static_cast<uint32_t>(line_id.page_index / kHintsPerLine);
   const uint64_t hash = Hash(line_id);
   // Short segments have only page 0: the hash spreads them over the line.
   const size_t slot = (id.page_index + (hash >> 60)) % kHintsPerLine;
