@@ -201,8 +201,8 @@ StatusOr<GraphHeader> ReadGraphHeader(const IndexBlockReader& blocks) {
     return Damaged("wrong number of entries");
   }
   header.entries.resize(stored.entry_count);
-  std::memcpy(header.entries.data(), block.bytes.data() + sizeof(stored),
-              block.bytes.size() - sizeof(stored));
+  const std::span<const std::byte> entries = block.bytes.subspan(sizeof(stored));
+  std::ranges::copy(entries, std::as_writable_bytes(std::span(header.entries)).begin());
   for (size_t i = 0; i < header.entries.size(); ++i) {
     const uint32_t entry = header.entries[i];
     if (entry < header.first_token || entry >= header.token_count ||

@@ -34,7 +34,7 @@ Exceeded Compare(size_t head_dim, float key_size, float query_size, uint32_t see
   std::vector<float> queries = RandomFloats(4 * head_dim, query_size, seed + 1);
   for (size_t q = 0; q < 4; ++q) {
     for (size_t e = 0; e < head_dim; ++e) {
-      queries[q * head_dim + e] += query_size / key_size * keys.values[q * head_dim + e];
+      queries[q * head_dim + e] += query_size * (keys.values[q * head_dim + e] / key_size);
     }
   }
   const std::vector<float> centre = RandomFloats(head_dim, key_size, seed + 2);

@@ -361,6 +361,12 @@ TEST(GrowingFlatIndexTest, FindsTheExactSetAtEveryStep) {
    public:
     using ArrayKvReader::ArrayKvReader;
     size_t token_count() const override { return count; }
+    StatusOr<PinnedRows> ReadBlock(KvKind kind, size_t block_index) const override {
+      ALAYA_ASSIGN_OR_RETURN(PinnedRows rows, ArrayKvReader::ReadBlock(kind, block_index));
+      const size_t shown = count - block_index * block_tokens();
+      rows.rows = rows.rows.rows_range(0, std::min(rows.rows.rows, shown));
+      return rows;
+    }
     size_t count = 0;
   } reader(keys, keys, 64, DType::kBF16, 256);
   GrowingFlatIndex index(&reader);
