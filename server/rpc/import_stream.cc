@@ -1,18 +1,12 @@
 #include "server/rpc/import_stream.h"
 
 #include <chrono>
-#include <thread>
 #include <utility>
 
 #include "server/rpc/convert_context_service.h"
 #include "server/rpc/status_details.h"
 
 namespace alaya {
-namespace {
-
-constexpr std::chrono::milliseconds kCancelGrace{20};
-
-}  // namespace
 
 ImportStream::ImportStream(const ServiceContext& service, grpc::CallbackServerContext* call,
                            v1::ImportContextResponse* response)
@@ -35,14 +29,24 @@ ImportStream::Reactor* ImportStream::Start(const ServiceContext& service,
 }
 
 void ImportStream::OnReadDone(bool ok) {
-  service_.pool->Post([this, ok] {
-    const Status status = ok ? HandleMessage() : Commit();
-    if (ok && status.ok()) {
-      StartRead(&request_);
-    } else {
+  if (!ok) {
+    // A client that gave up looks like one that half-closed until OnCancel has run, which
+    // may be later. But only to the latter can anything still be sent.
+    StartSendInitialMetadata();
+    return;
+  }
+  service_.pool->Post([this] {
+    if (const Status status = HandleMessage(); !status.ok()) {
       End(status);
+    } else {
+      StartRead(&request_);
     }
   });
+}
+
+void ImportStream::OnSendInitialMetadataDone(bool ok) {
+  if (!ok) cancelled_ = true;
+  service_.pool->Post([this] { End(Commit()); });
 }
 
 Status ImportStream::HandleMessage() {
@@ -74,10 +78,6 @@ Status ImportStream::HandleMessage() {
 }
 
 Status ImportStream::Commit() {
-  // A client that gave up looks like one that half-closed until OnCancel has run, which
-  // gRPC schedules at the same time. A complete import that was given up must not
-  // appear; next to making an import durable the wait is short.
-  std::this_thread::sleep_for(kCancelGrace);
   if (cancelled_) return MakeError(StatusCode::kCancelled, "the caller cancelled");
   if (import_ == nullptr) {
     return RequestError("HEADER_MISSING", {"header"}, "the stream ended before a message came");

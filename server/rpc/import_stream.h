@@ -2,8 +2,8 @@
 //
 // Each message is checked and stored on the worker pool before the next one is read,
 // so that memory is bounded by one message and gRPC's flow control holds a fast client
-// back. Exactly one of {read, pool task, Finish} is under way at any time; nothing
-// needs a lock.
+// back. Exactly one of {read, pool task, metadata, Finish} is under way at any time;
+// nothing needs a lock.
 
 #ifndef ALAYA_SERVER_RPC_IMPORT_STREAM_H_
 #define ALAYA_SERVER_RPC_IMPORT_STREAM_H_
@@ -29,6 +29,7 @@ class ImportStream final : public grpc::ServerReadReactor<v1::ImportContextReque
                         v1::ImportContextResponse* response);
 
   void OnReadDone(bool ok) override;
+  void OnSendInitialMetadataDone(bool ok) override;
   void OnCancel() override { cancelled_ = true; }
   void OnDone() override { delete this; }
 
