@@ -65,7 +65,7 @@ Sections SectionsOf(size_t head_dim, size_t group_count) {
   sections.high = next(HighBytes(head_dim));
   sections.coarse_scale = next(number_bytes);
   sections.coarse_error = next(number_bytes);
-  sections.low = next(kCodeGroupTokens * LowRowBytes(head_dim));
+  sections.low = next(LowBytes(head_dim));
   sections.fine_scale = next(number_bytes);
   sections.fine_error = next(number_bytes);
   sections.value_means = next(head_dim * sizeof(uint16_t));
@@ -112,8 +112,7 @@ bool AreErrors(std::span<const uint16_t> numbers) {
 size_t FlatBlockTokens(size_t head_dim) {
   const size_t one = SectionsOf(head_dim, 1).end;
   if (one > kIndexBlockBytesMax) return 0;
-  size_t groups =
-      kIndexBlockBytesMax / (HighBytes(head_dim) + kCodeGroupTokens * LowRowBytes(head_dim));
+  size_t groups = kIndexBlockBytesMax / (HighBytes(head_dim) + LowBytes(head_dim));
   while (SectionsOf(head_dim, groups).end > kIndexBlockBytesMax) --groups;
   return groups * kCodeGroupTokens;
 }

@@ -124,7 +124,7 @@ Status FlatGroupEncoder::Encode(const KvReader& reader, TokenRange tokens, size_
   const size_t first = group * kCodeGroupTokens;
   codes.group_count = 1;
   codes.high += group * HighBytes(head_dim);
-  codes.low += first * LowRowBytes(head_dim);
+  codes.low += group * LowBytes(head_dim);
   codes.coarse_scale += first;
   codes.coarse_error += first;
   codes.fine_scale += first;

@@ -187,33 +187,50 @@ class FlatSearch {
                   codes.token_count()};
       }
       const bool is_coarse = may_scan_coarsely_ && fine_blocks_left_ == 0;
+      const std::span<ScoreFilter> filters = MakeFilters(tokens, is_coarse);
       if (is_coarse) {
-        CoarseScores(queries_, codes, scores, upcoming);
+        CoarseScores(queries_, codes, scores, filters, upcoming);
       } else {
-        FineScores(queries_, codes, scores, upcoming);
+        FineScores(queries_, codes, scores, filters, upcoming);
         fine_blocks_left_ -= std::min<size_t>(fine_blocks_left_, 1);
       }
       if (keeps_scores_) Summarise(pinned.block);
       size_t kept = 0;
       for (size_t q = 0; q < count_; ++q) {
-        const TokenRange seen = Intersect(states_[q].visible, tokens);
-        if (seen.empty()) continue;
-        const size_t first = seen.begin - begin;
-        const std::span<const float> visible = scores.row(q).subspan(first, seen.size());
-        const uint16_t* scales = is_coarse ? codes.coarse_scale : codes.fine_scale;
-        const uint16_t* errors = is_coarse ? codes.coarse_error : codes.fine_error;
-        const TokenBounds bounds = {{scales + first, visible.size()},
-                                    {errors + first, visible.size()},
-                                    is_coarse ? states_[q].coarse_bound : states_[q].fine_bound};
-        const FilteredScores filtered = Keep(visible, bounds, seen.begin, states_[q]);
-        kept += filtered.count;
-        if (FollowTop(filtered.top, visible, seen.begin, states_[q])) {
+        const ScoreFilter& filter = filters[q];
+        const std::span<const float> seen =
+            scores.row(q).subspan(filter.begin, filter.end - filter.begin);
+        kept += filter.count;
+        Keep(filter, scores.row(q), states_[q]);
+        if (FollowTop(filter.top, seen, begin + filter.begin, states_[q])) {
           ALAYA_RETURN_IF_ERROR(Probe(q));
         }
       }
       if (is_coarse && kept * kCoarseShare > tokens.size()) fine_blocks_left_ = kFineBlocks;
     }
     return OkStatus();
+  }
+
+  // What each query wants to know of a block's tokens.
+  std::span<ScoreFilter> MakeFilters(TokenRange tokens, bool is_coarse) {
+    const size_t room = tokens.size() + kFilterPadding;
+    const std::span<uint32_t> kept_tokens = scratch_.kept_tokens.Take(count_ * room);
+    const std::span<float> kept_upper = scratch_.kept_upper.Take(count_ * room);
+    filters_.assign(count_, {});
+    for (size_t q = 0; q < count_; ++q) {
+      const TokenRange seen = Intersect(states_[q].visible, tokens);
+      ScoreFilter& filter = filters_[q];
+      filter.factors = is_coarse ? states_[q].coarse_bound : states_[q].fine_bound;
+      filter.bar = states_[q].bar;
+      if (!seen.empty()) {
+        filter.begin = seen.begin - tokens.begin;
+        filter.end = seen.end - tokens.begin;
+      }
+      filter.first_token = static_cast<uint32_t>(tokens.begin);
+      filter.tokens = kept_tokens.subspan(q * room, room);
+      filter.upper = kept_upper.subspan(q * room, room);
+    }
+    return filters_;
   }
 
   // Follows the highest approximate score; true if it is above all exact ones.
@@ -242,31 +259,22 @@ class FlatSearch {
     return OkStatus();
   }
 
-  // Keeps the tokens that may reach the bar.
-  FilteredScores Keep(std::span<const float> scores, const TokenBounds& bounds,
-                      uint64_t first_token, QueryState& state) {
-    const size_t room = scores.size() + kFilterPadding;
-    const std::span<uint32_t> tokens = scratch_.kept_tokens.Take(room);
-    const std::span<float> kept = scratch_.kept_upper.Take(room);
-    const FilteredScores filtered = FilterUpperBounds(
-        scores, bounds, state.bar, static_cast<uint32_t>(first_token), tokens, kept);
-    const size_t count = filtered.count;
-    if (count == 0) return filtered;
-    const std::span<const uint32_t> kept_tokens = tokens.first(count);
-    const std::span<const float> kept_upper = kept.first(count);
-    state.tokens.insert(state.tokens.end(), kept_tokens.begin(), kept_tokens.end());
-    state.upper.insert(state.upper.end(), kept_upper.begin(), kept_upper.end());
-    if (top_k_ == nullptr) return filtered;
-    for (size_t i = 0; i < count; ++i) {
-      const float score = scores[tokens[i] - first_token];
+  // Keeps the tokens of a block that may reach the bar.
+  void Keep(const ScoreFilter& filter, std::span<const float> scores, QueryState& state) const {
+    const std::span<const uint32_t> tokens = filter.tokens.first(filter.count);
+    const std::span<const float> upper = filter.upper.first(filter.count);
+    state.tokens.insert(state.tokens.end(), tokens.begin(), tokens.end());
+    state.upper.insert(state.upper.end(), upper.begin(), upper.end());
+    if (top_k_ == nullptr) return;
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      const float score = scores[tokens[i] - filter.first_token];
       // score - (upper - score): rounded downward by far more than float rounds.
-      const float bound = (kept[i] - score) * (1 + 0x1p-20F);
+      const float bound = (upper[i] - score) * (1 + 0x1p-20F);
       const float lower = score - bound;
       state.lower.push_back(std::isfinite(lower) ? lower - 0x1p-22F * std::fabs(lower)
                                                  : -kInfinity);
     }
     if (state.tokens.size() >= state.prune_count) PruneTopK(state);
-    return filtered;
   }
 
   // Raises the bar to what k tokens reach in any case.
@@ -549,6 +557,7 @@ class FlatSearch {
   size_t fine_blocks_left_ = 0;  // that coarse scores would not help with
   CodeQueries queries_;
   std::vector<QueryState> states_;
+  std::vector<ScoreFilter> filters_;               // of the block that is scanned
   std::vector<std::optional<RestEstimate>> rest_;  // none: no coded token is visible
   // Over the blocks that were scanned.
   double error_square_sum_ = 0;

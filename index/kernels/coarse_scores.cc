@@ -1,4 +1,6 @@
 #include <cassert>
+#include <cstddef>
+#include <span>
 
 #include "index/kernels/bf16.h"
 #include "index/kernels/code_scores.h"
@@ -11,6 +13,7 @@
 #include "hwy/highway.h"
 #include "index/kernels/codes_ahead-inl.h"
 #include "index/kernels/rows-inl.h"
+#include "index/kernels/score_filter-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace alaya {
@@ -134,14 +137,16 @@ struct VbmiScores {
   }
 
   static void Score(const CodeQueries& queries, const KeyCodes& keys, MatrixView<float> scores,
-                    const KeyCodes& upcoming) {
-    const CodesAhead ahead(keys, upcoming);
+                    std::span<ScoreFilter> filters, const KeyCodes& upcoming) {
+    const CodesAhead ahead(keys, upcoming, /*is_fine=*/false);
     for (size_t group = 0; group < keys.group_count; ++group) {
+      ahead.PrefetchNumbers(group);
       size_t q = 0;
       for (; q + 4 <= queries.size(); q += 4) {
         ScoreGroup<4>(queries, q, keys, group, ahead, scores);
       }
       for (; q < queries.size(); ++q) ScoreGroup<1>(queries, q, keys, group, ahead, scores);
+      FilterQueries(scores, keys.coarse_scale, keys.coarse_error, group, filters);
     }
   }
 #undef ALAYA_VBMI
@@ -150,16 +155,17 @@ struct VbmiScores {
 #endif  // HWY_TARGET == HWY_AVX3
 
 void CoarseScores(const CodeQueries& queries, const KeyCodes& keys, MatrixView<float> scores,
-                  const KeyCodes& upcoming) {
+                  std::span<ScoreFilter> filters, const KeyCodes& upcoming) {
 #if HWY_TARGET == HWY_AVX3
   // 16-bit sums hold 4096 elements.
   if (VbmiScores::Supported() && keys.head_dim <= 2048) {
-    return VbmiScores::Score(queries, keys, scores, upcoming);
+    return VbmiScores::Score(queries, keys, scores, filters, upcoming);
   }
 #endif
   (void)upcoming;
   for (size_t group = 0; group < keys.group_count; ++group) {
     CoarseGroup(queries, keys, group, scores);
+    FilterQueries(scores, keys.coarse_scale, keys.coarse_error, group, filters);
   }
 }
 
@@ -173,10 +179,11 @@ namespace alaya {
 HWY_EXPORT(CoarseScores);
 
 void CoarseScores(const CodeQueries& queries, const KeyCodes& keys, MatrixView<float> scores,
-                  const KeyCodes& upcoming) {
+                  std::span<ScoreFilter> filters, const KeyCodes& upcoming) {
   assert(queries.head_dim() == keys.head_dim && scores.rows() == queries.size());
   assert(scores.cols() == keys.token_count());
-  HWY_DYNAMIC_DISPATCH(CoarseScores)(queries, keys, scores, upcoming);
+  assert(filters.empty() || filters.size() == queries.size());
+  HWY_DYNAMIC_DISPATCH(CoarseScores)(queries, keys, scores, filters, upcoming);
 }
 
 void CoarseScoresReference(const CodeQueries& queries, MatrixView<const float> rotated,

@@ -3,73 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
-#include <limits>
 
-#include "index/kernels/bf16.h"
-#include "index/kernels/softmax.h"
-
-// Compiles the code inside HWY_NAMESPACE once per instruction set.
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "index/kernels/code_scores.cc"
-#include "hwy/foreach_target.h"  // IWYU pragma: keep
-// After foreach_target.h:
-#include "hwy/highway.h"
-
-HWY_BEFORE_NAMESPACE();
-namespace alaya {
-namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-FilteredScores FilterUpperBounds(std::span<const float> scores, const TokenBounds& bounds,
-                                 float bar, uint32_t first_token, std::span<uint32_t> tokens,
-                                 std::span<float> upper) {
-  const hn::ScalableTag<float> d;
-  const hn::RebindToUnsigned<decltype(d)> d_bits;
-  const hn::Rebind<uint16_t, decltype(d)> d_half;
-  const size_t lanes = hn::Lanes(d);
-  const auto error_factor = hn::Set(d, bounds.factors.error_factor);
-  const auto scale_factor = hn::Set(d, bounds.factors.scale_factor);
-  const auto constant = hn::Set(d, bounds.factors.constant);
-  const auto bars = hn::Set(d, bar);
-  auto top = hn::Set(d, -std::numeric_limits<float>::infinity());
-  FilteredScores result;
-  const auto number = [&](const uint16_t* bits) HWY_ATTR {
-    return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(d_bits, hn::LoadU(d_half, bits))));
-  };
-  size_t i = 0;
-  for (; i + lanes <= scores.size(); i += lanes) {
-    const auto score = hn::LoadU(d, &scores[i]);
-    auto bound = hn::MulAdd(scale_factor, number(&bounds.scales[i]), constant);
-    bound = hn::MulAdd(error_factor, number(&bounds.errors[i]), bound);
-    const auto most = hn::Add(score, bound);
-    top = hn::Max(top, score);
-    const auto above = hn::Ge(most, bars);
-    if (hn::AllFalse(d, above)) continue;
-    const auto token = hn::Iota(d_bits, first_token + static_cast<uint32_t>(i));
-    hn::StoreU(hn::Compress(token, hn::RebindMask(d_bits, above)), d_bits, &tokens[result.count]);
-    hn::StoreU(hn::Compress(most, above), d, &upper[result.count]);
-    result.count += hn::CountTrue(d, above);
-  }
-  result.top = hn::GetLane(hn::MaxOfLanes(d, top));
-  for (; i < scores.size(); ++i) {
-    const float bound =
-        bounds.factors.scale_factor * BF16ToFloat(bounds.scales[i]) + bounds.factors.constant;
-    const float most =
-        scores[i] + (bounds.factors.error_factor * BF16ToFloat(bounds.errors[i]) + bound);
-    result.top = std::max(result.top, scores[i]);
-    if (most < bar) continue;
-    tokens[result.count] = first_token + static_cast<uint32_t>(i);
-    upper[result.count] = most;
-    ++result.count;
-  }
-  return result;
-}
-
-}  // namespace HWY_NAMESPACE
-}  // namespace alaya
-HWY_AFTER_NAMESPACE();
-
-#if HWY_ONCE
 namespace alaya {
 
 CodeQueries::CodeQueries(MatrixView<const float> rotated, std::span<const float> centre_scores)
@@ -155,15 +89,4 @@ void CodeQueries::MakeTables(std::span<const float> elements, size_t i) {
   }
 }
 
-HWY_EXPORT(FilterUpperBounds);
-
-FilteredScores FilterUpperBounds(std::span<const float> scores, const TokenBounds& bounds,
-                                 float bar, uint32_t first_token, std::span<uint32_t> tokens,
-                                 std::span<float> upper) {
-  assert(bounds.scales.size() == scores.size() && bounds.errors.size() == scores.size());
-  assert(tokens.size() >= scores.size() + kFilterPadding && upper.size() >= tokens.size());
-  return HWY_DYNAMIC_DISPATCH(FilterUpperBounds)(scores, bounds, bar, first_token, tokens, upper);
-}
-
 }  // namespace alaya
-#endif  // HWY_ONCE

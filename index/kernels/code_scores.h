@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -73,8 +74,33 @@ class CodeQueries {
   hwy::AlignedFreeUniquePtr<uint8_t[]> tables_;
 };
 
+// How far an approximate score may be from the exact one: for a token with `scale` and
+// `error`, error_factor * error + scale_factor * scale + constant.
+struct ErrorFactors {
+  float error_factor = 0;  // above 0: infinite errors must give infinite bounds
+  float scale_factor = 0;
+  float constant = 0;
+};
+
+// Which tokens' scores may reach a bar, by a query's approximate scores of a block.
+struct ScoreFilter {
+  // What to look for.
+  ErrorFactors factors;
+  float bar = 0;
+  size_t begin = 0;  // tokens of the block that are looked at, counted from its first
+  size_t end = 0;
+  uint32_t first_token = 0;  // the number of the block's first token
+  // What was found: tokens with upper = score + bound >= bar, by rising number. Both have
+  // room for end - begin + kFilterPadding (softmax.h).
+  std::span<uint32_t> tokens;
+  std::span<float> upper;
+  size_t count = 0;
+  float top = -std::numeric_limits<float>::infinity();  // the highest score
+};
+
 // scores[i][j] = centre_score + fine_scale[j] * <query i, code of token j - 7.5>, from
-// both planes of the codes.
+// both planes of the codes. Passes them through the filters, none or one for each query,
+// with the fine scales and errors.
 //
 // Shapes: scores [queries.size(), keys.token_count()].
 // Guarantees: relative to the sum of the magnitudes of both terms, rounding is below
@@ -82,7 +108,7 @@ class CodeQueries {
 // Cost: one pass over both planes. Meanwhile fetches `upcoming`, the codes that the
 //   caller scans next, into the cache.
 void FineScores(const CodeQueries& queries, const KeyCodes& keys, MatrixView<float> scores,
-                const KeyCodes& upcoming = {});
+                std::span<ScoreFilter> filters = {}, const KeyCodes& upcoming = {});
 void FineScoresReference(const CodeQueries& queries, const KeyCodes& keys,
                          MatrixView<double> scores);
 
@@ -90,41 +116,12 @@ void FineScoresReference(const CodeQueries& queries, const KeyCodes& keys,
 // from the high plane alone and with the tables' rounding: half the bytes and less than
 // half the time of FineScores.
 //
-// Shapes and upcoming: as FineScores.
+// Shapes, filters (with the coarse scales and errors) and upcoming: as FineScores.
 void CoarseScores(const CodeQueries& queries, const KeyCodes& keys, MatrixView<float> scores,
-                  const KeyCodes& upcoming = {});
+                  std::span<ScoreFilter> filters = {}, const KeyCodes& upcoming = {});
 // Without the tables' rounding.
 void CoarseScoresReference(const CodeQueries& queries, MatrixView<const float> rotated,
                            const KeyCodes& keys, MatrixView<double> scores);
-
-// How far an approximate score may be from the exact one: for a token with `scale` and
-// `error`, error_factor * error + scale_factor * scale + constant.
-struct ErrorFactors {
-  float error_factor = 0;
-  float scale_factor = 0;
-  float constant = 0;
-};
-
-struct TokenBounds {
-  std::span<const uint16_t> scales;  // bf16, as the errors
-  std::span<const uint16_t> errors;
-  ErrorFactors factors;
-};
-
-struct FilteredScores {
-  size_t count = 0;  // of tokens written
-  float top = 0;     // the highest score; -inf without any
-};
-
-// Writes the places j, each plus first_token, with upper[j] = scores[j] + the bound of
-// token j >= bar, and these upper[j], both by rising place.
-//
-// Requires: equal sizes; `tokens` and `upper` have room for scores.size() +
-//   kFilterPadding (softmax.h); error_factor > 0, so that infinite errors give infinite
-//   bounds.
-FilteredScores FilterUpperBounds(std::span<const float> scores, const TokenBounds& bounds,
-                                 float bar, uint32_t first_token, std::span<uint32_t> tokens,
-                                 std::span<float> upper);
 
 }  // namespace alaya
 

@@ -20,20 +20,39 @@ namespace HWY_NAMESPACE {
 
 // Where the scans ask for memory: some groups ahead, then in the codes that come next.
 struct CodesAhead {
-  CodesAhead(const KeyCodes& keys, const KeyCodes& upcoming)
+  static constexpr size_t kGroupNumberBytes = kCodeGroupTokens * sizeof(uint16_t);
+
+  // `is_fine`: the scan reads fine scales and errors.
+  CodesAhead(const KeyCodes& keys, const KeyCodes& upcoming, bool is_fine)
       : high(Plane(keys, keys.high, HighBytes(keys.head_dim)),
              Plane(upcoming, upcoming.high, HighBytes(upcoming.head_dim))),
-        low(Plane(keys, keys.low, kCodeGroupTokens * LowRowBytes(keys.head_dim)),
-            Plane(upcoming, upcoming.low, kCodeGroupTokens * LowRowBytes(upcoming.head_dim))) {}
+        low(Plane(keys, keys.low, LowBytes(keys.head_dim)),
+            Plane(upcoming, upcoming.low, LowBytes(upcoming.head_dim))),
+        scales(Numbers(keys, is_fine ? keys.fine_scale : keys.coarse_scale),
+               Numbers(upcoming, is_fine ? upcoming.fine_scale : upcoming.coarse_scale)),
+        errors(Numbers(keys, is_fine ? keys.fine_error : keys.coarse_error),
+               Numbers(upcoming, is_fine ? upcoming.fine_error : upcoming.coarse_error)) {}
 
   static constexpr size_t kBytes = size_t{8} * 1024;
+  static constexpr size_t kNumberBytes = size_t{8} * kGroupNumberBytes;
   ReadAhead high;
   ReadAhead low;
+  ReadAhead scales;
+  ReadAhead errors;
+
+  HWY_INLINE void PrefetchNumbers(size_t group) const {
+    const size_t offset = group * kGroupNumberBytes + kNumberBytes;
+    PrefetchLines<kGroupNumberBytes>(scales.At(offset));
+    PrefetchLines<kGroupNumberBytes>(errors.At(offset));
+  }
 
  private:
   static std::span<const std::byte> Plane(const KeyCodes& keys, const std::byte* begin,
                                           size_t group_bytes) {
     return {begin, keys.group_count * group_bytes};
+  }
+  static std::span<const std::byte> Numbers(const KeyCodes& keys, const uint16_t* begin) {
+    return Plane(keys, reinterpret_cast<const std::byte*>(begin), kGroupNumberBytes);
   }
 };
 

@@ -14,6 +14,7 @@
 #include "hwy/highway.h"
 #include "index/kernels/codes_ahead-inl.h"
 #include "index/kernels/rows-inl.h"
+#include "index/kernels/score_filter-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace alaya {
@@ -35,12 +36,12 @@ void FineGroup(const CodeQueries& queries, const KeyCodes& keys, size_t group,
     }
   }
   const std::byte* high = keys.high + group * HighBytes(head_dim);
+  const std::byte* low = keys.low + group * LowBytes(head_dim);
   for (size_t t = 0; t < kCodeGroupTokens; ++t) {
     const size_t token = group * kCodeGroupTokens + t;
-    const std::byte* low = keys.low + token * LowRowBytes(head_dim);
     for (size_t r = 0; r < rows; ++r) {
       const auto upper = static_cast<uint32_t>(high[r * kCodeGroupTokens + t]);
-      const auto lower = static_cast<uint32_t>(low[r]);
+      const auto lower = static_cast<uint32_t>(low[LowPlace(r, t)]);
       for (size_t i = 0; i < 4; ++i) {
         codes[4 * r + i] =
             static_cast<int16_t>(4 * (upper >> (2 * i) & 3) + (lower >> (2 * i) & 3));
@@ -70,12 +71,6 @@ struct VnniScores {
     return supported;
   }
 
-  // Codes of 16 elements of 16 tokens.
-  struct Planes {
-    __m512i high;
-    __m512i low;
-  };
-
   // Four vectors of which lane L, dword m of vector k holds four bytes of token
   // 16L + 4k + m.
   struct Four {
@@ -97,35 +92,8 @@ struct VnniScores {
              _mm512_unpacklo_epi16(high01, high23), _mm512_unpackhi_epi16(high01, high23)}};
   }
 
-  // Bytes 0-15 of the tokens 16L + 4k + m: vector w holds dword w of each.
-  template <size_t kRowBytes>
-  ALAYA_VNNI static HWY_INLINE Four LoadLow(const std::byte* low, size_t some_row_bytes, size_t k) {
-    // Addresses known at compile time cost nothing.
-    const size_t row_bytes = kRowBytes == 0 ? some_row_bytes : kRowBytes;
-    __m512i token[4];
-    ALAYA_UNROLL
-    for (size_t m = 0; m < 4; ++m) {
-      const std::byte* first = low + (4 * k + m) * row_bytes;
-      const auto load = [&](size_t lane) ALAYA_VNNI {
-        return _mm_load_si128(reinterpret_cast<const __m128i*>(first + 16 * lane * row_bytes));
-      };
-      __m512i all = _mm512_castsi128_si512(load(0));
-      all = _mm512_inserti32x4(all, load(1), 1);
-      all = _mm512_inserti32x4(all, load(2), 2);
-      token[m] = _mm512_inserti32x4(all, load(3), 3);
-    }
-    const __m512i low01 = _mm512_unpacklo_epi32(token[0], token[1]);
-    const __m512i high01 = _mm512_unpackhi_epi32(token[0], token[1]);
-    const __m512i low23 = _mm512_unpacklo_epi32(token[2], token[3]);
-    const __m512i high23 = _mm512_unpackhi_epi32(token[2], token[3]);
-    return {{_mm512_unpacklo_epi64(low01, low23), _mm512_unpackhi_epi64(low01, low23),
-             _mm512_unpacklo_epi64(high01, high23), _mm512_unpackhi_epi64(high01, high23)}};
-  }
-
   // The codes of 16 elements, four in each vector.
-  ALAYA_VNNI static HWY_INLINE Four Codes(const Planes& planes) {
-    const __m512i high = planes.high;
-    const __m512i low = planes.low;
+  ALAYA_VNNI static HWY_INLINE Four Codes(__m512i high, __m512i low) {
     const __m512i upper_pairs = _mm512_set1_epi8(static_cast<char>(0xCC));
     const __m512i nibble = _mm512_set1_epi8(0x0F);
     // (a & mask) | (b & ~mask)
@@ -139,58 +107,25 @@ struct VnniScores {
              _mm512_and_si512(_mm512_srli_epi32(odd, 4), nibble)}};
   }
 
-  // Adds the products of 64 elements to the sums of 64 tokens for kQueries queries:
-  // [k][q], tokens ordered as in Four.
-  template <size_t kQueries, size_t kRowBytes>
-  ALAYA_VNNI static HWY_INLINE void AddSpan(const std::byte* high, size_t high_rows,
-                                            const std::byte* low, size_t low_row_bytes,
-                                            const int8_t* const (&codes)[kQueries],
-                                            __m512i (&sums)[4][kQueries]) {
-    // In memory, as there are too many for registers.
-    Planes vectors[4][4];  // [w][k]
-    ALAYA_UNROLL
-    for (size_t w = 0; w < 4; ++w) {
-      const size_t rows = std::min<size_t>(4, high_rows - std::min(high_rows, 4 * w));
-      const Four upper = TransposeRows(high + 4 * w * kCodeGroupTokens, rows);
-      ALAYA_UNROLL
-      for (size_t k = 0; k < 4; ++k) vectors[w][k].high = upper.v[k];
-    }
+  // Adds the products of 16 elements, which `row_count` high rows hold, to the sums of 64
+  // tokens for kQueries queries: [k][q], tokens ordered as in Four.
+  template <size_t kQueries>
+  ALAYA_VNNI static HWY_INLINE void AddRun(const std::byte* high, size_t row_count,
+                                           const std::byte* low,
+                                           const int8_t* const (&codes)[kQueries], size_t place,
+                                           __m512i (&sums)[4][kQueries]) {
+    const Four upper = TransposeRows(high, row_count);
     ALAYA_UNROLL
     for (size_t k = 0; k < 4; ++k) {
-      const Four lower = LoadLow<kRowBytes>(low, low_row_bytes, k);
+      const Four four = Codes(upper.v[k], _mm512_load_si512(low + k * kCodeGroupTokens));
       ALAYA_UNROLL
-      for (size_t w = 0; w < 4; ++w) vectors[w][k].low = lower.v[w];
-    }
-    // Two vectors of tokens at a time: a broadcast of query bytes serves both. The loops
-    // stay loops: unrolled, the compiler runs out of registers.
-#pragma GCC unroll 1
-    for (size_t k = 0; k < 4; k += 2) {
-      __m512i sum[2][kQueries];
-      ALAYA_UNROLL
-      for (size_t q = 0; q < kQueries; ++q) {
-        sum[0][q] = sums[k][q];
-        sum[1][q] = sums[k + 1][q];
-      }
-#pragma GCC unroll 1
-      for (size_t w = 0; w < 4; ++w) {
-        const Four first = Codes(vectors[w][k]);
-        const Four second = Codes(vectors[w][k + 1]);
+      for (size_t i = 0; i < 4; ++i) {
         ALAYA_UNROLL
-        for (size_t i = 0; i < 4; ++i) {
-          ALAYA_UNROLL
-          for (size_t q = 0; q < kQueries; ++q) {
-            int32_t bytes;
-            std::memcpy(&bytes, codes[q] + 16 * w + 4 * i, sizeof(bytes));
-            const __m512i four = _mm512_set1_epi32(bytes);
-            sum[0][q] = _mm512_dpbusd_epi32(sum[0][q], first.v[i], four);
-            sum[1][q] = _mm512_dpbusd_epi32(sum[1][q], second.v[i], four);
-          }
+        for (size_t q = 0; q < kQueries; ++q) {
+          int32_t bytes;
+          std::memcpy(&bytes, codes[q] + place + 4 * i, sizeof(bytes));
+          sums[k][q] = _mm512_dpbusd_epi32(sums[k][q], four.v[i], _mm512_set1_epi32(bytes));
         }
-      }
-      ALAYA_UNROLL
-      for (size_t q = 0; q < kQueries; ++q) {
-        sums[k][q] = sum[0][q];
-        sums[k + 1][q] = sum[1][q];
       }
     }
   }
@@ -222,32 +157,37 @@ struct VnniScores {
     }
   }
 
-  template <size_t kQueries, size_t kRowBytes>
+  template <size_t kQueries>
   ALAYA_VNNI static void ScoreGroup(const CodeQueries& queries, size_t first_query,
                                     const KeyCodes& keys, size_t group, const CodesAhead& ahead,
                                     MatrixView<float> scores) {
-    const size_t head_dim = keys.head_dim;
-    const size_t rows = HighRowCount(head_dim);
-    const size_t low_row_bytes = LowRowBytes(head_dim);
-    const std::byte* next_high = ahead.high.At(group * HighBytes(head_dim) + CodesAhead::kBytes);
-    const std::byte* next_low =
-        ahead.low.At(group * kCodeGroupTokens * low_row_bytes + CodesAhead::kBytes);
-    const std::byte* high = keys.high + group * HighBytes(head_dim);
-    const std::byte* low = keys.low + group * kCodeGroupTokens * low_row_bytes;
+    const size_t high_bytes = group * HighBytes(keys.head_dim);
+    const size_t low_bytes = group * LowBytes(keys.head_dim);
+    const std::byte* next_high = ahead.high.At(high_bytes + CodesAhead::kBytes);
+    const std::byte* next_low = ahead.low.At(low_bytes + CodesAhead::kBytes);
+    const std::byte* high = keys.high + high_bytes;
+    const std::byte* low = keys.low + low_bytes;
+    const int8_t* codes[kQueries];
     __m512i sums[4][kQueries];
     ALAYA_UNROLL
-    for (size_t k = 0; k < 4; ++k) {
+    for (size_t q = 0; q < kQueries; ++q) {
+      codes[q] = queries.codes(first_query + q).data();
       ALAYA_UNROLL
-      for (size_t q = 0; q < kQueries; ++q) sums[k][q] = _mm512_setzero_si512();
+      for (size_t k = 0; k < 4; ++k) sums[k][q] = _mm512_setzero_si512();
     }
-    for (size_t r = 0; r < rows; r += 16) {
-      const int8_t* codes[kQueries];
-      ALAYA_UNROLL
-      for (size_t q = 0; q < kQueries; ++q) codes[q] = &queries.codes(first_query + q)[4 * r];
-      PrefetchLines<1024>(next_high + r * kCodeGroupTokens);
-      PrefetchLines<1024>(next_low + r * kCodeGroupTokens);
-      AddSpan<kQueries, kRowBytes>(high + r * kCodeGroupTokens, rows - r, low + r, low_row_bytes,
-                                   codes, sums);
+    size_t at = 0;  // both planes have 256 bytes per 16 elements, but for a half at the end
+    size_t place = 0;
+    const size_t rows = HighRowCount(keys.head_dim);
+    // A loop, and few lines at a time: the processor takes up so many requests at once,
+    // and waits with arithmetic if there are more.
+#pragma GCC unroll 1
+    for (; place + 16 <= keys.head_dim; place += 16, at += kLowRunBytes) {
+      PrefetchLines<kLowRunBytes>(next_high + at);
+      PrefetchLines<kLowRunBytes>(next_low + at);
+      AddRun<kQueries>(high + at, 4, low + at, codes, place, sums);
+    }
+    if (place < keys.head_dim) {
+      AddRun<kQueries>(high + at, rows % 4, low + at, codes, place, sums);
     }
     const size_t token = group * kCodeGroupTokens;
     ALAYA_UNROLL
@@ -258,31 +198,14 @@ struct VnniScores {
   }
 
   static void Score(const CodeQueries& queries, const KeyCodes& keys, MatrixView<float> scores,
-                    const KeyCodes& upcoming) {
-    switch (LowRowBytes(keys.head_dim)) {
-      case 16:
-        return ScoreRows<16>(queries, keys, scores, upcoming);
-      case 32:
-        return ScoreRows<32>(queries, keys, scores, upcoming);
-      case 64:
-        return ScoreRows<64>(queries, keys, scores, upcoming);
-      default:
-        return ScoreRows<0>(queries, keys, scores, upcoming);
-    }
-  }
-
-  // Low rows of a length known at compile time, or 0.
-  template <size_t kRowBytes>
-  static void ScoreRows(const CodeQueries& queries, const KeyCodes& keys, MatrixView<float> scores,
-                        const KeyCodes& upcoming) {
-    const CodesAhead ahead(keys, upcoming);
+                    std::span<ScoreFilter> filters, const KeyCodes& upcoming) {
+    const CodesAhead ahead(keys, upcoming, /*is_fine=*/true);
     for (size_t group = 0; group < keys.group_count; ++group) {
+      ahead.PrefetchNumbers(group);
       size_t q = 0;
-      for (; q + 4 <= queries.size(); q += 4) {
-        ScoreGroup<4, kRowBytes>(queries, q, keys, group, ahead, scores);
-      }
-      for (; q < queries.size(); ++q)
-        ScoreGroup<1, kRowBytes>(queries, q, keys, group, ahead, scores);
+      for (; q + 4 <= queries.size(); q += 4) ScoreGroup<4>(queries, q, keys, group, ahead, scores);
+      for (; q < queries.size(); ++q) ScoreGroup<1>(queries, q, keys, group, ahead, scores);
+      FilterQueries(scores, keys.fine_scale, keys.fine_error, group, filters);
     }
   }
 #undef ALAYA_VNNI
@@ -291,13 +214,14 @@ struct VnniScores {
 #endif  // HWY_TARGET == HWY_AVX3
 
 void FineScores(const CodeQueries& queries, const KeyCodes& keys, MatrixView<float> scores,
-                const KeyCodes& upcoming) {
+                std::span<ScoreFilter> filters, const KeyCodes& upcoming) {
 #if HWY_TARGET == HWY_AVX3
-  if (VnniScores::Supported()) return VnniScores::Score(queries, keys, scores, upcoming);
+  if (VnniScores::Supported()) return VnniScores::Score(queries, keys, scores, filters, upcoming);
 #endif
   (void)upcoming;
   for (size_t group = 0; group < keys.group_count; ++group) {
     FineGroup(queries, keys, group, scores);
+    FilterQueries(scores, keys.fine_scale, keys.fine_error, group, filters);
   }
 }
 
@@ -311,10 +235,11 @@ namespace alaya {
 HWY_EXPORT(FineScores);
 
 void FineScores(const CodeQueries& queries, const KeyCodes& keys, MatrixView<float> scores,
-                const KeyCodes& upcoming) {
+                std::span<ScoreFilter> filters, const KeyCodes& upcoming) {
   assert(queries.head_dim() == keys.head_dim && scores.rows() == queries.size());
   assert(scores.cols() == keys.token_count());
-  HWY_DYNAMIC_DISPATCH(FineScores)(queries, keys, scores, upcoming);
+  assert(filters.empty() || filters.size() == queries.size());
+  HWY_DYNAMIC_DISPATCH(FineScores)(queries, keys, scores, filters, upcoming);
 }
 
 void FineScoresReference(const CodeQueries& queries, const KeyCodes& keys,

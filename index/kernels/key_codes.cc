@@ -206,7 +206,7 @@ void EncodeLanes(const KeyEncoding& encoding, EncodedMatrixView keys, size_t fir
     for (size_t t = 0; t < keys.rows; ++t) {
       const size_t token = first_token + t;
       group.high[r * kCodeGroupTokens + token] = static_cast<std::byte>(high[t]);
-      group.low[token * LowRowBytes(head_dim) + r] = static_cast<std::byte>(low[t]);
+      group.low[LowPlace(r, token)] = static_cast<std::byte>(low[t]);
     }
   }
   StoreScales(sums, square_sums, {first_token, keys.rows}, group);

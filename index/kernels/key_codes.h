@@ -12,7 +12,8 @@
 //
 //   high  per group of 64 tokens, per 4 elements: 64 bytes, one of each token.
 //         SIMD lanes are tokens.
-//   low   per token: one row of 2-bit codes. What a closer look at one token reads.
+//   low   per group, per 16 elements: 4 bytes of each token, together (LowPlace). SIMD
+//         lanes are 4 bytes of a token, as integer dot products take them.
 //
 // In a byte the first of four elements has the lowest bits. Scales and errors are
 // bf16: an error is that of the rounded scale, itself rounded upward.
@@ -37,8 +38,15 @@ inline constexpr size_t kCodeGroupTokens = 64;
 constexpr size_t HighRowCount(size_t head_dim) { return head_dim / 4; }
 // Of one group.
 constexpr size_t HighBytes(size_t head_dim) { return HighRowCount(head_dim) * kCodeGroupTokens; }
-// Of one token: whole 16-byte vectors, the last one filled up with zeros.
-constexpr size_t LowRowBytes(size_t head_dim) { return (head_dim + 63) / 64 * 16; }
+// Of 16 elements of one group.
+inline constexpr size_t kLowRunBytes = 4 * kCodeGroupTokens;
+// Of one group; half a run at the end is filled up with zeros.
+constexpr size_t LowBytes(size_t head_dim) { return (head_dim + 15) / 16 * kLowRunBytes; }
+// Where a group's low plane has elements 4 * row to 4 * row + 3 of a token. The order of
+// tokens is the one that a transposition of the high rows by bytes leaves.
+constexpr size_t LowPlace(size_t row, size_t token) {
+  return row / 4 * kLowRunBytes + token / 4 % 4 * 64 + token / 16 * 16 + token % 4 * 4 + row % 4;
+}
 
 // Codes of whole groups; a view, T is std::byte or const std::byte. Tokens that a last
 // group does not have are zeros.
@@ -49,7 +57,7 @@ struct KeyCodesOf {
   size_t head_dim = 0;  // a multiple of 8
   size_t group_count = 0;
   T* high = nullptr;               // [group_count, HighRowCount, 64], 64-byte aligned
-  T* low = nullptr;                // [group_count * 64, LowRowBytes], 16-byte aligned
+  T* low = nullptr;                // [group_count, LowBytes], 64-byte aligned
   Number* coarse_scale = nullptr;  // [group_count * 64] bf16, as the next three
   Number* coarse_error = nullptr;
   Number* fine_scale = nullptr;
@@ -68,8 +76,9 @@ inline uint32_t HighCode(const KeyCodes& keys, size_t token, size_t element) {
   return byte >> element % 4 * 2 & 3;
 }
 inline uint32_t LowCode(const KeyCodes& keys, size_t token, size_t element) {
-  const auto byte =
-      static_cast<uint32_t>(keys.low[token * LowRowBytes(keys.head_dim) + element / 4]);
+  const size_t place = token / kCodeGroupTokens * LowBytes(keys.head_dim) +
+                       LowPlace(element / 4, token % kCodeGroupTokens);
+  const auto byte = static_cast<uint32_t>(keys.low[place]);
   return byte >> element % 4 * 2 & 3;
 }
 

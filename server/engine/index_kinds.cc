@@ -41,6 +41,7 @@ Status BuildFine(const IndexBuildInput& input, const IndexBlockSink& sink) {
 IndexKindTable StandardIndexKinds() {
   return {{.kind = IndexKind::kFlat,
            .name = IndexKindName(IndexKind::kFlat),
+           .version = 2,
            .build = BuildFlat,
            .open = Open<FlatIndex>},
           {.kind = IndexKind::kCoarse,

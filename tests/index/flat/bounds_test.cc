@@ -40,9 +40,9 @@ Exceeded Compare(size_t head_dim, float key_size, float query_size, uint32_t see
   const std::vector<float> centre = RandomFloats(head_dim, key_size, seed + 2);
   const Rotation rotation(head_dim, seed);
   const auto high = hwy::AllocateAligned<std::byte>(HighBytes(head_dim));
-  const auto low = hwy::AllocateAligned<std::byte>(64 * LowRowBytes(head_dim));
+  const auto low = hwy::AllocateAligned<std::byte>(LowBytes(head_dim));
   std::fill_n(high.get(), HighBytes(head_dim), std::byte{0});
-  std::fill_n(low.get(), 64 * LowRowBytes(head_dim), std::byte{0});
+  std::fill_n(low.get(), LowBytes(head_dim), std::byte{0});
   std::vector<uint16_t> numbers(256);
   EncodeKeys({&rotation, centre}, keys.view, 0,
              {head_dim, 1, high.get(), low.get(), &numbers[0], &numbers[64], &numbers[128],

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "index/kernels/bf16.h"
 #include "index/kernels/softmax.h"
 #include "tests/index/kernels/each_instruction_set.h"
+#include "tests/index/kernels/random_codes.h"
 #include "tests/index/random_tensors.h"
 
 namespace alaya {
@@ -19,33 +21,81 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 class CodeScoresTest : public EachInstructionSetTest {};
 ALAYA_EACH_INSTRUCTION_SET(CodeScoresTest);
 
-TEST_P(CodeScoresTest, FilteringEqualsItsDefinitionAtEveryLength) {
-  for (size_t count = 0; count <= 70; ++count) {
-    const std::vector<float> scores = RandomFloats(count, 1.0F, 7);
-    std::vector<uint16_t> scales(count);
-    std::vector<uint16_t> errors(count);
-    for (size_t i = 0; i < count; ++i) {
-      scales[i] = RoundUpToBF16(static_cast<float>(i % 5));
-      errors[i] = RoundUpToBF16(i % 11 == 3 ? kInfinity : static_cast<float>(i % 3));
-    }
-    const TokenBounds bounds = {scales, errors, {0.25F, 0.125F, 0.5F}};
-    std::vector<uint32_t> expected;
-    float top = -kInfinity;
-    for (size_t i = 0; i < count; ++i) {
-      // Powers of two: exact but for the last addition.
-      const float bound = 0.25F * BF16ToFloat(errors[i]) + 0.125F * BF16ToFloat(scales[i]) + 0.5F;
-      if (scores[i] + bound >= 1.5F) expected.push_back(static_cast<uint32_t>(i) + 1000);
-      top = std::max(top, scores[i]);
-    }
-    std::vector<uint32_t> tokens(count + kFilterPadding);
-    std::vector<float> upper(count + kFilterPadding);
+// A filter with room of its own.
+struct RoomyFilter {
+  RoomyFilter(size_t begin, size_t end, float bar)
+      : tokens(end - begin + kFilterPadding, 7), upper(tokens.size(), 7.0F) {
+    filter.factors = {0.25F, 0.125F, 0.5F};
+    filter.bar = bar;
+    filter.begin = begin;
+    filter.end = end;
+    filter.first_token = 1000;
+    filter.tokens = tokens;
+    filter.upper = upper;
+  }
+  std::vector<uint32_t> tokens;
+  std::vector<float> upper;
+  ScoreFilter filter;
+};
 
-    const FilteredScores filtered = FilterUpperBounds(scores, bounds, 1.5F, 1000, tokens, upper);
+void ExpectByDefinition(const ScoreFilter& filter, std::span<const float> scores,
+                        const uint16_t* scales, const uint16_t* errors) {
+  std::vector<uint32_t> expected;
+  float top = -kInfinity;
+  for (size_t i = filter.begin; i < filter.end; ++i) {
+    // Powers of two: exact but for the last addition.
+    const float bound = 0.25F * BF16ToFloat(errors[i]) + 0.125F * BF16ToFloat(scales[i]) + 0.5F;
+    if (scores[i] + bound >= filter.bar) expected.push_back(static_cast<uint32_t>(i) + 1000);
+    top = std::max(top, scores[i]);
+  }
+  const auto found = filter.tokens.first(filter.count);
+  EXPECT_EQ(std::vector<uint32_t>(found.begin(), found.end()), expected);
+  EXPECT_EQ(filter.top, top);
+  for (size_t i = 0; i < filter.count; ++i) {
+    EXPECT_GE(filter.upper[i], filter.bar);
+    EXPECT_GE(filter.upper[i], scores[filter.tokens[i] - 1000]);
+  }
+}
 
-    tokens.resize(filtered.count);
-    EXPECT_EQ(tokens, expected);
-    EXPECT_EQ(filtered.top, top);
-    for (size_t i = 0; i < filtered.count; ++i) EXPECT_GE(upper[i], 1.5F);
+TEST_P(CodeScoresTest, FiltersFindWhatMayReachTheirBars) {
+  constexpr size_t kQueries = 5;
+  constexpr size_t kTokens = 192;
+  RandomCodes codes(64, kTokens / 64, /*seed=*/7);
+  for (size_t i = 0; i < kTokens; ++i) {
+    // Errors of powers of two times small numbers, some infinite.
+    for (size_t kind = 0; kind < 4; ++kind) {
+      const float number = kind % 2 == 0 ? static_cast<float>(i % 5)
+                           : i % 41 == 3 ? kInfinity
+                                         : static_cast<float>(i % 3);
+      codes.numbers[kind * kTokens + i] = RoundUpToBF16(number);
+    }
+  }
+  const std::vector<float> rotated = RandomFloats(kQueries * 64, 0.1F, 8);
+  const std::vector<float> centre_scores = RandomFloats(kQueries, 1.0F, 9);
+  const CodeQueries queries({rotated.data(), kQueries, 64}, centre_scores);
+  std::vector<float> memory(kQueries * kTokens);
+  const MatrixView<float> scores(memory.data(), kQueries, kTokens);
+  for (const auto& [begin, end] : std::vector<std::pair<size_t, size_t>>{
+           {0, 192}, {0, 0}, {0, 1}, {63, 64}, {64, 128}, {64, 129}, {17, 190}, {130, 131}}) {
+    for (const float bar : {-kInfinity, 0.0F, 1.5F, 4.0F, kInfinity}) {
+      SCOPED_TRACE(testing::Message() << "tokens [" << begin << ", " << end << "), bar " << bar);
+      for (const bool is_fine : {false, true}) {
+        std::vector<RoomyFilter> rooms;
+        std::vector<ScoreFilter> filters;
+        for (size_t q = 0; q < kQueries; ++q) {
+          rooms.emplace_back(begin, end, bar);
+          filters.push_back(rooms.back().filter);
+        }
+
+        (is_fine ? FineScores : CoarseScores)(queries, codes.view, scores, filters, {});
+
+        for (size_t q = 0; q < kQueries; ++q) {
+          ExpectByDefinition(filters[q], scores.row(q),
+                             is_fine ? codes.view.fine_scale : codes.view.coarse_scale,
+                             is_fine ? codes.view.fine_error : codes.view.coarse_error);
+        }
+      }
+    }
   }
 }
 

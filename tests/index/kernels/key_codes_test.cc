@@ -65,7 +65,7 @@ TEST_P(KeyCodesTest, RotationsKeepInnerProducts) {
 struct Group {
   explicit Group(size_t head_dim) : high(hwy::AllocateAligned<std::byte>(HighBytes(head_dim))) {
     std::fill_n(high.get(), HighBytes(head_dim), std::byte{0});
-    low.resize(64 * LowRowBytes(head_dim));
+    low.resize(LowBytes(head_dim));
     numbers.resize(256);
     view = {
         head_dim,     1, high.get(), low.data(), numbers.data(), numbers.data() + 64, &numbers[128],
@@ -83,8 +83,11 @@ unsigned HighCode(const Group& group, size_t token, size_t element) {
   return byte >> element % 4 * 2 & 3;
 }
 unsigned LowCode(const Group& group, size_t token, size_t element) {
-  const size_t row_bytes = LowRowBytes(group.view.head_dim);
-  const auto byte = static_cast<unsigned>(group.view.low[token * row_bytes + element / 4]);
+  // [head_dim / 16, 4, 4, 4, 4]: runs of 16 elements, token / 4 % 4, token / 16, token % 4,
+  // bytes of 4 elements.
+  const size_t vector = element / 16 * 4 + token / 4 % 4;
+  const size_t place = ((vector * 4 + token / 16) * 4 + token % 4) * 4 + element / 4 % 4;
+  const auto byte = static_cast<unsigned>(group.view.low[place]);
   return byte >> element % 4 * 2 & 3;
 }
 

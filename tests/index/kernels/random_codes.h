@@ -22,9 +22,9 @@ struct RandomCodes {
   RandomCodes(size_t head_dim, size_t group_count, uint32_t seed) {
     std::mt19937 random(seed);
     high = hwy::AllocateAligned<std::byte>((group_count + 1) * HighBytes(head_dim));
-    low = hwy::AllocateAligned<std::byte>((group_count + 1) * 64 * LowRowBytes(head_dim));
+    low = hwy::AllocateAligned<std::byte>((group_count + 1) * LowBytes(head_dim));
     for (size_t i = 0; i < group_count * HighBytes(head_dim); ++i) high[i] = Byte(random);
-    for (size_t i = 0; i < group_count * 64 * LowRowBytes(head_dim); ++i) low[i] = Byte(random);
+    for (size_t i = 0; i < group_count * LowBytes(head_dim); ++i) low[i] = Byte(random);
     numbers.resize(4 * group_count * 64);
     for (uint16_t& number : numbers) {
       number = RoundUpToBF16(0.01F + static_cast<float>(random() % 1000) / 1000);
