@@ -10,6 +10,7 @@
 #include "index/kernels/key_scores.h"
 #include "index/kernels/softmax.h"
 #include "index/scratch_buffer.h"
+#include "index/topk/top_k_selection.h"
 
 namespace alaya {
 namespace {
@@ -25,11 +26,6 @@ struct Scratch {
   ScratchBuffer<uint32_t> kept_tokens;
   ScratchBuffer<float> weights;
 };
-
-// Falling score, then rising token.
-bool RanksBefore(const ScoredToken& a, const ScoredToken& b) {
-  return a.score > b.score || (a.score == b.score && a.token < b.token);
-}
 
 // The candidates of one query during a scan in token order.
 class Collector {
@@ -89,12 +85,9 @@ class Collector {
 
   void KeepBest(size_t k) {
     std::vector<ScoredToken>& tokens = found_.tokens;
-    if (tokens.size() <= k) return;
-    const auto end = tokens.begin() + static_cast<std::ptrdiff_t>(k);
-    std::nth_element(tokens.begin(), end - 1, tokens.end(), RanksBefore);
+    if (!DropAllButTopK(k, &tokens)) return;
     // Of equal scores the earlier token is better: later ones must beat the last.
-    bar_ = std::nextafter((end - 1)->score, kInfinity);
-    tokens.erase(end, tokens.end());
+    bar_ = std::nextafter(tokens.back().score, kInfinity);
     std::ranges::sort(tokens, {}, &ScoredToken::token);
   }
 

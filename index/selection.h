@@ -18,8 +18,10 @@ struct SequenceToken {
   friend bool operator==(const SequenceToken&, const SequenceToken&) = default;
 };
 
-// The order of every choice.
-constexpr bool RanksBefore(const SequenceToken& a, const SequenceToken& b) {
+// The order of every choice, of SequenceTokens or of one segment's ScoredTokens: falling
+// score, then rising token.
+template <typename Token>
+constexpr bool RanksBefore(const Token& a, const Token& b) {
   return a.score > b.score || (a.score == b.score && a.token < b.token);
 }
 

@@ -21,7 +21,7 @@ std::vector<SequenceToken> Collect(const PartSearchTask& task, const PartSearch&
       if (selection.takes(token)) chosen.push_back(token);
     }
   }
-  std::ranges::sort(chosen, RanksBefore);
+  std::ranges::sort(chosen, RanksBefore<SequenceToken>);
   return chosen;
 }
 

@@ -14,6 +14,7 @@
 #include "index/kernels/key_scores.h"
 #include "index/kernels/softmax.h"
 #include "index/scratch_buffer.h"
+#include "index/topk/top_k_selection.h"
 
 namespace alaya {
 namespace {
@@ -25,11 +26,6 @@ struct Scratch {
   ScratchBuffer<float> scores;
   ScratchBuffer<float> weights;
 };
-
-// Falling score, then rising token.
-bool RanksBefore(const ScoredToken& a, const ScoredToken& b) {
-  return a.score > b.score || (a.score == b.score && a.token < b.token);
-}
 
 // One query's search.
 class StretchSearch {
@@ -135,12 +131,8 @@ class StretchSearch {
   void Prune() {
     std::vector<ScoredToken>& tokens = found_.tokens;
     if (const auto* top_k = std::get_if<TopKTarget>(&request_.target)) {
-      if (tokens.size() <= top_k->k) return;
-      const auto end = tokens.begin() + static_cast<ptrdiff_t>(top_k->k);
-      std::nth_element(tokens.begin(), end - 1, tokens.end(), RanksBefore);
       // Not higher: a token that comes later may stand before this one in the text.
-      bar_ = (end - 1)->score;
-      tokens.erase(end, tokens.end());
+      if (DropAllButTopK(top_k->k, &tokens)) bar_ = tokens.back().score;
     } else {
       std::erase_if(tokens, [&](const ScoredToken& token) { return token.score < bar_; });
     }

@@ -20,6 +20,7 @@
 #include "index/kernels/softmax.h"
 #include "index/kernels/weighted_values.h"
 #include "index/scratch_buffer.h"
+#include "index/topk/top_k_selection.h"
 
 namespace alaya {
 namespace {
@@ -531,14 +532,7 @@ class FlatSearch {
   }
 
   static void KeepBest(size_t k, std::vector<ScoredToken>& tokens) {
-    if (tokens.size() <= k) return;
-    const auto end = tokens.begin() + static_cast<std::ptrdiff_t>(k);
-    std::nth_element(tokens.begin(), end - 1, tokens.end(),
-                     [](const ScoredToken& a, const ScoredToken& b) {
-                       return a.score > b.score || (a.score == b.score && a.token < b.token);
-                     });
-    tokens.erase(end, tokens.end());
-    std::ranges::sort(tokens, {}, &ScoredToken::token);
+    if (DropAllButTopK(k, &tokens)) std::ranges::sort(tokens, {}, &ScoredToken::token);
   }
 
   static thread_local Scratch scratch_;

@@ -6,6 +6,7 @@
 #include "index/graph/graph_walk.h"
 #include "index/graph/neighbor_choice.h"
 #include "index/scratch_buffer.h"
+#include "index/selection.h"
 #include "storage/types/check.h"
 
 namespace alaya {
@@ -13,11 +14,6 @@ namespace {
 
 constexpr size_t kTokensPerTask = 32;
 constexpr size_t kTasksAtOnce = 64;
-
-// Falling score, then rising token.
-bool RanksBefore(const ScoredToken& a, const ScoredToken& b) {
-  return a.score > b.score || (a.score == b.score && a.token < b.token);
-}
 
 // The graph as built so far; scores are closeness to one key.
 class BuildAccess : public GraphAccess {
@@ -50,7 +46,7 @@ std::vector<uint32_t> ByCloseness(const BuildKeys& keys, uint32_t token,
   keys.Closeness(key, others, closeness);
   std::vector<ScoredToken> order(others.size());
   for (size_t i = 0; i < others.size(); ++i) order[i] = {others[i], closeness[i]};
-  std::ranges::sort(order, RanksBefore);
+  std::ranges::sort(order, RanksBefore<ScoredToken>);
   std::vector<uint32_t> tokens(others.size());
   std::ranges::transform(order, tokens.begin(), &ScoredToken::token);
   return tokens;
@@ -69,7 +65,7 @@ StatusOr<std::vector<uint32_t>> FindLinks(const BuildKeys& keys, const KeyGraph&
   walk_options.entries = graph.entries;
   walk_options.beam_width = options.link_beam;
   ALAYA_ASSIGN_OR_RETURN(GraphWalk walk, WalkGraph(walk_options, access));
-  std::ranges::sort(walk.found, RanksBefore);
+  std::ranges::sort(walk.found, RanksBefore<ScoredToken>);
   std::vector<uint32_t> candidates;
   for (const ScoredToken& found : walk.found) {
     if (found.token != token) candidates.push_back(found.token);

@@ -15,6 +15,7 @@
 #include "index/graph/graph_walk.h"
 #include "index/graph/pinned_blocks.h"
 #include "index/scratch_buffer.h"
+#include "index/topk/top_k_selection.h"
 
 namespace alaya {
 namespace {
@@ -116,21 +117,13 @@ class StoredAccess : public GraphAccess {
   ScratchBuffer<const std::byte*> rows_;
 };
 
-// Falling score, then rising token.
-bool RanksBefore(const ScoredToken& a, const ScoredToken& b) {
-  return a.score > b.score || (a.score == b.score && a.token < b.token);
-}
-
 // Leaves the target's tokens, by rising token.
 void KeepTarget(const Target& target, float scale, float best, std::vector<ScoredToken>* tokens) {
   if (const auto* dipr = std::get_if<DiprTarget>(&target)) {
     const float bar = DiprBar(best, dipr->beta(double{scale}));
     std::erase_if(*tokens, [&](const ScoredToken& token) { return token.score < bar; });
-  } else if (const auto* top_k = std::get_if<TopKTarget>(&target);
-             top_k != nullptr && tokens->size() > top_k->k) {
-    const auto end = tokens->begin() + static_cast<ptrdiff_t>(top_k->k);
-    std::nth_element(tokens->begin(), end - 1, tokens->end(), RanksBefore);
-    tokens->erase(end, tokens->end());
+  } else if (const auto* top_k = std::get_if<TopKTarget>(&target)) {
+    DropAllButTopK(top_k->k, tokens);
   }
   std::ranges::sort(*tokens, {}, &ScoredToken::token);
 }

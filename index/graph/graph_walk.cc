@@ -8,6 +8,7 @@
 
 #include "index/dipr/dipr_selection.h"
 #include "index/scratch_buffer.h"
+#include "index/selection.h"
 
 namespace alaya {
 namespace {
@@ -46,9 +47,7 @@ class Beam {
 };
 
 struct LowerScore {
-  bool operator()(const ScoredToken& a, const ScoredToken& b) const {
-    return a.score < b.score || (a.score == b.score && a.token > b.token);
-  }
+  bool operator()(const ScoredToken& a, const ScoredToken& b) const { return RanksBefore(b, a); }
 };
 
 class Walker {

@@ -24,7 +24,7 @@ Selection SelectMass(std::span<SequenceToken> candidates, double fraction, doubl
   while (!open.empty()) {
     const size_t middle = (open.size() - 1) / 2;
     std::nth_element(open.begin(), open.begin() + static_cast<std::ptrdiff_t>(middle), open.end(),
-                     RanksBefore);
+                     RanksBefore<SequenceToken>);
     const double upper_mass = mass(open.first(middle + 1));
     if (upper_mass >= needed) {
       selection.last = open[middle];

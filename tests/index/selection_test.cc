@@ -33,12 +33,12 @@ std::vector<SequenceToken> Taken(const Selection& selection,
   std::vector<SequenceToken> taken;
   std::ranges::copy_if(candidates, std::back_inserter(taken),
                        [&](const SequenceToken& token) { return selection.takes(token); });
-  std::ranges::sort(taken, RanksBefore);
+  std::ranges::sort(taken, RanksBefore<SequenceToken>);
   return taken;
 }
 
 std::vector<SequenceToken> Best(std::vector<SequenceToken> candidates, size_t count) {
-  std::ranges::sort(candidates, RanksBefore);
+  std::ranges::sort(candidates, RanksBefore<SequenceToken>);
   candidates.resize(std::min(count, candidates.size()));
   return candidates;
 }

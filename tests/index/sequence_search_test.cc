@@ -39,7 +39,7 @@ TEST_F(SequenceSearchTest, ReturnsTokensOfAllPartsByFallingScore) {
 
   ASSERT_TRUE(result.ok());
   ASSERT_EQ(result->queries[0].size(), 100);
-  EXPECT_TRUE(std::ranges::is_sorted(result->queries[0], RanksBefore));
+  EXPECT_TRUE(std::ranges::is_sorted(result->queries[0], RanksBefore<SequenceToken>));
   EXPECT_EQ(result->tokens_scored, 100);
   for (const SequenceToken& token : result->queries[0]) {
     EXPECT_NEAR(token.score, sequence_.Score(query_, token.token),
