@@ -81,27 +81,21 @@ Tail::Tail(const Model& model, TailBudget* budget, uint64_t index_min_tokens)
       layers_(model.num_layers),
       indexes_(model.num_layers) {}
 
-Tail::Tail(const Tail& other)
+Tail::Tail(const Tail& other, std::vector<LayerTail> layers, uint64_t bytes)
     : kv_head_count_(other.kv_head_count_),
       head_dim_(other.head_dim_),
       dtype_(other.dtype_),
       row_bytes_(other.row_bytes_),
       budget_(other.budget_),
       index_min_tokens_(other.index_min_tokens_),
-      bytes_(other.bytes_),
-      layers_(other.layers_),
+      bytes_(bytes),
+      layers_(std::move(layers)),
       indexes_(layers_.size()) {}
 
+Tail::Tail(const Tail& other) : Tail(other, other.layers_, other.bytes_) {}
+
 Tail::Tail(Tail&& other) noexcept
-    : kv_head_count_(other.kv_head_count_),
-      head_dim_(other.head_dim_),
-      dtype_(other.dtype_),
-      row_bytes_(other.row_bytes_),
-      budget_(other.budget_),
-      index_min_tokens_(other.index_min_tokens_),
-      bytes_(std::exchange(other.bytes_, 0)),
-      layers_(std::move(other.layers_)),
-      indexes_(layers_.size()) {
+    : Tail(other, std::move(other.layers_), std::exchange(other.bytes_, 0)) {
   // They read the tail where it was.
   other.indexes_.clear();
 }

@@ -78,6 +78,8 @@ class Tail {
 
   // Only for Fork: whoever copies must give up writing into the blocks.
   Tail(const Tail& other);
+  // The shape and budget of `other`, and these layers; without indexes.
+  Tail(const Tail& other, std::vector<LayerTail> layers, uint64_t bytes);
 
   // Brings the layer's index up to its tokens. An index that cannot be had is done
   // without.
