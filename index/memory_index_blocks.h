@@ -41,7 +41,7 @@ class MemoryIndexBlocks : public IndexBlockReader {
     return total;
   }
 
- private:
+ protected:
   struct Block {
     hwy::AlignedFreeUniquePtr<std::byte[]> memory;
     size_t size = 0;

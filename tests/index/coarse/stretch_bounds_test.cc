@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <limits>
 #include <vector>
@@ -171,16 +170,6 @@ TEST_F(SmallBoundsTest, ErrorsOfReaderAndSinkPassThrough) {
   EXPECT_EQ(BuildStretchBounds(reader_, {}, full).code(), StatusCode::kResourceExhausted);
   reader_.FailAt(KvKind::kKey, 3);
   EXPECT_EQ(BuildStretchBounds(reader_, {}, blocks_.Sink()).code(), StatusCode::kDataLoss);
-}
-
-struct Damage {
-  const char* name;
-  std::function<void(DamageableIndexBlocks&)> apply;
-};
-
-template <typename T>
-void Write(DamageableIndexBlocks& blocks, size_t block, size_t offset, T value) {
-  std::memcpy(&blocks.bytes(block)[offset], &value, sizeof(value));
 }
 
 class StretchBoundsDamageTest : public testing::TestWithParam<Damage> {};

@@ -349,7 +349,7 @@ TEST(FlatIndexTest, HoldsAtMostTwoPinsOfTheKeysAtATime) {
 
 TEST(FlatIndexTest, TakesLessThanAFifthOfKeysAndValues) {
   const Fixture fixture({20000});
-  EXPECT_LT(fixture.blocks_.total_bytes(), 20000 * 512 / 5);
+  EXPECT_LT(fixture.blocks_.bytes(), 20000 * 512 / 5);
 }
 
 TEST(GrowingFlatIndexTest, FindsTheExactSetAtEveryStep) {

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
-#include <functional>
 #include <random>
 #include <vector>
 
@@ -101,9 +99,9 @@ TEST(GraphBlocksTest, NeighboursTakeTheirBitsAndLittleMore) {
 
   ASSERT_TRUE(WriteGraphBlocks(graph, kHeadDim, blocks.Sink()).ok());
 
-  EXPECT_LE(blocks.total_bytes(), neighbor_count * 17 / 8 + 70000 * 3 + 4096);
+  EXPECT_LE(blocks.bytes(), neighbor_count * 17 / 8 + 70000 * 3 + 4096);
   // Frames of memory are as large as blocks can be: they should be full.
-  EXPECT_GE(blocks.total_bytes(), (blocks.block_count() - 2) * kIndexBlockBytesMax * 9 / 10);
+  EXPECT_GE(blocks.bytes(), (blocks.block_count() - 2) * kIndexBlockBytesMax * 9 / 10);
 }
 
 TEST(GraphBlocksTest, AnErrorOfTheSinkEndsTheWriting) {
@@ -116,16 +114,6 @@ TEST(GraphBlocksTest, AnErrorOfTheSinkEndsTheWriting) {
 
   EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
   EXPECT_EQ(calls, 2);
-}
-
-struct Damage {
-  const char* name;
-  std::function<void(DamageableIndexBlocks&)> apply;
-};
-
-template <typename T>
-void Write(DamageableIndexBlocks& blocks, size_t block, size_t offset, T value) {
-  std::memcpy(&blocks.bytes(block)[offset], &value, sizeof(value));
 }
 
 class GraphBlocksDamageTest : public testing::TestWithParam<Damage> {};

@@ -17,9 +17,9 @@ class CoarseScoresTest : public EachInstructionSetTest {};
 ALAYA_EACH_INSTRUCTION_SET(CoarseScoresTest);
 
 // The tables' rounding: half a step per entry at most.
-void ExpectCoarseIsNearReference(size_t head_dim, size_t group_count, size_t query_count) {
-  SCOPED_TRACE(testing::Message() << "head_dim " << head_dim << ", " << group_count << " groups, "
-                                  << query_count << " queries");
+void ExpectCoarseIsNearReference(const CodesShape& shape) {
+  SCOPED_TRACE(testing::Message() << shape);
+  const auto [head_dim, group_count, query_count] = shape;
   const RandomCodes codes(head_dim, group_count, /*seed=*/4);
   const std::vector<float> rotated = RandomFloats(query_count * head_dim, 1.0F, 5);
   const std::vector<float> centre_scores = RandomFloats(query_count, 10.0F, 6);
@@ -51,37 +51,19 @@ void ExpectCoarseIsNearReference(size_t head_dim, size_t group_count, size_t que
 }
 
 TEST_P(CoarseScoresTest, CoarseScoresAreNearTheReferenceAtEveryHeadDim) {
-  for (size_t head_dim = 8; head_dim <= 264; head_dim += 8) {
-    ExpectCoarseIsNearReference(head_dim, 2, 4);
-  }
+  for (const CodesShape& shape : EveryHeadDim()) ExpectCoarseIsNearReference(shape);
 }
 
 TEST_P(CoarseScoresTest, CoarseScoresAreNearTheReferenceAtEveryQueryCount) {
-  for (size_t query_count = 0; query_count <= 10; ++query_count) {
-    ExpectCoarseIsNearReference(64, 3, query_count);
-    ExpectCoarseIsNearReference(128, 1, query_count);
-  }
-  ExpectCoarseIsNearReference(128, 0, 4);
+  for (const CodesShape& shape : EveryQueryCount()) ExpectCoarseIsNearReference(shape);
 }
 
 TEST_P(CoarseScoresTest, TheLargestHeadsDoNotOverflow) {
-  for (const size_t head_dim : std::vector<size_t>{1024, 1888, 2048, 2056}) {
-    ExpectCoarseIsNearReference(head_dim, 1, 1);
-  }
+  for (const CodesShape& shape : LargestHeads()) ExpectCoarseIsNearReference(shape);
 }
 
 TEST_P(CoarseScoresTest, QueriesOfZerosAndOfTinyNumbersScoreTheirCentre) {
-  const RandomCodes codes(128, 1, /*seed=*/1);
-  for (const float element : {0.0F, 1e-39F, -1e-38F}) {
-    const std::vector<float> rotated(128, element);
-    const std::vector<float> centre_scores = {3.0F};
-    const CodeQueries queries({rotated.data(), 1, 128}, centre_scores);
-    ComparedScores scores(1, 64);
-
-    CoarseScores(queries, codes.view, scores.view);
-
-    for (const float score : scores.view.row(0)) EXPECT_NEAR(score, 3.0F, 1e-6);
-  }
+  ExpectCentreScores(CoarseScores);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Random codes of keys, and the scores that a kernel gives them beside the expected ones.
+// Random codes of keys, the scores that a kernel gives them beside the expected ones, and
+// the tests that CoarseScores and FineScores share.
 
 #ifndef ALAYA_TESTS_INDEX_KERNELS_RANDOM_CODES_H_
 #define ALAYA_TESTS_INDEX_KERNELS_RANDOM_CODES_H_
@@ -7,11 +8,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <ostream>
 #include <random>
 #include <vector>
 
 #include "hwy/aligned_allocator.h"
 #include "index/kernels/bf16.h"
+#include "index/kernels/code_scores.h"
 #include "index/kernels/key_codes.h"
 #include "storage/types/views.h"
 
@@ -72,6 +75,55 @@ struct ComparedScores {
   std::vector<double> expected;
   MatrixView<double> expected_view;
 };
+
+struct CodesShape {
+  size_t head_dim;
+  size_t group_count;
+  size_t query_count;
+
+  friend std::ostream& operator<<(std::ostream& stream, const CodesShape& shape) {
+    return stream << "head_dim " << shape.head_dim << ", " << shape.group_count << " groups, "
+                  << shape.query_count << " queries";
+  }
+};
+
+inline std::vector<CodesShape> EveryHeadDim() {
+  std::vector<CodesShape> shapes;
+  for (size_t head_dim = 8; head_dim <= 264; head_dim += 8) shapes.push_back({head_dim, 2, 4});
+  return shapes;
+}
+
+inline std::vector<CodesShape> EveryQueryCount() {
+  std::vector<CodesShape> shapes = {{128, 0, 4}};
+  for (size_t query_count = 0; query_count <= 10; ++query_count) {
+    shapes.push_back({64, 3, query_count});
+    shapes.push_back({128, 1, query_count});
+  }
+  return shapes;
+}
+
+inline std::vector<CodesShape> LargestHeads() {
+  return {{1024, 1, 1}, {1888, 1, 1}, {2048, 1, 1}, {2056, 1, 1}};
+}
+
+// CoarseScores or FineScores.
+using ScoreCodes = void (*)(const CodeQueries& queries, const KeyCodes& keys,
+                            MatrixView<float> scores, const KeyCodes& upcoming);
+
+// Queries without a direction score what their centre does.
+inline void ExpectCentreScores(ScoreCodes score) {
+  const RandomCodes codes(128, 1, /*seed=*/1);
+  for (const float element : {0.0F, 1e-39F, -1e-38F}) {
+    const std::vector<float> rotated(128, element);
+    const std::vector<float> centre_scores = {3.0F};
+    const CodeQueries queries({rotated.data(), 1, 128}, centre_scores);
+    ComparedScores scores(1, 64);
+
+    score(queries, codes.view, scores.view, {});
+
+    for (const float value : scores.view.row(0)) EXPECT_NEAR(value, 3.0F, 1e-6);
+  }
+}
 
 }  // namespace alaya
 
