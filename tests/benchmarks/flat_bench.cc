@@ -13,18 +13,12 @@
 // (recall); exact scores per token of the context and query; tokens attended per query;
 // error of the output against exact attention, mean over heads.
 
-#include <sys/mman.h>
-#include <time.h>
-
 #include <algorithm>
-#include <barrier>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -32,173 +26,19 @@
 
 #include "index/attention/cpu_backend.h"
 #include "index/exact_index.h"
-#include "index/flat/flat_builder.h"
-#include "index/flat/flat_index.h"
-#include "index/kernels/encoding.h"
 #include "index/kernels/instruction_set.h"
 #include "storage/types/check.h"
+#include "tests/benchmarks/benchmark_layer.h"
+#include "tests/benchmarks/our_indexes.h"
+#include "tests/benchmarks/team.h"
 #include "tests/support/attention_workload.h"
 
 namespace alaya {
 namespace {
 
-constexpr size_t kPageBytes = size_t{64} * 1024;
 constexpr double kAlpha = 0.012;
 
-// Memory in huge pages where the system grants them, as a server's page cache.
-class Arena {
- public:
-  explicit Arena(size_t bytes) : bytes_(bytes) {
-    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    ALAYA_CHECK(memory != MAP_FAILED);
-    madvise(memory, bytes, MADV_HUGEPAGE);
-    data_ = static_cast<std::byte*>(memory);
-  }
-  Arena(const Arena&) = delete;
-  Arena& operator=(const Arena&) = delete;
-  ~Arena() { munmap(data_, bytes_); }
-
-  std::byte* page(size_t index) const { return data_ + index * kPageBytes; }
-
- private:
-  std::byte* data_ = nullptr;
-  size_t bytes_;
-};
-
-// Keys and values of one kv head, in pages.
-class HeadReader : public KvReader {
- public:
-  HeadReader(const Model& model, size_t token_count)
-      : model_(model), token_count_(token_count), arena_(2 * block_count() * kPageBytes) {}
-
-  // `rows`: [tokens, num_kv_heads, head_dim] from position `first_token` on.
-  void Fill(KvKind kind, std::span<const std::byte> rows, size_t kv_head, size_t first_token) {
-    const size_t row_bytes = model_.row_bytes();
-    const size_t stride = row_bytes * model_.num_kv_heads;
-    for (size_t i = 0; i < rows.size() / stride; ++i) {
-      const size_t token = first_token + i;
-      std::memcpy(Page(kind, token / block_tokens()) + token % block_tokens() * row_bytes,
-                  &rows[i * stride + kv_head * row_bytes], row_bytes);
-    }
-  }
-
-  size_t token_count() const override { return token_count_; }
-  size_t block_tokens() const override { return kPageBytes / model_.row_bytes() / 8 * 8; }
-  size_t head_dim() const override { return model_.head_dim; }
-  StatusOr<PinnedRows> ReadBlock(KvKind kind, size_t block_index) const override {
-    PinnedRows pinned;
-    const size_t first = block_index * block_tokens();
-    pinned.rows = {Page(kind, block_index), std::min(block_tokens(), token_count_ - first),
-                   model_.head_dim, model_.dtype};
-    return pinned;
-  }
-  EncodedMatrixView rows(KvKind kind, size_t block_index) const {
-    return ReadBlock(kind, block_index)->rows;
-  }
-
- private:
-  std::byte* Page(KvKind kind, size_t block_index) const {
-    return arena_.page(2 * block_index + static_cast<size_t>(kind));
-  }
-
-  const Model model_;
-  const size_t token_count_;
-  Arena arena_;
-};
-
-// An index's blocks, one page each.
-class IndexPages : public IndexBlockReader {
- public:
-  explicit IndexPages(size_t page_count_max) : arena_(page_count_max * kPageBytes) {}
-
-  IndexBlockSink Sink() {
-    return [this](std::span<const std::byte> bytes) {
-      std::ranges::copy(bytes, arena_.page(sizes_.size()));
-      sizes_.push_back(bytes.size());
-      return OkStatus();
-    };
-  }
-  void Clear() { sizes_.clear(); }
-  size_t block_count() const override { return sizes_.size(); }
-  StatusOr<PinnedBytes> ReadBlock(size_t block_index) const override {
-    PinnedBytes pinned;
-    pinned.bytes = {arena_.page(block_index), sizes_[block_index]};
-    return pinned;
-  }
-  size_t bytes() const {
-    size_t total = 0;
-    for (const size_t size : sizes_) total += size;
-    return total;
-  }
-
- private:
-  Arena arena_;
-  std::vector<size_t> sizes_;
-};
-
-double ThreadCpuMicroseconds() {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_nsec) * 1e-3;
-}
-
 uint64_t ThreadCpuNanoseconds() { return static_cast<uint64_t>(1e3 * ThreadCpuMicroseconds()); }
-
-// What a run took: until the last thread was done, and the processor time of the
-// busiest thread, which other processes disturb less.
-struct Times {
-  double wall_us = 0;
-  double cpu_us = 0;
-};
-
-// One thread per core; every Run is one task per kv head, in contiguous shares.
-class Team {
- public:
-  explicit Team(size_t size) : start_(Count(size + 1)), finish_(Count(size + 1)), cpu_us_(size) {
-    for (size_t i = 0; i < size; ++i) {
-      threads_.emplace_back([this, i, size] {
-        for (start_.arrive_and_wait(); task_ != nullptr; start_.arrive_and_wait()) {
-          const double begin_us = ThreadCpuMicroseconds();
-          for (size_t j = count_ * i / size; j < count_ * (i + 1) / size; ++j) (*task_)(j);
-          cpu_us_[i] = ThreadCpuMicroseconds() - begin_us;
-          finish_.arrive_and_wait();
-        }
-      });
-    }
-  }
-  Team(const Team&) = delete;
-  Team& operator=(const Team&) = delete;
-  ~Team() {
-    task_ = nullptr;
-    start_.arrive_and_wait();
-    for (std::thread& thread : threads_) thread.join();
-  }
-
-  Times Run(size_t count, const std::function<void(size_t)>& task) {
-    count_ = count;
-    task_ = &task;
-    const auto begin = std::chrono::steady_clock::now();
-    start_.arrive_and_wait();
-    finish_.arrive_and_wait();
-    const std::chrono::duration<double, std::micro> wall = std::chrono::steady_clock::now() - begin;
-    return {wall.count(), *std::ranges::max_element(cpu_us_)};
-  }
-
- private:
-  static std::ptrdiff_t Count(size_t size) { return static_cast<std::ptrdiff_t>(size); }
-
-  std::barrier<> start_;
-  std::barrier<> finish_;
-  const std::function<void(size_t)>* task_ = nullptr;
-  size_t count_ = 0;
-  std::vector<double> cpu_us_;
-  std::vector<std::thread> threads_;
-};
-
-double Median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
-}
 
 // An index that is always asked for the same mode.
 class InMode : public TokenIndex {
@@ -223,8 +63,7 @@ struct Way {
   bool sound = true;
   bool estimate_rest = false;
 
-  std::vector<double> wall_us = {};
-  std::vector<double> cpu_us = {};
+  Timing timing = {};
   double found = 0;  // tokens of the DIPR set, and how many of them there are
   double wanted = 0;
   double scored = 0;
@@ -247,52 +86,41 @@ struct Settings {
 class Layer {
  public:
   Layer(const Model& model, size_t token_count, const Settings& settings, Team& team)
-      : model_(model),
-        token_count_(token_count),
-        settings_(settings),
+      : settings_(settings),
         team_(team),
-        workload_(
-            WorkloadOptions{.model = model, .token_count = token_count, .needle_count_max = 8}),
+        layer_(MakeWorkloadLayer(model, token_count, settings.layer, /*seed=*/1)),
         visible_(model.group_size(), TokenRange{0, token_count}),
+        indexes_(model.num_kv_heads),
         outputs_(model.num_query_heads * model.head_dim),
         full_outputs_(outputs_.size()),
         log_sum_exp_(model.num_query_heads),
         reports_(model.num_kv_heads) {
-    for (size_t h = 0; h < model.num_kv_heads; ++h) {
-      readers_.push_back(std::make_unique<HeadReader>(model, token_count));
-      pages_.push_back(std::make_unique<IndexPages>(token_count / 256 + 16));
-    }
-    constexpr uint64_t kChunk = 16384;
-    for (uint64_t begin = 0; begin < token_count; begin += kChunk) {
-      const LayerTokens tokens =
-          workload_.Layer(settings.layer, {begin, std::min<uint64_t>(begin + kChunk, token_count)});
-      for (size_t h = 0; h < model.num_kv_heads; ++h) {
-        readers_[h]->Fill(KvKind::kKey, tokens.keys, h, begin);
-        readers_[h]->Fill(KvKind::kValue, tokens.values, h, begin);
-      }
-    }
-    Build();
+    const std::vector<OurIndexKind> kinds = OurIndexKinds();
+    const auto flat = std::ranges::find(kinds, "flat", &OurIndexKind::name);
+    const Times times =
+        team_.Run(indexes_.size(), [&](size_t h) { indexes_[h] = flat->build(*layer_, h); });
+    build_ms_per_32k_ = times.cpu_us / 1e3 * 32768 / static_cast<double>(token_count) /
+                        static_cast<double>((model.num_kv_heads + 1) / 2);
   }
 
   double build_ms_per_32k() const { return build_ms_per_32k_; }
   size_t index_bytes() const {
     size_t total = 0;
-    for (const auto& pages : pages_) total += pages->bytes();
+    for (const auto& index : indexes_) total += index->bytes();
     return total;
   }
-  size_t kv_bytes() const { return token_count_ * model_.token_bytes() / model_.num_layers; }
+  size_t kv_bytes() const { return layer_->kv_bytes(); }
 
   void Measure(std::vector<Way>& ways) {
     constexpr size_t kWarmUpRuns = 1;
     for (size_t run = 0; run < settings_.runs + kWarmUpRuns; ++run) {
-      SetQueries(token_count_ + run);
+      queries_ = layer_->Queries(run);
       for (Way& way : ways) {
         // The floor first, every time: it leaves the caches the same for all.
         if (way.kind != Way::Kind::kFloor) RunOnce({"", Way::Kind::kFloor});
         const Times times = RunOnce(way);
         if (run < kWarmUpRuns) continue;
-        way.wall_us.push_back(times.wall_us);
-        way.cpu_us.push_back(times.cpu_us);
+        way.timing.Add(times);
         if (way.kind == Way::Kind::kFull) full_outputs_ = outputs_;
         if (way.kind == Way::Kind::kFlat) Judge(way);
       }
@@ -300,97 +128,70 @@ class Layer {
   }
 
  private:
-  void Build() {
-    const Times times = team_.Run(model_.num_kv_heads, [&](size_t h) {
-      ALAYA_CHECK(BuildFlatIndex(*readers_[h], pages_[h]->Sink()).ok());
-    });
-    build_ms_per_32k_ = times.cpu_us / 1e3 * 32768 / static_cast<double>(token_count_) /
-                        static_cast<double>((model_.num_kv_heads + 1) / 2);
-    for (size_t h = 0; h < model_.num_kv_heads; ++h) {
-      auto index = FlatIndex::Open(pages_[h].get(), readers_[h].get());
-      ALAYA_CHECK(index.ok());
-      indexes_.push_back(*std::move(index));
-    }
-  }
-
-  void SetQueries(uint64_t position) {
-    queries_ = workload_.Queries(settings_.layer, position);
-    // Engines send queries in the model's type.
-    std::vector<std::byte> encoded(queries_.size() * ElementBytes(model_.dtype));
-    EncodeElements(queries_, model_.dtype, encoded);
-    DecodeElements(model_.dtype, encoded, queries_);
-  }
+  const Model& model() const { return layer_->model(); }
 
   MatrixView<const float> HeadQueries(size_t head) const {
-    const size_t group = model_.group_size();
-    return {&queries_[head * group * model_.head_dim], group, model_.head_dim};
+    const size_t group = model().group_size();
+    return {&queries_[head * group * model().head_dim], group, model().head_dim};
   }
 
   Times RunOnce(const Way& way) {
     if (way.kind == Way::Kind::kFloor) {
-      return team_.Run(model_.num_kv_heads, [&](size_t h) {
-        for (size_t b = 0; b < readers_[h]->block_count(); ++b) {
-          for (const KvKind kind : {KvKind::kKey, KvKind::kValue}) {
-            ALAYA_CHECK(AllFinite(model_.dtype, readers_[h]->rows(kind, b).bytes()));
-          }
-        }
-      });
+      return team_.Run(indexes_.size(), [&](size_t h) { layer_->Read(h); });
     }
-    return team_.Run(model_.num_kv_heads, [&](size_t h) { Attend(way, h); });
+    return team_.Run(indexes_.size(), [&](size_t h) { Attend(way, h); });
   }
 
   void Attend(const Way& way, size_t head) {
-    const size_t group = model_.group_size();
+    const size_t group = model().group_size();
     const InMode index(indexes_[head].get(), way.sound);
-    const SequencePart part = {readers_[head].get(), &index, 0};
+    const SequencePart part = {&layer_->reader(head), &index, 0};
     AttentionTask task;
     task.queries = HeadQueries(head);
     task.visible = visible_;
     task.parts = {&part, 1};
     task.target = way.kind == Way::Kind::kFull ? Target(FullTarget{}) : Target(DiprTarget{kAlpha});
-    task.scale = Scale();
+    task.scale = layer_->scale();
     task.estimate_rest = way.estimate_rest;
     task.now_ns = ThreadCpuNanoseconds;
     const StatusOr<AttentionReport> report = CpuBackend().Attend(
-        task, {{&outputs_[head * group * model_.head_dim], group, model_.head_dim},
+        task, {{&outputs_[head * group * model().head_dim], group, model().head_dim},
                std::span(log_sum_exp_).subspan(head * group, group)});
     ALAYA_CHECK(report.ok());
     reports_[head] = *report;
   }
 
-  float Scale() const { return 1 / std::sqrt(static_cast<float>(model_.head_dim)); }
-
   // Figures of the run that was, and the DIPR set that its index finds.
   void Judge(Way& way) {
-    const size_t group = model_.group_size();
-    for (size_t h = 0; h < model_.num_kv_heads; ++h) {
+    const size_t group = model().group_size();
+    for (size_t h = 0; h < model().num_kv_heads; ++h) {
       way.scored += static_cast<double>(reports_[h].tokens_scored);
       way.attended += static_cast<double>(reports_[h].tokens_attended);
       way.search_us += static_cast<double>(reports_[h].search_ns) / 1e3;
       way.attend_us += static_cast<double>(reports_[h].attend_ns) / 1e3;
     }
-    for (size_t q = 0; q < model_.num_query_heads; ++q) {
+    for (size_t q = 0; q < model().num_query_heads; ++q) {
       double difference = 0;
       double norm = 0;
-      for (size_t e = 0; e < model_.head_dim; ++e) {
-        const double exact = double{full_outputs_[q * model_.head_dim + e]};
-        const double off = double{outputs_[q * model_.head_dim + e]} - exact;
+      for (size_t e = 0; e < model().head_dim; ++e) {
+        const double exact = double{full_outputs_[q * model().head_dim + e]};
+        const double off = double{outputs_[q * model().head_dim + e]} - exact;
         difference += off * off;
         norm += exact * exact;
       }
       way.error += std::sqrt(difference / norm);
       way.checksum += double{log_sum_exp_[q]};
     }
-    way.queries += model_.num_query_heads;
+    way.queries += model().num_query_heads;
     if (++judged_ % 4 != 1) return;  // The exact sets take a while.
-    for (size_t h = 0; h < model_.num_kv_heads; ++h) {
+    for (size_t h = 0; h < model().num_kv_heads; ++h) {
       SearchRequest request;
       request.queries = HeadQueries(h);
       request.visible = visible_;
       request.target = DiprTarget{kAlpha};
-      request.scale = Scale();
+      request.scale = layer_->scale();
       request.sound = way.sound;
-      const auto exact = ExactIndex(readers_[h].get()).Search(request);
+      const auto exact = ExactIndex(&layer_->reader(h)).Search(request);
       const auto found = indexes_[h]->Search(request);
       ALAYA_CHECK(exact.ok() && found.ok());
       for (size_t q = 0; q < group; ++q) {
@@ -405,15 +206,11 @@ class Layer {
     }
   }
 
-  const Model model_;
-  const size_t token_count_;
   const Settings& settings_;
   Team& team_;
-  const AttentionWorkload workload_;
+  const std::unique_ptr<BenchmarkLayer> layer_;
   const std::vector<TokenRange> visible_;
-  std::vector<std::unique_ptr<HeadReader>> readers_;
-  std::vector<std::unique_ptr<IndexPages>> pages_;
-  std::vector<std::unique_ptr<FlatIndex>> indexes_;
+  std::vector<std::shared_ptr<BenchmarkIndex>> indexes_;
   double build_ms_per_32k_ = 0;
   std::vector<float> queries_;
   std::vector<float> outputs_;
@@ -425,23 +222,23 @@ class Layer {
 
 void Report(size_t token_count, const Layer& layer, const std::vector<Way>& ways,
             const Settings& settings) {
-  const double floor_us = Median(ways[0].wall_us);
-  const double floor_cpu_us = Median(ways[0].cpu_us);
+  const Timing& floor = ways[0].timing;
   for (const Way& way : ways) {
     const double queries = static_cast<double>(std::max<size_t>(way.queries, 1));
-    const double wall_us = Median(way.wall_us);
+    const double wall_us = way.timing.wall_us();
+    const double floor_ratio = floor.wall_us() / wall_us;
     const double share = way.scored / queries / static_cast<double>(token_count);
     const double recall = way.wanted > 0 ? way.found / way.wanted : 1;
-    const double runs = static_cast<double>(way.wall_us.size());
+    const double runs = static_cast<double>(settings.runs);
     std::printf(
         "| %7zu | %-18s | %8.0f | %5.2f | %8.0f | %5.2f | %6.0f | %6.0f | %.5f | %7.3f %% | %8.0f "
         "| %6.2f %% | %.7g |\n",
-        token_count, way.name, wall_us, floor_us / wall_us, Median(way.cpu_us),
-        floor_cpu_us / Median(way.cpu_us), way.search_us / runs, way.attend_us / runs, recall,
+        token_count, way.name, wall_us, floor_ratio, way.timing.cpu_us(),
+        floor.cpu_us() / way.timing.cpu_us(), way.search_us / runs, way.attend_us / runs, recall,
         100 * share, way.attended / queries, 100 * way.error / queries, way.checksum);
     if (settings.csv == nullptr) continue;
     std::fprintf(settings.csv, "%zu,%u,%s,%.1f,%.3f,%.6f,%.6f,%.1f,%.6f,%.3f,%zu\n", token_count,
-                 settings.layer, way.name, wall_us, floor_us / wall_us, recall, share,
+                 settings.layer, way.name, wall_us, floor_ratio, recall, share,
                  way.attended / queries, way.error / queries, layer.build_ms_per_32k(),
                  layer.index_bytes());
   }
