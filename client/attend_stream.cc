@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "alaya/v1/session_service.grpc.pb.h"
 #include "client/rpc_status.h"
 
 namespace alaya::client {
@@ -24,12 +25,12 @@ namespace alaya::client {
 class AttendStream::Reactor
     : public grpc::ClientBidiReactor<pb::AttendRequest, pb::AttendResponse> {
  public:
-  Reactor(pb::SessionService::Stub& stub, const AttendStreamOptions& options)
+  Reactor(const std::shared_ptr<grpc::Channel>& channel, const AttendStreamOptions& options)
       : requests_in_flight_max_(std::max<size_t>(options.requests_in_flight_max, 1)) {
     if (options.stream_timeout.count() > 0) {
       context_.set_deadline(std::chrono::system_clock::now() + options.stream_timeout);
     }
-    stub.async()->Attend(&context_, this);
+    pb::SessionService::NewStub(channel)->async()->Attend(&context_, this);
     AddHold();
     StartRead(&incoming_);
     StartCall();
@@ -215,8 +216,9 @@ class AttendStream::Reactor
   Status final_status_;
 };
 
-AttendStream::AttendStream(pb::SessionService::Stub& stub, AttendStreamOptions options)
-    : reactor_(std::make_unique<Reactor>(stub, options)) {}
+AttendStream::AttendStream(const std::shared_ptr<grpc::Channel>& channel,
+                           AttendStreamOptions options)
+    : reactor_(std::make_unique<Reactor>(channel, options)) {}
 AttendStream::~AttendStream() = default;
 AttendStream::AttendStream(AttendStream&&) noexcept = default;
 AttendStream& AttendStream::operator=(AttendStream&&) noexcept = default;

@@ -7,13 +7,15 @@
 #ifndef ALAYA_CLIENT_ATTEND_STREAM_H_
 #define ALAYA_CLIENT_ATTEND_STREAM_H_
 
+#include <grpcpp/channel.h>
+
 #include <chrono>
 #include <cstddef>
 #include <functional>
 #include <future>
 #include <memory>
 
-#include "alaya/v1/session_service.grpc.pb.h"
+#include "alaya/v1/session_service.pb.h"
 #include "storage/types/status.h"
 
 namespace alaya::client {
@@ -38,7 +40,7 @@ class AttendStream {
   using Callback = std::function<void(StatusOr<pb::AttendResponse>)>;
 
   // Opens the call. Client::Attend calls it.
-  AttendStream(pb::SessionService::Stub& stub, AttendStreamOptions options);
+  AttendStream(const std::shared_ptr<grpc::Channel>& channel, AttendStreamOptions options);
   // Cancels what is unanswered and waits until its callbacks have run.
   ~AttendStream();
   AttendStream(AttendStream&&) noexcept;

@@ -3,12 +3,14 @@
 #include <optional>
 #include <utility>
 
+#include "alaya/v1/session_service.grpc.pb.h"
 #include "client/rpc_status.h"
 
 namespace alaya::client {
 
 struct BlockingAttendStream::State {
-  explicit State(pb::SessionService::Stub& stub) : call(stub.Attend(&context)) {}
+  explicit State(const std::shared_ptr<grpc::Channel>& channel)
+      : call(pb::SessionService::NewStub(channel)->Attend(&context)) {}
   ~State() {
     if (ended) return;
     context.TryCancel();
@@ -30,8 +32,8 @@ struct BlockingAttendStream::State {
   std::optional<Status> ended;
 };
 
-BlockingAttendStream::BlockingAttendStream(pb::SessionService::Stub& stub)
-    : state_(std::make_unique<State>(stub)) {}
+BlockingAttendStream::BlockingAttendStream(const std::shared_ptr<grpc::Channel>& channel)
+    : state_(std::make_unique<State>(channel)) {}
 BlockingAttendStream::~BlockingAttendStream() = default;
 BlockingAttendStream::BlockingAttendStream(BlockingAttendStream&&) noexcept = default;
 BlockingAttendStream& BlockingAttendStream::operator=(BlockingAttendStream&&) noexcept = default;

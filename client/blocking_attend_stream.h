@@ -8,9 +8,11 @@
 #ifndef ALAYA_CLIENT_BLOCKING_ATTEND_STREAM_H_
 #define ALAYA_CLIENT_BLOCKING_ATTEND_STREAM_H_
 
+#include <grpcpp/channel.h>
+
 #include <memory>
 
-#include "alaya/v1/session_service.grpc.pb.h"
+#include "alaya/v1/session_service.pb.h"
 #include "storage/types/status.h"
 
 namespace alaya::client {
@@ -24,7 +26,7 @@ namespace pb = ::alaya::v1;
 class BlockingAttendStream {
  public:
   // Opens the call. Client::AttendBlocking calls it.
-  explicit BlockingAttendStream(pb::SessionService::Stub& stub);
+  explicit BlockingAttendStream(const std::shared_ptr<grpc::Channel>& channel);
   ~BlockingAttendStream();
   BlockingAttendStream(BlockingAttendStream&&) noexcept;
   BlockingAttendStream& operator=(BlockingAttendStream&&) noexcept;

@@ -128,19 +128,19 @@ Status Client::WaitUntilServing(milliseconds timeout) const {
 
 StatusOr<ContextImporter> Client::ImportContext(const pb::ImportContextRequest::Header& header,
                                                 ContextImporterOptions options) const {
-  return ContextImporter::Begin(*connection_->contexts, header, std::move(options));
+  return ContextImporter::Begin(connection_->channel, header, std::move(options));
 }
 
 ContextReader Client::ReadContext(const pb::ReadContextRequest& request) const {
-  return {*connection_->contexts, request};
+  return {connection_->channel, request};
 }
 
 AttendStream Client::Attend(AttendStreamOptions options) const {
-  return {*connection_->sessions, options};
+  return {connection_->channel, options};
 }
 
 BlockingAttendStream Client::AttendBlocking() const {
-  return BlockingAttendStream(*connection_->sessions);
+  return BlockingAttendStream(connection_->channel);
 }
 
 // The calls that are no streams differ only in their messages.

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "alaya/v1/context_service.grpc.pb.h"
 #include "client/rpc_status.h"
 
 namespace alaya::client {
@@ -81,12 +82,13 @@ struct ContextImporter::State {
   Status final_status;
 };
 
-StatusOr<ContextImporter> ContextImporter::Begin(pb::ContextService::Stub& stub,
+StatusOr<ContextImporter> ContextImporter::Begin(const std::shared_ptr<grpc::Channel>& channel,
                                                  const pb::ImportContextRequest::Header& header,
                                                  ContextImporterOptions options) {
   auto state = std::make_unique<State>();
   state->options = std::move(options);
-  state->call = stub.ImportContext(&state->context, &state->response);
+  state->call =
+      pb::ContextService::NewStub(channel)->ImportContext(&state->context, &state->response);
   pb::ImportContextRequest request;
   *request.mutable_header() = header;
   ALAYA_RETURN_IF_ERROR(state->Write(request));

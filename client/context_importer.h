@@ -7,13 +7,15 @@
 #ifndef ALAYA_CLIENT_CONTEXT_IMPORTER_H_
 #define ALAYA_CLIENT_CONTEXT_IMPORTER_H_
 
+#include <grpcpp/channel.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 
-#include "alaya/v1/context_service.grpc.pb.h"
+#include "alaya/v1/context_service.pb.h"
 #include "client/tensor.h"
 #include "storage/types/status.h"
 
@@ -40,7 +42,7 @@ struct ContextChunk {
 class ContextImporter {
  public:
   // Opens the call and sends `header`. Client::ImportContext calls it.
-  static StatusOr<ContextImporter> Begin(pb::ContextService::Stub& stub,
+  static StatusOr<ContextImporter> Begin(const std::shared_ptr<grpc::Channel>& channel,
                                          const pb::ImportContextRequest::Header& header,
                                          ContextImporterOptions options);
   ~ContextImporter();

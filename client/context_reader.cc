@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "alaya/v1/context_service.grpc.pb.h"
 #include "client/rpc_status.h"
 
 namespace alaya::client {
@@ -26,9 +27,10 @@ struct ContextReader::State {
   Status final_status;
 };
 
-ContextReader::ContextReader(pb::ContextService::Stub& stub, const pb::ReadContextRequest& request)
+ContextReader::ContextReader(const std::shared_ptr<grpc::Channel>& channel,
+                             const pb::ReadContextRequest& request)
     : state_(std::make_unique<State>()) {
-  state_->call = stub.ReadContext(&state_->context, request);
+  state_->call = pb::ContextService::NewStub(channel)->ReadContext(&state_->context, request);
 }
 ContextReader::~ContextReader() = default;
 ContextReader::ContextReader(ContextReader&&) noexcept = default;

@@ -3,10 +3,12 @@
 #ifndef ALAYA_CLIENT_CONTEXT_READER_H_
 #define ALAYA_CLIENT_CONTEXT_READER_H_
 
+#include <grpcpp/channel.h>
+
 #include <memory>
 #include <optional>
 
-#include "alaya/v1/context_service.grpc.pb.h"
+#include "alaya/v1/context_service.pb.h"
 #include "storage/types/status.h"
 
 namespace alaya::client {
@@ -17,7 +19,8 @@ namespace pb = ::alaya::v1;
 class ContextReader {
  public:
   // Client::ReadContext calls it.
-  ContextReader(pb::ContextService::Stub& stub, const pb::ReadContextRequest& request);
+  ContextReader(const std::shared_ptr<grpc::Channel>& channel,
+                const pb::ReadContextRequest& request);
   ~ContextReader();
   ContextReader(ContextReader&&) noexcept;
   ContextReader& operator=(ContextReader&&) noexcept;
