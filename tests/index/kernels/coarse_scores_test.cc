@@ -63,7 +63,8 @@ TEST_P(CoarseScoresTest, TheLargestHeadsDoNotOverflow) {
 }
 
 TEST_P(CoarseScoresTest, QueriesOfZerosAndOfTinyNumbersScoreTheirCentre) {
-  ExpectCentreScores(CoarseScores);
+  ExpectCentreScores([](const CodeQueries& queries, const KeyCodes& keys,
+                        MatrixView<float> scores) { CoarseScores(queries, keys, scores); });
 }
 
 }  // namespace

@@ -51,7 +51,8 @@ TEST_P(FineScoresTest, TheLargestHeadsDoNotOverflow) {
 }
 
 TEST_P(FineScoresTest, QueriesOfZerosAndOfTinyNumbersScoreTheirCentre) {
-  ExpectCentreScores(FineScores);
+  ExpectCentreScores([](const CodeQueries& queries, const KeyCodes& keys,
+                        MatrixView<float> scores) { FineScores(queries, keys, scores); });
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <ostream>
 #include <random>
 #include <vector>
@@ -106,12 +107,12 @@ inline std::vector<CodesShape> LargestHeads() {
   return {{1024, 1, 1}, {1888, 1, 1}, {2048, 1, 1}, {2056, 1, 1}};
 }
 
-// CoarseScores or FineScores.
-using ScoreCodes = void (*)(const CodeQueries& queries, const KeyCodes& keys,
-                            MatrixView<float> scores, const KeyCodes& upcoming);
+// CoarseScores or FineScores, all scores of them.
+using ScoreCodes =
+    std::function<void(const CodeQueries& queries, const KeyCodes& keys, MatrixView<float> scores)>;
 
 // Queries without a direction score what their centre does.
-inline void ExpectCentreScores(ScoreCodes score) {
+inline void ExpectCentreScores(const ScoreCodes& score) {
   const RandomCodes codes(128, 1, /*seed=*/1);
   for (const float element : {0.0F, 1e-39F, -1e-38F}) {
     const std::vector<float> rotated(128, element);
@@ -119,7 +120,7 @@ inline void ExpectCentreScores(ScoreCodes score) {
     const CodeQueries queries({rotated.data(), 1, 128}, centre_scores);
     ComparedScores scores(1, 64);
 
-    score(queries, codes.view, scores.view, {});
+    score(queries, codes.view, scores.view);
 
     for (const float value : scores.view.row(0)) EXPECT_NEAR(value, 3.0F, 1e-6);
   }
