@@ -42,6 +42,7 @@ struct Scratch {
   ScratchBuffer<uint32_t> kept_tokens;
   ScratchBuffer<float> key_scores;
   ScratchBuffer<float> group_weights;
+  ScratchBuffer<float> group_tops;
   TokenMarks marks;
 };
 
@@ -130,11 +131,12 @@ class FlatSearch {
   StatusOr<SearchResult> Run() {
     if (keeps_scores_) {
       kept_scores_ = {scratch_.scores.Take(count_ * ScoreStride()).data(), count_, ScoreStride()};
+      StartRest();
     }
     for (size_t b = 0; b < header_.block_count(); ++b) ALAYA_RETURN_IF_ERROR(ScanCodes(b));
     ALAYA_RETURN_IF_ERROR(ScanUncovered());
     ALAYA_RETURN_IF_ERROR(RaiseBars());
-    if (keeps_scores_) StartRest();
+    if (keeps_scores_) ChooseHeavy();
     ALAYA_RETURN_IF_ERROR(ScoreCandidates());
     if (keeps_scores_) FinishRest();
     if (estimates_rest_) ALAYA_RETURN_IF_ERROR(AttendRest());
@@ -203,6 +205,7 @@ class FlatSearch {
             scores.row(q).subspan(filter.begin, filter.end - filter.begin);
         kept += filter.count;
         Keep(filter, scores.row(q), states_[q]);
+        if (keeps_scores_) AddToRest(q, seen.size(), filter.top);
         if (FollowTop(filter.top, seen, begin + filter.begin, states_[q])) {
           ALAYA_RETURN_IF_ERROR(Probe(q));
         }
@@ -373,34 +376,45 @@ class FlatSearch {
     }
   }
 
-  // Adds up the weights of all coded tokens, and marks those that are too heavy to be
-  // estimated.
   void StartRest() {
     const size_t group_room = ScoreStride() / kCodeGroupTokens;
     const std::span<float> weights = scratch_.group_weights.Take(count_ * group_room);
-    const auto mean_square = [](double sum, size_t count) {
-      return count == 0 ? 0.0 : sum / static_cast<double>(count);
-    };
-    RestTolerance tolerance;
-    tolerance.error = request_.rest_error;
-    tolerance.value_deviation = std::sqrt(mean_square(deviation_square_sum_, group_count_));
+    const std::span<float> tops = scratch_.group_tops.Take(count_ * group_room);
     rest_.resize(count_);
     for (size_t q = 0; q < count_; ++q) {
-      QueryState& state = states_[q];
-      const TokenRange covered = Covered(state);
+      const TokenRange covered = Covered(states_[q]);
       if (covered.empty()) continue;
       const size_t first_group = covered.begin / kCodeGroupTokens;
-      const size_t last_group = (covered.end - 1) / kCodeGroupTokens;
+      const size_t group_count = (covered.end - 1) / kCodeGroupTokens + 1 - first_group;
       ApproximateScores scores;
       scores.scores = kept_scores_.row(q).subspan(covered.begin, covered.size());
       scores.first_group_tokens =
           std::min<size_t>(covered.size(), (first_group + 1) * kCodeGroupTokens - covered.begin);
-      scores.top = state.top;
-      scores.deviation = static_cast<float>(queries_[q].length *
-                                            std::sqrt(mean_square(error_square_sum_, error_count_) /
-                                                      static_cast<double>(header_.head_dim)));
       scores.scale = request_.scale;
-      rest_[q].emplace(scores, weights.subspan(q * group_room, last_group - first_group + 1));
+      rest_[q].emplace(scores, GroupSums{weights.subspan(q * group_room, group_count),
+                                         tops.subspan(q * group_room, group_count)});
+    }
+  }
+
+  // While the cache has a block's scores.
+  void AddToRest(size_t query_index, size_t count, float block_top) {
+    if (count == 0) return;
+    rest_[query_index]->Add(count, std::max(block_top, states_[query_index].top));
+  }
+
+  // Marks the tokens that are too heavy to be estimated.
+  void ChooseHeavy() {
+    const auto mean_square = [](double sum, size_t count) {
+      return count == 0 ? 0.0 : sum / static_cast<double>(count);
+    };
+    const double error = std::sqrt(mean_square(error_square_sum_, error_count_) /
+                                   static_cast<double>(header_.head_dim));
+    RestTolerance tolerance;
+    tolerance.error = request_.rest_error;
+    tolerance.value_deviation = std::sqrt(mean_square(deviation_square_sum_, group_count_));
+    for (size_t q = 0; q < count_; ++q) {
+      if (!rest_[q].has_value()) continue;
+      rest_[q]->set_deviation(queries_[q].length * error);
       if (!estimates_rest_) continue;
       if (!request_.attended.log_sum_exp.empty()) {
         tolerance.attended_norm = Length(request_.attended.output.row(q));
@@ -408,18 +422,11 @@ class FlatSearch {
       } else {
         tolerance.attended_log_sum_exp = -std::numeric_limits<double>::infinity();
       }
+      QueryState& state = states_[q];
       state.rest_bar = rest_[q]->RestBar(tolerance);
-      if (state.rest_bar < kInfinity) KeepHeavy(scores.scores, covered.begin, state);
+      if (state.rest_bar == kInfinity) continue;
+      rest_[q]->ListFrom(state.rest_bar, static_cast<uint32_t>(Covered(state).begin), state.tokens);
     }
-  }
-
-  static void KeepHeavy(std::span<const float> scores, uint64_t first_token, QueryState& state) {
-    const size_t room = scores.size() + kFilterPadding;
-    const std::span<uint32_t> tokens = scratch_.kept_tokens.Take(room);
-    const size_t count = FilterScores(scores, state.rest_bar, static_cast<uint32_t>(first_token),
-                                      tokens, scratch_.kept_upper.Take(room));
-    state.tokens.insert(state.tokens.end(), tokens.begin(),
-                        tokens.begin() + static_cast<std::ptrdiff_t>(count));
   }
 
   // Takes what was found out of the rest, and knows the mass of both.
@@ -430,15 +437,19 @@ class FlatSearch {
       if (!rest_[q].has_value()) continue;
       const TokenRange covered = Covered(states_[q]);
       std::vector<uint32_t> places;
-      double mass = -std::numeric_limits<double>::infinity();
+      double sum = 0;
+      const double scale = request_.scale;
+      const double best = double{states_[q].best_exact};
       for (const ScoredToken& token : found.tokens) {
         if (!covered.contains(token.token)) continue;
         places.push_back(token.token - static_cast<uint32_t>(covered.begin));
-        mass = MergeLogSumExp(mass, double{request_.scale} * double{token.score});
+        if (request_.want_mass) sum += std::exp(scale * (double{token.score} - best));
       }
       rest_[q]->LeaveOut(places);
-      found.log_sum_exp =
-          MergeLogSumExp(found.log_sum_exp, MergeLogSumExp(mass, rest_[q]->log_sum_exp()));
+      if (!request_.want_mass) continue;
+      if (sum > 0)
+        found.log_sum_exp = MergeLogSumExp(found.log_sum_exp, scale * best + std::log(sum));
+      found.log_sum_exp = MergeLogSumExp(found.log_sum_exp, rest_[q]->log_sum_exp());
     }
   }
 

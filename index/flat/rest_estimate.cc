@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numbers>
 
 #include "index/kernels/softmax.h"
 #include "index/scratch_buffer.h"
@@ -18,9 +19,8 @@ constexpr double kStepNats = 0.125;
 constexpr size_t kStepCount = 256;
 
 struct Scratch {
-  ScratchBuffer<uint32_t> tokens;
+  ScratchBuffer<uint32_t> places;
   ScratchBuffer<float> scores;
-  ScratchBuffer<float> weights;
 };
 
 size_t GroupOf(size_t token, size_t first_group_tokens) {
@@ -30,17 +30,81 @@ size_t GroupOf(size_t token, size_t first_group_tokens) {
 
 }  // namespace
 
-RestEstimate::RestEstimate(const ApproximateScores& scores, std::span<float> group_weights)
-    : scores_(scores), group_weights_(group_weights) {
-  totals_ = GroupWeights(scores.scores, scores.scale, scores.top, scores.first_group_tokens,
-                         group_weights);
+RestEstimate::RestEstimate(const ApproximateScores& scores, GroupSums groups)
+    : scores_(scores), groups_(groups) {
+  assert(!scores.scores.empty());
+}
+
+void RestEstimate::Add(size_t count, float top) {
+  if (count == 0) return;
+  if (top > reference_) RaiseReference(top);
+  const size_t first_group_tokens = added_ == 0 ? scores_.first_group_tokens : kGroupTokens;
+  const size_t group_count =
+      1 + (count - std::min(count, first_group_tokens) + kGroupTokens - 1) / kGroupTokens;
+  const GroupSums groups = {groups_.weights.subspan(added_groups_, group_count),
+                            groups_.tops.subspan(added_groups_, group_count)};
+  const WeightTotals totals = GroupWeights(scores_.scores.subspan(added_, count), scores_.scale,
+                                           reference_, first_group_tokens, groups);
+  totals_.sum += totals.sum;
+  totals_.square_sum += totals.square_sum;
+  added_ += count;
+  added_groups_ += group_count;
+}
+
+void RestEstimate::RaiseReference(float top) {
+  const double nats_per_bit = std::numbers::ln2 / double{scores_.scale};
+  const float before = reference_;
+  reference_ = static_cast<float>(std::ceil(double{top} / nats_per_bit) * nats_per_bit);
+  reference_ = std::max(reference_, top);
+  if (added_ == 0) return;
+  const double factor = std::exp(double{scores_.scale} * (double{before} - double{reference_}));
+  for (float& weight : groups_.weights.first(added_groups_)) {
+    weight = static_cast<float>(double{weight} * factor);
+  }
+  totals_.sum *= factor;
+  totals_.square_sum *= factor * factor;
 }
 
 // ln of what a weight of 1 stands for. An error with standard deviation s inflates the
 // mean of exp by exp(s^2 / 2).
 double RestEstimate::LogOfWeightOne() const {
-  const double deviation = double{scores_.scale} * double{scores_.deviation};
-  return double{scores_.scale} * double{scores_.top} - deviation * deviation / 2;
+  const double deviation = double{scores_.scale} * deviation_;
+  return double{scores_.scale} * double{reference_} - deviation * deviation / 2;
+}
+
+template <class Use>
+void RestEstimate::ForScoresFrom(float bar, const Use& use) const {
+  thread_local Scratch scratch;
+  for (size_t group = 0, begin = 0; group < added_groups_;) {
+    // Neighbouring groups that have such a score at once.
+    size_t end = begin;
+    size_t last = group;
+    for (; last < added_groups_ && groups_.tops[last] >= bar; ++last) {
+      end += last == 0 ? scores_.first_group_tokens : kGroupTokens;
+    }
+    end = std::min(end, added_);
+    if (last > group) {
+      const size_t room = end - begin + kFilterPadding;
+      const std::span<uint32_t> places = scratch.places.Take(room);
+      const std::span<float> scores = scratch.scores.Take(room);
+      const size_t count = FilterScores(scores_.scores.subspan(begin, end - begin), bar,
+                                        static_cast<uint32_t>(begin), places, scores);
+      use(std::span<const uint32_t>(places.first(count)),
+          std::span<const float>(scores.first(count)));
+    }
+    group = last;
+    begin = end;
+    if (group < added_groups_) {
+      begin += group == 0 ? scores_.first_group_tokens : kGroupTokens;
+      ++group;
+    }
+  }
+}
+
+void RestEstimate::ListFrom(float bar, uint32_t first_token, std::vector<uint32_t>& tokens) const {
+  ForScoresFrom(bar, [&](std::span<const uint32_t> places, std::span<const float>) {
+    for (const uint32_t place : places) tokens.push_back(first_token + place);
+  });
 }
 
 float RestEstimate::RestBar(const RestTolerance& tolerance) const {
@@ -58,26 +122,24 @@ float RestEstimate::RestBar(const RestTolerance& tolerance) const {
   // sum w. Only those above need a closer look.
   const double least_weight = std::max(budget / totals_.sum, 1e-37);
   const double scale = scores_.scale;
-  const auto least_score = static_cast<float>(double{scores_.top} + std::log(least_weight) / scale);
-  thread_local Scratch scratch;
-  const size_t room = scores_.scores.size() + kFilterPadding;
-  const std::span<float> scores = scratch.scores.Take(room);
-  const size_t count =
-      FilterScores(scores_.scores, least_score, 0, scratch.tokens.Take(room), scores);
-  const std::span<float> weights = scratch.weights.Take(count);
-  CoarseWeights(scores.first(count), scores_.scale, scores_.top, weights);
+  const auto least_score = static_cast<float>(double{reference_} + std::log(least_weight) / scale);
+  thread_local ScratchBuffer<float> scratch;
   std::array<double, kStepCount> step_squares{};
   const auto steps_per_score = static_cast<float>(scale / kStepNats);
-  for (size_t i = 0; i < count; ++i) {
-    const float steps = (scores_.top - scores[i]) * steps_per_score;
-    const auto step = static_cast<size_t>(std::min(steps, static_cast<float>(kStepCount - 1)));
-    step_squares[step] += double{weights[i]} * double{weights[i]};
-  }
+  ForScoresFrom(least_score, [&](std::span<const uint32_t>, std::span<const float> scores) {
+    const std::span<float> weights = scratch.Take(scores.size());
+    CoarseWeights(scores, scores_.scale, reference_, weights);
+    for (size_t i = 0; i < scores.size(); ++i) {
+      const float steps = (reference_ - scores[i]) * steps_per_score;
+      const auto step = static_cast<size_t>(std::min(steps, static_cast<float>(kStepCount - 1)));
+      step_squares[step] += double{weights[i]} * double{weights[i]};
+    }
+  });
   // From the top down, take steps out until the remaining squares are in the budget.
   double square_sum = totals_.square_sum;
   for (size_t step = 0; step < kStepCount; ++step) {
     if (square_sum <= budget) {
-      return scores_.top - static_cast<float>(static_cast<double>(step) * kStepNats / scale);
+      return reference_ - static_cast<float>(static_cast<double>(step) * kStepNats / scale);
     }
     square_sum -= step_squares[step];
   }
@@ -89,16 +151,16 @@ void RestEstimate::LeaveOut(std::span<const uint32_t> tokens) {
   const std::span<float> weights = scratch.Take(tokens.size());
   std::ranges::transform(tokens, weights.begin(),
                          [&](uint32_t token) { return scores_.scores[token]; });
-  CoarseWeights(weights, scores_.scale, scores_.top, weights);
+  CoarseWeights(weights, scores_.scale, reference_, weights);
   for (size_t i = 0; i < tokens.size(); ++i) {
-    float& group = group_weights_[GroupOf(tokens[i], scores_.first_group_tokens)];
+    float& group = groups_.weights[GroupOf(tokens[i], scores_.first_group_tokens)];
     group = std::max(0.0F, group - weights[i]);
   }
 }
 
 double RestEstimate::log_sum_exp() const {
   double sum = 0;
-  for (const float weight : group_weights_) sum += double{weight};
+  for (const float weight : groups_.weights) sum += double{weight};
   // What rounding leaves of a group whose tokens are all attended is not mass.
   if (sum <= 1e-6 * totals_.sum * std::numeric_limits<float>::epsilon()) {
     return -std::numeric_limits<double>::infinity();

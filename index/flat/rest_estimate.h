@@ -17,7 +17,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
+#include <vector>
 
 #include "index/kernels/group_weights.h"
 
@@ -25,10 +27,8 @@ namespace alaya {
 
 // Approximate scores of the consecutive tokens that one query sees.
 struct ApproximateScores {
-  std::span<const float> scores;  // unscaled; [token_count], not empty
+  std::span<const float> scores;  // unscaled; [token_count], not empty; written by and by
   size_t first_group_tokens = 0;  // as in GroupWeights: where the first group ends
-  float top = 0;                  // the highest of them
-  float deviation = 0;            // standard deviation of their errors
   float scale = 1;                // from score to logit, > 0
 };
 
@@ -43,22 +43,30 @@ struct RestTolerance {
   double attended_log_sum_exp = 0;
 };
 
-// Life: construction -> RestBar -> LeaveOut of all tokens that are attended -> the
-// rest's group weights and log_sum_exp.
+// Life: construction -> Add while scores are written -> RestBar -> LeaveOut of all
+// tokens that are attended -> the rest's group weights and log_sum_exp.
 class RestEstimate {
  public:
-  // `scores` and `group_weights` (one per group) must outlive this.
-  RestEstimate(const ApproximateScores& scores, std::span<float> group_weights);
+  // The scores and `groups` (one each per group) must outlive this.
+  RestEstimate(const ApproximateScores& scores, GroupSums groups);
+
+  // The next `count` scores are written, and none so far is above `top`. All but the last
+  // ones end where a group ends.
+  void Add(size_t count, float top);
+  // The standard deviation of the scores' errors, once it is known.
+  void set_deviation(double deviation) { deviation_ = deviation; }
 
   // The bar in approximate scores: tokens at or above it have to be attended.
-  // Cost: one pass over the scores, and the candidates' histogram.
+  // Cost: one pass over the groups, and the candidates' histogram.
   float RestBar(const RestTolerance& tolerance) const;
+  // Appends the places of scores at or above the bar, plus first_token.
+  void ListFrom(float bar, uint32_t first_token, std::vector<uint32_t>& tokens) const;
 
   // Takes tokens (by their places in the scores) out of the rest.
   void LeaveOut(std::span<const uint32_t> tokens);
 
-  // Weight of each group's rest, relative to that of the highest approximate score.
-  std::span<const float> group_weights() const { return group_weights_; }
+  // Weight of each group's rest, relative to that of one score for all.
+  std::span<const float> group_weights() const { return groups_.weights; }
   // ln of the sum of exp(scale * score) over the rest: the errors of approximate scores
   // inflate the mean of their exponentials, which is taken back here. -inf if nothing
   // is left.
@@ -66,9 +74,19 @@ class RestEstimate {
 
  private:
   double LogOfWeightOne() const;
+  void RaiseReference(float top);
+  // Calls use(places, scores) with scores at or above the bar, by rising place.
+  template <class Use>
+  void ForScoresFrom(float bar, const Use& use) const;
 
-  ApproximateScores scores_;
-  std::span<float> group_weights_;
+  const ApproximateScores scores_;
+  const GroupSums groups_;
+  double deviation_ = 0;
+  size_t added_ = 0;  // scores, groups
+  size_t added_groups_ = 0;
+  // The score whose weight is 1: at least every score, and a whole power of two away from
+  // every other one that there was, so that weights keep their digits.
+  float reference_ = -std::numeric_limits<float>::infinity();
   WeightTotals totals_;  // before any token was left out
 };
 

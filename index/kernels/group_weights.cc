@@ -69,31 +69,37 @@ void CoarseWeights(std::span<const float> scores, float scale, float top,
 }
 
 WeightTotals GroupWeights(std::span<const float> scores, float scale, float top,
-                          size_t first_group_tokens, std::span<float> group_sums) {
+                          size_t first_group_tokens, GroupSums groups) {
   const FloatTag d;
   const size_t lanes = hn::Lanes(d);
   const Weigher weigh(scale, top);
   WeightTotals totals;
   size_t begin = 0;
-  for (size_t g = 0; g < group_sums.size(); ++g) {
+  for (size_t g = 0; g < groups.weights.size(); ++g) {
     const size_t group_tokens = g == 0 ? first_group_tokens : kGroupTokens;
     const size_t end = std::min(begin + group_tokens, scores.size());
     auto sum = hn::Zero(d);
     auto square_sum = hn::Zero(d);
+    auto highest = hn::Set(d, scores[begin]);
     size_t i = begin;
     for (; i + lanes <= end; i += lanes) {
-      const auto weight = weigh(hn::LoadU(d, &scores[i]));
+      const auto score = hn::LoadU(d, &scores[i]);
+      const auto weight = weigh(score);
+      highest = hn::Max(highest, score);
       sum = hn::Add(sum, weight);
       square_sum = hn::MulAdd(weight, weight, square_sum);
     }
     float group_sum = hn::GetLane(hn::SumOfLanes(d, sum));
     float group_square_sum = hn::GetLane(hn::SumOfLanes(d, square_sum));
+    float group_top = hn::GetLane(hn::MaxOfLanes(d, highest));
     for (; i < end; ++i) {
       const float weight = weigh(scores[i]);
       group_sum += weight;
       group_square_sum += weight * weight;
+      group_top = std::max(group_top, scores[i]);
     }
-    group_sums[g] = group_sum;
+    groups.weights[g] = group_sum;
+    groups.tops[g] = group_top;
     totals.sum += double{group_sum};
     totals.square_sum += double{group_square_sum};
     begin = end;
@@ -118,10 +124,11 @@ void CoarseWeights(std::span<const float> scores, float scale, float top,
 }
 
 WeightTotals GroupWeights(std::span<const float> scores, float scale, float top,
-                          size_t first_group_tokens, std::span<float> group_sums) {
+                          size_t first_group_tokens, GroupSums groups) {
+  assert(groups.weights.size() == groups.tops.size());
   assert(first_group_tokens >= 1 && first_group_tokens <= kGroupTokens);
-  assert(scores.size() <= first_group_tokens + (group_sums.size() - 1) * kGroupTokens);
-  return HWY_DYNAMIC_DISPATCH(GroupWeights)(scores, scale, top, first_group_tokens, group_sums);
+  assert(scores.size() <= first_group_tokens + (groups.weights.size() - 1) * kGroupTokens);
+  return HWY_DYNAMIC_DISPATCH(GroupWeights)(scores, scale, top, first_group_tokens, groups);
 }
 
 WeightTotals GroupWeightsReference(std::span<const float> scores, float scale, float top,

@@ -24,14 +24,18 @@ struct WeightTotals {
 //   0. Equal scores have equal weights wherever they stand.
 void CoarseWeights(std::span<const float> scores, float scale, float top, std::span<float> weights);
 
-// group_sums[g] = sum of the CoarseWeights of group g's tokens; returns the sums over
-// all tokens. Groups follow each other, the first one with `first_group_tokens`
-// tokens, the last one with what is left.
+// Of every group of tokens.
+struct GroupSums {
+  std::span<float> weights;  // sum of the tokens' CoarseWeights
+  std::span<float> tops;     // the highest score
+};
+
+// Writes `groups` and returns the sums over all tokens. Groups follow each other, the
+// first one with `first_group_tokens` tokens, the last one with what is left.
 //
-// Requires: 1 <= first_group_tokens <= kGroupTokens; group_sums.size() is the number
-//   of groups.
+// Requires: 1 <= first_group_tokens <= kGroupTokens; spans of the number of groups.
 WeightTotals GroupWeights(std::span<const float> scores, float scale, float top,
-                          size_t first_group_tokens, std::span<float> group_sums);
+                          size_t first_group_tokens, GroupSums groups);
 // By definition.
 WeightTotals GroupWeightsReference(std::span<const float> scores, float scale, float top,
                                    size_t first_group_tokens, std::span<double> group_sums);

@@ -93,7 +93,7 @@ HWY_INLINE void FilterGroup(const float* scores, const GroupNumbers& numbers, si
       score = hn::IfThenElse(is_seen, score, least);
       top = hn::Max(top, score);
     }
-    if (hn::AllFalse(d, above)) continue;
+    // No branch: most groups that come here have one or two such tokens, anywhere.
     const auto token = hn::Add(at, hn::Set(d_bits, filter.first_token));
     hn::StoreU(hn::Compress(token, hn::RebindMask(d_bits, above)), d_bits,
                &filter.tokens[filter.count]);

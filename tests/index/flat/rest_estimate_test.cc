@@ -49,6 +49,34 @@ Tokens MakeTokens(size_t count, double logit_deviation, double error, uint64_t s
   return tokens;
 }
 
+// An estimate with room for its groups. Scores come `step` groups at a time.
+struct Rest {
+  Rest(const Tokens& tokens, size_t first_group_tokens, size_t step = 1000)
+      : weights(1 +
+                (tokens.count() - std::min(tokens.count(), first_group_tokens) + kGroupTokens - 1) /
+                    kGroupTokens),
+        tops(weights.size()),
+        estimate({.scores = tokens.approximate,
+                  .first_group_tokens = first_group_tokens,
+                  .scale = kScale},
+                 {weights, tops}) {
+    size_t begin = 0;
+    float top = -std::numeric_limits<float>::infinity();
+    while (begin < tokens.count()) {
+      const size_t groups =
+          begin == 0 ? first_group_tokens + (step - 1) * kGroupTokens : step * kGroupTokens;
+      const size_t end = std::min(begin + groups, tokens.count());
+      for (size_t i = begin; i < end; ++i) top = std::max(top, tokens.approximate[i]);
+      estimate.Add(end - begin, top);
+      begin = end;
+    }
+    estimate.set_deviation(double{tokens.deviation});
+  }
+  std::vector<float> weights;
+  std::vector<float> tops;
+  RestEstimate estimate;
+};
+
 struct Answer {
   std::vector<double> output;
   double log_sum_exp = 0;
@@ -71,16 +99,9 @@ Answer Exact(const Tokens& tokens) {
 
 // Attends to what the bar asks for, estimates the rest and merges.
 Answer Estimated(const Tokens& tokens, size_t first_group_tokens, double error) {
-  const size_t group_count =
-      1 + (tokens.count() - std::min(tokens.count(), first_group_tokens) + kGroupTokens - 1) /
-              kGroupTokens;
-  std::vector<float> group_weights(group_count);
-  RestEstimate rest({.scores = tokens.approximate,
-                     .first_group_tokens = first_group_tokens,
-                     .top = tokens.top(),
-                     .deviation = tokens.deviation,
-                     .scale = kScale},
-                    group_weights);
+  Rest room(tokens, first_group_tokens);
+  RestEstimate& rest = room.estimate;
+  const size_t group_count = room.weights.size();
   const float bar =
       rest.RestBar({.error = error,
                     .value_deviation = std::sqrt(static_cast<double>(kDim)),
@@ -132,9 +153,9 @@ struct RestCase {
   double error;
 };
 
-class RestEstimateTest : public testing::TestWithParam<RestCase> {};
+class RestEstimateHeadsTest : public testing::TestWithParam<RestCase> {};
 
-TEST_P(RestEstimateTest, KeepsTheErrorNearTheToleranceAndTheMassRight) {
+TEST_P(RestEstimateHeadsTest, KeepsTheErrorNearTheToleranceAndTheMassRight) {
   const RestCase& c = GetParam();
   double error_sum = 0;
   size_t attended = 0;
@@ -156,7 +177,7 @@ TEST_P(RestEstimateTest, KeepsTheErrorNearTheToleranceAndTheMassRight) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Heads, RestEstimateTest,
+INSTANTIATE_TEST_SUITE_P(Heads, RestEstimateHeadsTest,
                          testing::Values(RestCase{"Diffuse", 20000, 64, 1.5, 0.02},
                                          RestCase{"Typical", 20000, 64, 3.3, 0.01},
                                          RestCase{"Peaked", 20000, 17, 5, 0.01},
@@ -167,13 +188,8 @@ INSTANTIATE_TEST_SUITE_P(Heads, RestEstimateTest,
 
 TEST(RestBarTest, NothingNeedsAttentionBesideSomethingFarHeavier) {
   const Tokens tokens = MakeTokens(1000, 2, 0.1, /*seed=*/1);
-  std::vector<float> group_weights(16);
-  const RestEstimate rest({.scores = tokens.approximate,
-                           .first_group_tokens = 64,
-                           .top = tokens.top(),
-                           .deviation = tokens.deviation,
-                           .scale = kScale},
-                          group_weights);
+  const Rest room(tokens, 64);
+  const RestEstimate& rest = room.estimate;
 
   const float bar = rest.RestBar({.error = 0.01,
                                   .value_deviation = 1,
@@ -185,27 +201,57 @@ TEST(RestBarTest, NothingNeedsAttentionBesideSomethingFarHeavier) {
 
 TEST(RestBarTest, EqualValuesNeedNoTokenOfTheirOwn) {
   const Tokens tokens = MakeTokens(1000, 2, 0.1, /*seed=*/1);
-  std::vector<float> group_weights(16);
-  const RestEstimate rest({.scores = tokens.approximate,
-                           .first_group_tokens = 64,
-                           .top = tokens.top(),
-                           .deviation = tokens.deviation,
-                           .scale = kScale},
-                          group_weights);
+  const Rest room(tokens, 64);
+  const RestEstimate& rest = room.estimate;
 
   EXPECT_EQ(rest.RestBar({.error = 0.01, .value_deviation = 0}),
             std::numeric_limits<float>::infinity());
 }
 
+TEST(RestEstimateTest, ScoresMayComeInPieces) {
+  const Tokens tokens = MakeTokens(5000, 4, 0.1, /*seed=*/2);
+  const Rest at_once(tokens, 40);
+  for (const size_t step : {1U, 3U, 17U}) {
+    const Rest in_pieces(tokens, 40, step);
+
+    EXPECT_NEAR(in_pieces.estimate.log_sum_exp(), at_once.estimate.log_sum_exp(), 1e-4);
+    EXPECT_EQ(in_pieces.tops, at_once.tops);
+    for (size_t g = 0; g < at_once.weights.size(); ++g) {
+      EXPECT_NEAR(in_pieces.weights[g], at_once.weights[g], 2e-4 * at_once.weights[g]) << g;
+    }
+    for (const double error : {0.01, 0.1}) {
+      const RestTolerance tolerance = {
+          .error = error,
+          .value_deviation = 1,
+          .attended_norm = 0,
+          .attended_log_sum_exp = -std::numeric_limits<double>::infinity()};
+      EXPECT_EQ(in_pieces.estimate.RestBar(tolerance), at_once.estimate.RestBar(tolerance));
+    }
+  }
+}
+
+TEST(RestEstimateTest, ListsWhatReachesABar) {
+  const Tokens tokens = MakeTokens(5000, 4, 0.1, /*seed=*/2);
+  for (const size_t first_group_tokens : {1U, 40U, 64U}) {
+    const Rest rest(tokens, first_group_tokens, /*step=*/5);
+    for (const float bar : {-1000.0F, 0.0F, 30.0F, tokens.top(), tokens.top() + 1}) {
+      std::vector<uint32_t> expected = {7};
+      for (size_t i = 0; i < tokens.count(); ++i) {
+        if (tokens.approximate[i] >= bar) expected.push_back(static_cast<uint32_t>(100 + i));
+      }
+      std::vector<uint32_t> listed = {7};
+
+      rest.estimate.ListFrom(bar, 100, listed);
+
+      EXPECT_EQ(listed, expected);
+    }
+  }
+}
+
 TEST(RestEstimateMassTest, IsNothingWhenEveryTokenIsLeftOut) {
   const Tokens tokens = MakeTokens(130, 4, 0.1, /*seed=*/3);
-  std::vector<float> group_weights(3);
-  RestEstimate rest({.scores = tokens.approximate,
-                     .first_group_tokens = 10,
-                     .top = tokens.top(),
-                     .deviation = 0,
-                     .scale = kScale},
-                    group_weights);
+  Rest room(tokens, 10);
+  RestEstimate& rest = room.estimate;
   const double total = rest.log_sum_exp();
 
   std::vector<uint32_t> all(tokens.count());
