@@ -84,7 +84,8 @@ StatusOr<std::map<std::string, std::string>> ParseLabels(const std::vector<std::
 std::string LabelsText(const google::protobuf::Map<std::string, std::string>& labels) {
   std::string text;
   for (const auto& [name, value] : std::map(labels.begin(), labels.end())) {
-    text += (text.empty() ? "" : " ") + name + "=" + value;
+    if (!text.empty()) text += ' ';
+    text.append(name).append(1, '=').append(value);
   }
   return text;
 }

@@ -63,7 +63,7 @@ class Decoder {
     std::latch answered(static_cast<std::ptrdiff_t>(requests.size()));
     for (pb::AttendRequest& request : requests) {
       const Clock::time_point start = Clock::now();
-      stream_.Send(std::move(request), [&, start](StatusOr<pb::AttendResponse> response) {
+      stream_.Send(std::move(request), [&, start](const StatusOr<pb::AttendResponse>& response) {
         const std::chrono::duration<double, std::micro> elapsed = Clock::now() - start;
         Record(response, elapsed.count());
         answered.count_down();

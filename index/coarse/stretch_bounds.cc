@@ -55,7 +55,8 @@ struct StoredHeader {
   uint32_t reserved_2 = 0;
 };
 static_assert(sizeof(StoredHeader) == 24);
-static_assert(sizeof(StoredHeader) + 2 * kHeadDimMax * sizeof(float) <= kIndexBlockBytesMax);
+static_assert(sizeof(StoredHeader) + size_t{2} * kHeadDimMax * sizeof(float) <=
+              kIndexBlockBytesMax);
 
 Status Damaged(std::string_view what) {
   return DataLoss(std::string("coarse blocks: ") + std::string(what));
