@@ -9,7 +9,6 @@
 
 #include "server/rpc/convert_admin_service.h"
 #include "server/rpc/convert_context_service.h"
-#include "server/rpc/page_token.h"
 
 namespace alaya {
 namespace {
@@ -231,25 +230,6 @@ TEST(UpdateContextFromProtoTest, AZeroTtlRemovesTheExpiry) {
   EXPECT_FALSE(FromProto(request, "default")->ttl);
   request.mutable_ttl();
   EXPECT_EQ(FromProto(request, "default")->ttl, std::chrono::milliseconds(0));
-}
-
-TEST(PageTokenTest, OnlyTokensOfTheSameListingAreTaken) {
-  const std::string token = EncodePageToken("contexts\nm", "c-17");
-
-  EXPECT_EQ(*DecodePageToken("contexts\nm", token), "c-17");
-  EXPECT_EQ(*DecodePageToken("contexts\nm", ""), "");
-  for (const std::string& bad : {token + "x", token.substr(1), std::string("c-17"),
-                                 token.substr(0, 16), std::string(5000, 'a')}) {
-    ExpectError(DecodePageToken("contexts\nm", bad), kInvalid, "page_token");
-  }
-  ExpectError(DecodePageToken("contexts\n", token), kInvalid, "page_token");
-}
-
-TEST(PageSizeTest, HasADefaultAndLimits) {
-  EXPECT_EQ(*PageSizeFromProto(0), 100U);
-  EXPECT_EQ(*PageSizeFromProto(1000), 1000U);
-  ExpectError(PageSizeFromProto(-1), kInvalid, "page_size: -1");
-  ExpectError(PageSizeFromProto(1001), kInvalid, "page_size: 1001");
 }
 
 }  // namespace
