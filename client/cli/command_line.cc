@@ -28,7 +28,8 @@ constexpr char kFooter[] =
     "  alayactl model register llama --layers 32 --query-heads 32 --kv-heads 8 --head-dim 128\n"
     "  alayactl context import book.npz --model llama --id book --label title=ulysses\n"
     "  alayactl --json context list | jq .contexts[].context_id\n"
-    "  alayactl --server unix:/run/alayadb.sock stats";
+    "  alayactl --server unix:/run/alayadb.sock stats\n"
+    "  alayactl backup /srv/backups/monday && alayactl verify /srv/backups/monday";
 
 void PrintError(const Status& status, const CommandLine& line) {
   const auto info = ErrorInfoOf(status);
@@ -106,6 +107,7 @@ int RunAlayactl(std::vector<std::string> arguments, std::ostream& out, std::ostr
   AddSessionCommands(app, line);
   AddSearchCommand(app, line);
   AddServerCommands(app, line);
+  AddOfflineCommands(app, line);
   AddBenchCommand(app, line);
 
   std::ranges::reverse(arguments);  // what CLI11 expects

@@ -402,6 +402,15 @@ std::vector<Catalog::ContextPointer> Catalog::ListContexts(const ContextFilter& 
   return contexts;
 }
 
+std::vector<std::string> Catalog::ListTenants() const {
+  const std::shared_lock state_lock(state_mutex_);
+  std::vector<std::string> tenants;
+  for (const auto& [tenant, contexts] : lists_) {
+    if (!contexts.empty()) tenants.push_back(tenant);
+  }
+  return tenants;
+}
+
 bool Catalog::IsLinked(SegmentId id) const {
   const std::shared_lock state_lock(state_mutex_);
   return segments_.contains(id) || index_ids_.contains(id);

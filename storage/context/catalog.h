@@ -55,6 +55,7 @@ class Catalog {
                           WallTime now) const;
   std::vector<ContextPointer> ListContexts(const ContextFilter& filter, std::string_view after_id,
                                            size_t limit) const;
+  std::vector<std::string> ListTenants() const;
   StatusOr<ContextPointer> UpdateContext(std::string_view tenant, std::string_view id,
                                          const ContextUpdate& update);
   StatusOr<uint64_t> DeleteContext(std::string_view tenant, std::string_view id);

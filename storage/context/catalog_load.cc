@@ -162,6 +162,7 @@ StatusOr<std::unique_ptr<Catalog>> Catalog::Load(Database* database, const Segme
   ALAYA_RETURN_IF_ERROR(catalog->BuildContexts(records));
   catalog->next_segment_id_ = records.id_limit.segment_id_limit;
   catalog->segment_id_limit_ = records.id_limit.segment_id_limit;
+  if (database->read_only()) return catalog;
   CatalogBatch unlinked;
   for (const SegmentRecord& segment : records.segments) {
     if (!catalog->IsLinked(segment.id)) unlinked.Erase(SegmentKey(segment.id));

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <utility>
 
 #include "storage/context/backup.h"
@@ -75,7 +76,7 @@ Status CheckDraft(const ContextDraft& draft) {
 
 class ContextStoreImpl : public ContextStore {
  public:
-  ContextStoreImpl(ContextStoreOptions options, FileLock lock)
+  ContextStoreImpl(ContextStoreOptions options, std::optional<FileLock> lock)
       : options_(std::move(options)), lock_(std::move(lock)) {}
   ~ContextStoreImpl() override {
     if (reaper_ != nullptr) reaper_->Stop();
@@ -105,6 +106,7 @@ class ContextStoreImpl : public ContextStore {
                                                                  size_t limit) const override {
     return catalog_->ListContexts(filter, after_id, limit);
   }
+  std::vector<std::string> ListTenants() const override { return catalog_->ListTenants(); }
   StatusOr<std::shared_ptr<const StoredContext>> UpdateContext(
       std::string_view tenant, std::string_view id, const ContextUpdate& update) override {
     return catalog_->UpdateContext(tenant, id, update);
@@ -143,7 +145,7 @@ class ContextStoreImpl : public ContextStore {
   StatusOr<size_t> LoadPage(const PageId& id, const Decoder& decode, std::span<std::byte> frame);
 
   const ContextStoreOptions options_;
-  FileLock lock_;
+  std::optional<FileLock> lock_;
   std::unique_ptr<Database> database_;
   std::unique_ptr<PageCache> cache_;
   std::unique_ptr<SegmentReaper> reaper_;
@@ -252,18 +254,22 @@ StatusOr<ContextWriter::Committed> ContextWriterImpl::Commit() {
 
 Status ContextStoreImpl::Start() {
   const std::string& directory = options_.directory;
-  ALAYA_RETURN_IF_ERROR(SweepImports(directory));
-  ALAYA_ASSIGN_OR_RETURN(cache_, PageCache::Create(options_.memory_budget_bytes));
   const std::string database_directory = directory + "/" + kDatabaseDirectory;
-  // RocksDB would create it too, but complains before that it is missing.
-  ALAYA_RETURN_IF_ERROR(CreateDirectories(database_directory));
-  ALAYA_ASSIGN_OR_RETURN(database_, Database::Open(database_directory, options_.log));
+  if (!options_.read_only) {
+    ALAYA_RETURN_IF_ERROR(SweepImports(directory));
+    // RocksDB would create it too, but complains before that it is missing.
+    ALAYA_RETURN_IF_ERROR(CreateDirectories(database_directory));
+  }
+  ALAYA_ASSIGN_OR_RETURN(cache_, PageCache::Create(options_.memory_budget_bytes));
+  ALAYA_ASSIGN_OR_RETURN(
+      database_,
+      Database::Open(database_directory,
+                     {.log = options_.log, .read_only = options_.read_only, .env = options_.env}));
   reaper_ = std::make_unique<SegmentReaper>();
   ALAYA_ASSIGN_OR_RETURN(catalog_, Catalog::Load(database_.get(), reaper_.get()));
+  if (options_.read_only) return OkStatus();
   reaper_->Start([this](SegmentId id) { DropPages(id); });
-  for (const SegmentId id : database_->StoredSegments()) {
-    if (!catalog_->IsLinked(id)) ALAYA_RETURN_IF_ERROR(database_->DropSegment(id));
-  }
+  for (const SegmentId id : database_->StoredSegments()) DropPages(id);
   return SyncDirectory(directory);
 }
 
@@ -409,9 +415,21 @@ StatusOr<std::unique_ptr<ContextStore>> ContextStore::Open(ContextStoreOptions o
     return InvalidArgument("memory budget of " + Count(options.memory_budget_bytes) +
                            " bytes is below " + Count(kMemoryBudgetBytesMin));
   }
-  ALAYA_RETURN_IF_ERROR(CreateDirectories(options.directory));
-  ALAYA_RETURN_IF_ERROR(CheckDirectory(options.directory));
-  ALAYA_ASSIGN_OR_RETURN(FileLock lock, FileLock::Acquire(options.directory + "/" + kLockFile));
+  std::optional<FileLock> lock;
+  const std::string lock_path = options.directory + "/" + kLockFile;
+  if (options.read_only) {
+    if (!PathExists(options.directory + "/" + kDatabaseDirectory)) {
+      return FailedPrecondition(options.directory + " holds no AlayaDB store");
+    }
+    // A backup has no lock file, and may lie where none can be made.
+    if (PathExists(lock_path)) {
+      ALAYA_ASSIGN_OR_RETURN(lock, FileLock::Acquire(lock_path));
+    }
+  } else {
+    ALAYA_RETURN_IF_ERROR(CreateDirectories(options.directory));
+    ALAYA_RETURN_IF_ERROR(CheckDirectory(options.directory));
+    ALAYA_ASSIGN_OR_RETURN(lock, FileLock::Acquire(lock_path));
+  }
   auto store = std::make_unique<ContextStoreImpl>(std::move(options), std::move(lock));
   ALAYA_RETURN_IF_ERROR(store->Start());
   return std::unique_ptr<ContextStore>(std::move(store));

@@ -26,6 +26,10 @@
 #include "storage/database/storage_log.h"
 #include "storage/types/status.h"
 
+namespace rocksdb {
+class Env;
+}  // namespace rocksdb
+
 namespace alaya {
 
 struct ContextStoreOptions {
@@ -35,6 +39,10 @@ struct ContextStoreOptions {
   // Imports stop while the file system has less free: the catalog must always be able
   // to grow, or a full disk could not even delete.
   uint64_t disk_reserve_bytes = uint64_t{64} << 20;
+  // Changes nothing in the directory, which may be a backup; every write fails.
+  bool read_only = false;
+  // Where RocksDB finds its files, for tests; null: the system's. Must outlive the store.
+  rocksdb::Env* env = nullptr;
 };
 
 struct ContextFilter {
@@ -80,7 +88,8 @@ struct ContextStoreStats {
 class ContextStore {
  public:
   // Errors: FailedPrecondition for a directory of another format version or one in
-  //   use; DataLoss for a damaged catalog; what the file system says.
+  //   use, and for one that holds no store if it is only to be read; DataLoss for a
+  //   damaged catalog; what the file system says.
   static StatusOr<std::unique_ptr<ContextStore>> Open(ContextStoreOptions options);
   virtual ~ContextStore() = default;
 
@@ -101,6 +110,8 @@ class ContextStore {
   // By falling create time, then rising id; starts after `after_id` if not empty.
   virtual std::vector<std::shared_ptr<const StoredContext>> ListContexts(
       const ContextFilter& filter, std::string_view after_id, size_t limit) const = 0;
+  // Of all contexts, sorted.
+  virtual std::vector<std::string> ListTenants() const = 0;
   virtual StatusOr<std::shared_ptr<const StoredContext>> UpdateContext(
       std::string_view tenant, std::string_view id, const ContextUpdate& update) = 0;
   // Returns the bytes that no other context needs. They are freed when the last

@@ -18,6 +18,7 @@
 #include "rocksdb/sst_partitioner.h"
 #include "rocksdb/table.h"
 #include "rocksdb/utilities/checkpoint.h"
+#include "storage/database/damaged_files.h"
 #include "storage/database/rocksdb_logger.h"
 #include "storage/database/rocksdb_status.h"
 #include "storage/page/page.h"
@@ -53,13 +54,14 @@ class ErrorCounter : public rocksdb::EventListener {
   std::atomic<uint64_t> count_{0};
 };
 
-rocksdb::DBOptions MakeDbOptions(const StorageLog& log,
+rocksdb::DBOptions MakeDbOptions(const DatabaseOptions& wanted,
                                  std::shared_ptr<rocksdb::EventListener> listener) {
   rocksdb::DBOptions options;
+  if (wanted.env != nullptr) options.env = wanted.env;
   options.create_if_missing = true;
   options.create_missing_column_families = true;
   // Never null: see rocksdb_logger.h.
-  options.info_log = std::make_shared<RocksDbLogger>(log);
+  options.info_log = std::make_shared<RocksDbLogger>(wanted.log);
   options.listeners.push_back(std::move(listener));
   options.max_background_jobs = 2;
   // Descriptors are shared with connections, and running out of them stops gRPC 1.51
@@ -77,6 +79,9 @@ rocksdb::DBOptions MakeDbOptions(const StorageLog& log,
   options.verify_sst_unique_id_in_manifest = false;
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
+  // Who only reads shows what can be read, however damaged the rest.
+  options.paranoid_checks = !wanted.read_only;
+  options.skip_checking_sst_file_sizes_on_db_open = wanted.read_only;
   return options;
 }
 
@@ -127,6 +132,7 @@ struct Database::Impl {
   std::unique_ptr<rocksdb::DB> db;
   std::vector<rocksdb::ColumnFamilyHandle*> families;  // default, catalog, pages
   rocksdb::Options page_file_options;
+  bool read_only = false;
 
   ~Impl() {
     if (db == nullptr) return;
@@ -138,6 +144,7 @@ struct Database::Impl {
   rocksdb::ColumnFamilyHandle* catalog() const { return families[1]; }
   rocksdb::ColumnFamilyHandle* pages() const { return families[2]; }
 
+  Status OpenFiles(const DatabaseFiles& files);
   Status CheckFormat(const std::string& directory);
   StatusOr<bool> HasPages(const rocksdb::Slice& begin, const rocksdb::Slice& end) const;
   uint64_t Property(rocksdb::ColumnFamilyHandle* family, const std::string& name) const {
@@ -156,6 +163,7 @@ Status Database::Impl::CheckFormat(const std::string& directory) {
     record->SeekToFirst();
     if (record->Valid()) return DataLoss(directory + ": the format record is missing");
     ALAYA_RETURN_IF_ERROR(FromRocksDb(record->status(), "read catalog"));
+    if (read_only) return FailedPrecondition(directory + " holds no complete store");
     rocksdb::WriteOptions synced;
     synced.sync = true;
     return FromRocksDb(db->Put(synced, format(), kFormatKey, kFormat), "write format record");
@@ -169,30 +177,60 @@ Status Database::Impl::CheckFormat(const std::string& directory) {
 Database::Database(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Database::~Database() = default;
 
-StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& directory, StorageLog log) {
-  auto impl = std::make_unique<Impl>();
-  impl->errors = std::make_shared<ErrorCounter>(log);
-  const rocksdb::DBOptions db_options = MakeDbOptions(log, impl->errors);
-  const std::vector<rocksdb::ColumnFamilyDescriptor> wanted = {
-      {rocksdb::kDefaultColumnFamilyName, MakeCatalogOptions()},
-      {kCatalogFamily, MakeCatalogOptions()},
-      {kPagesFamily, MakePagesOptions()}};
+namespace {
+
+std::vector<rocksdb::ColumnFamilyDescriptor> Families() {
+  return {{rocksdb::kDefaultColumnFamilyName, MakeCatalogOptions()},
+          {kCatalogFamily, MakeCatalogOptions()},
+          {kPagesFamily, MakePagesOptions()}};
+}
+
+// Errors: FailedPrecondition for the database of another program or format.
+Status CheckFamilies(const DatabaseFiles& files) {
   std::vector<std::string> names;
-  if (rocksdb::DB::ListColumnFamilies(db_options, directory, &names).ok()) {
-    for (const std::string& name : names) {
-      const bool known = std::any_of(wanted.begin(), wanted.end(),
-                                     [&](const auto& family) { return family.name == name; });
-      if (!known) {
-        return FailedPrecondition(directory + " holds the database of another program or format " +
-                                  "(column family '" + name + "')");
-      }
+  if (!rocksdb::DB::ListColumnFamilies(files.options, files.directory, &names).ok()) {
+    return OkStatus();  // a new one; or opening it says what is wrong
+  }
+  for (const std::string& name : names) {
+    const bool known = std::any_of(files.families.begin(), files.families.end(),
+                                   [&](const auto& family) { return family.name == name; });
+    if (!known) {
+      return FailedPrecondition(files.directory + " holds the database of another program or " +
+                                "format (column family '" + name + "')");
     }
   }
-  rocksdb::DB* db = nullptr;
-  ALAYA_RETURN_IF_ERROR(
-      FromRocksDb(rocksdb::DB::Open(db_options, directory, wanted, &impl->families, &db),
-                  "open database " + directory));
-  impl->db.reset(db);
+  return OkStatus();
+}
+
+}  // namespace
+
+Status Database::Impl::OpenFiles(const DatabaseFiles& files) {
+  rocksdb::DB* opened = nullptr;
+  const rocksdb::Status status =
+      read_only
+          ? rocksdb::DB::OpenForReadOnly(files.options, files.directory, files.families, &families,
+                                         &opened)
+          : rocksdb::DB::Open(files.options, files.directory, files.families, &families, &opened);
+  db.reset(opened);
+  return FromRocksDb(status, "open database " + files.directory);
+}
+
+StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& directory,
+                                                   DatabaseOptions options) {
+  auto impl = std::make_unique<Impl>();
+  impl->errors = std::make_shared<ErrorCounter>(options.log);
+  impl->read_only = options.read_only;
+  const rocksdb::DBOptions db_options = MakeDbOptions(options, impl->errors);
+  const std::vector<rocksdb::ColumnFamilyDescriptor> families = Families();
+  const DatabaseFiles files{db_options, families, directory};
+  ALAYA_RETURN_IF_ERROR(CheckFamilies(files));
+  Status opened = impl->OpenFiles(files);
+  if (!opened.ok() && !options.read_only && opened.code() != StatusCode::kResourceExhausted) {
+    const StatusOr<size_t> damaged_count = SetDamagedFilesAside(files, options.log);
+    // Damage elsewhere is not to be worked around: the first error says what it is.
+    if (damaged_count.ok() && *damaged_count > 0) opened = impl->OpenFiles(files);
+  }
+  ALAYA_RETURN_IF_ERROR(opened);
   impl->page_file_options = rocksdb::Options(db_options, MakePagesOptions());
   // One page is written at a time and is larger than most buffers help with.
   impl->page_file_options.writable_file_max_buffer_size = size_t{256} << 10;
@@ -313,6 +351,8 @@ Status Database::Checkpoint(const std::string& directory) {
 }
 
 Status Database::Resume() { return FromRocksDb(impl_->db->Resume(), "resume writing"); }
+
+bool Database::read_only() const { return impl_->read_only; }
 
 DatabaseStats Database::stats() const {
   DatabaseStats stats;

@@ -23,6 +23,7 @@
 #include "storage/types/status.h"
 
 namespace rocksdb {
+class Env;
 struct Options;
 }  // namespace rocksdb
 
@@ -47,12 +48,25 @@ struct DatabaseStats {
   bool write_stopped = false;
 };
 
+struct DatabaseOptions {
+  StorageLog log = nullptr;
+  // Changes no file; what was written last is replayed into memory. Every method that
+  // writes fails.
+  bool read_only = false;
+  // Where its files lie; null: the system's. Must outlive the database.
+  rocksdb::Env* env = nullptr;
+};
+
 // Threads: all methods may be called from any thread.
 class Database {
  public:
+  // A file of pages that is damaged beyond opening costs its pages, not the database:
+  // it is moved to `damaged/` in the directory, and reading its pages is NotFound.
+  //
   // Errors: FailedPrecondition if the directory holds another format version or a
-  //   database of another program.
-  static StatusOr<std::unique_ptr<Database>> Open(const std::string& directory, StorageLog log);
+  //   database of another program; DataLoss if its catalog is damaged.
+  static StatusOr<std::unique_ptr<Database>> Open(const std::string& directory,
+                                                  DatabaseOptions options);
   ~Database();
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
@@ -83,6 +97,7 @@ class Database {
   // Lets RocksDB write again after an error that has passed (a full disk).
   Status Resume();
 
+  bool read_only() const;
   DatabaseStats stats() const;
   // For PageFileWriter.
   const rocksdb::Options& page_file_options() const;

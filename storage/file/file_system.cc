@@ -41,6 +41,39 @@ class Descriptor {
   int number_;
 };
 
+Status WriteAll(const Descriptor& file, const std::string& path, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = write(file.number(), text.data(), text.size());
+    if (written < 0 && errno != EINTR) return FileError("write", path);
+    if (written > 0) text.remove_prefix(static_cast<size_t>(written));
+  }
+  return OkStatus();
+}
+
+// Reads a file from begin to end, until `use` returns an error.
+StatusOr<FileDigest> ReadPieces(const std::string& path,
+                                const std::function<Status(std::string_view piece)>& use) {
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.number() < 0) return FileError("open", path);
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
+                                                                       XXH3_freeState);
+  XXH3_64bits_reset(state.get());
+  std::vector<char> buffer(size_t{1} << 20);
+  FileDigest digest;
+  for (;;) {
+    const ssize_t count = read(file.number(), buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return FileError("read", path);
+    if (count == 0) break;
+    const std::string_view piece(buffer.data(), static_cast<size_t>(count));
+    XXH3_64bits_update(state.get(), piece.data(), piece.size());
+    digest.bytes += piece.size();
+    ALAYA_RETURN_IF_ERROR(use(piece));
+  }
+  digest.xxh3 = XXH3_64bits_digest(state.get());
+  return digest;
+}
+
 }  // namespace
 
 bool PathExists(const std::string& path) {
@@ -104,11 +137,7 @@ Status SyncDirectory(const std::string& path) {
 Status WriteFileSynced(const std::string& path, std::string_view text) {
   const Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (file.number() < 0) return FileError("create", path);
-  while (!text.empty()) {
-    const ssize_t written = write(file.number(), text.data(), text.size());
-    if (written < 0 && errno != EINTR) return FileError("write", path);
-    if (written > 0) text.remove_prefix(static_cast<size_t>(written));
-  }
+  ALAYA_RETURN_IF_ERROR(WriteAll(file, path, text));
   if (fsync(file.number()) != 0) return FileError("sync", path);
   return OkStatus();
 }
@@ -119,23 +148,23 @@ StatusOr<uint64_t> FreeBytes(const std::string& path) {
   return uint64_t{stats.f_bavail} * stats.f_frsize;
 }
 
-StatusOr<FileDigest> DigestFile(const std::string& path) {
-  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.number() < 0) return FileError("open", path);
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
-                                                                       XXH3_freeState);
-  XXH3_64bits_reset(state.get());
-  std::vector<char> buffer(size_t{1} << 20);
-  FileDigest digest;
-  for (;;) {
-    const ssize_t count = read(file.number(), buffer.data(), buffer.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return FileError("read", path);
-    if (count == 0) break;
-    XXH3_64bits_update(state.get(), buffer.data(), static_cast<size_t>(count));
-    digest.bytes += static_cast<uint64_t>(count);
-  }
-  digest.xxh3 = XXH3_64bits_digest(state.get());
+StatusOr<FileDigest> DigestFile(const std::string& path, const PieceRead& read) {
+  return ReadPieces(path, [&read](std::string_view piece) {
+    if (read) read(piece.size());
+    return OkStatus();
+  });
+}
+
+StatusOr<FileDigest> CopyFileSynced(const std::string& from, const std::string& to,
+                                    const PieceRead& read) {
+  const Descriptor target(open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (target.number() < 0) return FileError("create", to);
+  ALAYA_ASSIGN_OR_RETURN(const FileDigest digest,
+                         ReadPieces(from, [&](std::string_view piece) -> Status {
+                           if (read) read(piece.size());
+                           return WriteAll(target, to, piece);
+                         }));
+  if (fsync(target.number()) != 0) return FileError("sync", to);
   return digest;
 }
 

@@ -8,6 +8,7 @@
 #define ALAYA_STORAGE_FILE_FILE_SYSTEM_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -38,7 +39,13 @@ struct FileDigest {
   uint64_t bytes = 0;
   uint64_t xxh3 = 0;
 };
-StatusOr<FileDigest> DigestFile(const std::string& path);
+// Called with every piece of a file that was read.
+using PieceRead = std::function<void(uint64_t bytes)>;
+StatusOr<FileDigest> DigestFile(const std::string& path, const PieceRead& read = nullptr);
+// Copies into a new file, durable when it returns but for its directory entry; the
+// digest is of what was read.
+StatusOr<FileDigest> CopyFileSynced(const std::string& from, const std::string& to,
+                                    const PieceRead& read = nullptr);
 
 // A lock on a file, held until destruction and released by the kernel if the process
 // dies; excludes other holders in this process too. Move-only.

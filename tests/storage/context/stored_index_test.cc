@@ -165,7 +165,7 @@ TEST_F(StoredIndexTest, PagesThatNoRecordNamesAreSweptAtTheStart) {
   store_.reset();
   {
     // As a crash between ingestion and the record leaves them.
-    auto database = Database::Open(directory_ / "data/db", nullptr);
+    auto database = Database::Open(directory_ / "data/db", {});
     ASSERT_OK(database.status());
     StoredIndex index{.id = SegmentId{900}, .kind = kKind, .num_kv_heads = 2, .block_counts = {}};
     std::string stored;
