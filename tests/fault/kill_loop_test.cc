@@ -1,0 +1,161 @@
+// kill -9 of the real server, over and over, while it imports, stores sessions, deletes,
+// expires, evicts, merges, backs up and recovers.
+//
+//   kill_loop_test [--cycles=N] [--seed=S]
+//
+// Each cycle: start, sometimes killed while it recovers; compare every byte of every
+// context with what was acknowledged; work from two threads; kill after a while.
+// Between, the directory is read whole by alayadb-offline, and backups are compared
+// with their manifests.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <random>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "tests/fault/kill_worker.h"
+#include "tests/integration/service_test.h"
+
+namespace alaya {
+namespace {
+
+namespace fs = std::filesystem;
+
+uint64_t cycle_count = 12;
+uint64_t first_seed = 20'261'124;
+
+constexpr std::string_view kWorkerNames[] = {"a", "b"};
+// Every so many cycles the directory is read whole while no server runs.
+constexpr uint64_t kVerifyInterval = 5;
+
+class KillLoopTest : public ServiceTest {
+ protected:
+  void SetUp() override {
+    fs::create_directory(backup_directory_);
+    StartServer(arguments_);
+    ASSERT_OK(RegisterModel(client(), model_));
+    workers_.emplace_back(
+        KillWorkerOptions{std::string(kWorkerNames[0]), model_, backup_directory_});
+    workers_.emplace_back(KillWorkerOptions{std::string(kWorkerNames[1]), model_, ""});
+  }
+
+  void Work(uint64_t seed, std::chrono::microseconds lifetime) {
+    const client::Client connected = client();
+    std::vector<std::thread> threads;
+    for (size_t i = 0; i < workers_.size(); ++i) {
+      threads.emplace_back([&, i] {
+        const Status ended = workers_[i].Run(connected, seed * 2 + i);
+        // Anything else would be the server's fault, not its end.
+        const bool died =
+            ended.code() == StatusCode::kUnavailable || ended.code() == StatusCode::kCancelled;
+        EXPECT_TRUE(died) << ended.ToString();
+      });
+    }
+    std::this_thread::sleep_for(lifetime);
+    server().Kill();
+    for (std::thread& thread : threads) thread.join();
+  }
+
+  // A server that does not even come up.
+  void KillRecovery(std::chrono::milliseconds lifetime) {
+    ServerProcessOptions options;
+    options.data_directory = data_path();
+    options.arguments = arguments_;
+    options.start_timeout = lifetime;
+    if (ServerProcess::Start(options).status().code() == StatusCode::kDeadlineExceeded) {
+      ++killed_recoveries_;
+    }
+  }
+
+  void Settle() {
+    ASSERT_OK_AND_ASSIGN(const auto ids, ContextIds(client()));
+    for (size_t i = 0; i < workers_.size(); ++i) {
+      std::vector<std::string> own;
+      std::ranges::copy_if(ids, std::back_inserter(own),
+                           [&](const std::string& id) { return id.starts_with(kWorkerNames[i]); });
+      ASSERT_OK(workers_[i].oracle().Settle(client(), own));
+    }
+    for (const auto& entry : fs::directory_iterator(data_path())) {
+      // Being built by the server that runs now; a builder of indexes starts at once.
+      const std::string name = entry.path().filename();
+      EXPECT_TRUE(name == "LOCK" || name == "db" || name.starts_with("import-")) << name;
+    }
+  }
+
+  void VerifyOffline(const std::string& directory) {
+    const std::string command = std::string(OFFLINE_PATH) + " verify " + directory + " 2>&1";
+    std::FILE* pipe = popen(command.c_str(), "r");
+    std::string output;
+    std::array<char, 4096> buffer;
+    while (const size_t count = std::fread(buffer.data(), 1, buffer.size(), pipe)) {
+      output.append(buffer.data(), count);
+    }
+    ASSERT_EQ(pclose(pipe), 0) << output;
+  }
+
+  const pb::Model model_ =
+      MakeModel("fault/kill", {.layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 64});
+  const std::vector<std::string> arguments_ = {"--expiry-sweep-interval", "20ms",
+                                               "--flat-index-min-tokens", "500"};
+  const std::string backup_directory_ = directory() / "backups";
+  std::vector<KillWorker> workers_;
+  size_t killed_recoveries_ = 0;
+};
+
+TEST_F(KillLoopTest, WhatWasAcknowledgedIsThereByteForByte) {
+  std::printf("seed %llu, %llu cycles\n", static_cast<unsigned long long>(first_seed),
+              static_cast<unsigned long long>(cycle_count));
+  for (uint64_t cycle = 1; cycle <= cycle_count; ++cycle) {
+    SCOPED_TRACE("seed " + std::to_string(first_seed) + ", cycle " + std::to_string(cycle));
+    std::mt19937_64 random(first_seed * 1'000'003 + cycle);
+    Work(random(), std::chrono::microseconds(1000 + random() % 400'000));
+    if (HasFailure()) return;
+    for (KillWorker& worker : workers_) {
+      for (const std::string& backup : worker.TakeBackups()) {
+        VerifyOffline(backup);
+        fs::remove_all(backup);
+      }
+    }
+    if (cycle % kVerifyInterval == 0) VerifyOffline(data_path());
+    if (random() % 3 == 0) KillRecovery(std::chrono::milliseconds(1 + random() % 120));
+    StartServer(arguments_);
+    if (HasFatalFailure()) return;
+    Settle();
+    if (HasFailure()) return;
+  }
+  size_t acknowledged = 0;
+  std::map<std::string, size_t> counts;
+  for (KillWorker& worker : workers_) {
+    acknowledged += worker.oracle().acknowledged_count();
+    for (const auto& [name, count] : worker.counts()) counts[name] += count;
+  }
+  EXPECT_GT(acknowledged, cycle_count);
+  std::printf("%zu changes acknowledged, %zu recoveries killed;", acknowledged, killed_recoveries_);
+  for (const auto& [name, count] : counts) std::printf(" %s %zu", name.c_str(), count);
+  std::printf("\n");
+}
+
+}  // namespace
+}  // namespace alaya
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  const auto take = [](std::string_view argument, std::string_view name, uint64_t* value) {
+    if (argument.starts_with(name)) *value = std::stoull(std::string(argument.substr(name.size())));
+  };
+  for (int i = 1; i < argc; ++i) {
+    take(argv[i], "--cycles=", &alaya::cycle_count);
+    take(argv[i], "--seed=", &alaya::first_seed);
+  }
+  return RUN_ALL_TESTS();
+}

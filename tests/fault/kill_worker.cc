@@ -1,0 +1,116 @@
+#include "tests/fault/kill_worker.h"
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "tests/integration/service_calls.h"
+
+namespace alaya {
+namespace {
+
+constexpr size_t kContextsMax = 8;
+constexpr uint64_t kTokensMax = 2500;
+
+// 1 .. most.
+uint64_t Draw(std::mt19937_64& random, uint64_t most) { return 1 + random() % most; }
+
+}  // namespace
+
+Status KillWorker::Run(const client::Client& client, uint64_t seed) {
+  Random random(seed);
+  for (;;) ALAYA_RETURN_IF_ERROR(Step(client, random));
+}
+
+Status KillWorker::Step(const client::Client& client, Random& random) {
+  const std::vector<std::string> ids = oracle_.stored_ids();
+  const uint64_t dice = random() % 100;
+  if (ids.empty() || dice < 25) return ImportNew(client, random);
+  const std::string& id = ids[random() % ids.size()];
+  if (ids.size() >= kContextsMax || dice < 35) {
+    return dice % 2 == 0 ? Remove(client, id) : Expire(client, id);
+  }
+  if (dice < 60) return ImportBranch(client, random, id);
+  if (dice < 93 || options_.backup_directory.empty()) return StoreSession(client, random, id);
+  return Backup(client);
+}
+
+Status KillWorker::ImportNew(const client::Client& client, Random& random) {
+  const std::string id = NextId();
+  const auto sequence =
+      std::make_shared<KvSequence>(options_.model, Draw(random, kTokensMax), random());
+  oracle_.WillStore(id, sequence);
+  ALAYA_RETURN_IF_ERROR(Import(client, *sequence, id).status());
+  oracle_.Stored(id);
+  ++counts_["import"];
+  return OkStatus();
+}
+
+// Shares a prefix with a stored context, which the server finds by itself.
+Status KillWorker::ImportBranch(const client::Client& client, Random& random,
+                                const std::string& parent) {
+  const std::string id = NextId();
+  const auto from = oracle_.sequence(parent);
+  const uint64_t shared = Draw(random, from->token_count());
+  const auto sequence = std::make_shared<KvSequence>(
+      from->Branch(shared, shared + Draw(random, kTokensMax / 4), random()));
+  oracle_.WillStore(id, sequence);
+  ALAYA_RETURN_IF_ERROR(Import(client, *sequence, id).status());
+  oracle_.Stored(id);
+  ++counts_["branch"];
+  return OkStatus();
+}
+
+Status KillWorker::StoreSession(const client::Client& client, Random& random,
+                                const std::string& parent) {
+  const std::string id = NextId();
+  const auto from = oracle_.sequence(parent);
+  const size_t begin = from->token_count();
+  const size_t count = Draw(random, 200);
+  const auto sequence = std::make_shared<KvSequence>(from->Branch(begin, begin + count, random()));
+  ALAYA_ASSIGN_OR_RETURN(const std::string session, OpenSession(client, parent));
+  client::AttendStream stream = client.Attend();
+  for (uint32_t layer = 0; layer < options_.model.num_layers(); ++layer) {
+    pb::AttendItem item = sequence->AskAndAppend(session, layer, begin, count);
+    item.clear_query();
+    ALAYA_RETURN_IF_ERROR(stream.AttendOne(item).status());
+  }
+  pb::StoreSessionRequest request;
+  request.set_session_id(session);
+  request.set_context_id(id);
+  SetTokens(sequence->tokens(), request);
+  oracle_.WillStore(id, sequence);
+  ALAYA_RETURN_IF_ERROR(client.StoreSession(request).status());
+  oracle_.Stored(id);
+  ++counts_["session"];
+  return CloseSession(client, session);
+}
+
+Status KillWorker::Remove(const client::Client& client, const std::string& id) {
+  oracle_.WillRemove(id);
+  ALAYA_RETURN_IF_ERROR(Delete(client, id).status());
+  oracle_.Removed(id);
+  ++counts_["delete"];
+  return OkStatus();
+}
+
+Status KillWorker::Expire(const client::Client& client, const std::string& id) {
+  pb::UpdateContextRequest request;
+  request.set_context_id(id);
+  request.mutable_ttl()->set_nanos(1'000'000);
+  oracle_.MayGo(id);
+  ALAYA_RETURN_IF_ERROR(client.UpdateContext(request).status());
+  ++counts_["expire"];
+  return OkStatus();
+}
+
+Status KillWorker::Backup(const client::Client& client) {
+  pb::CreateBackupRequest request;
+  request.set_directory(options_.backup_directory + "/" + NextId());
+  ALAYA_RETURN_IF_ERROR(client.CreateBackup(request).status());
+  backups_.push_back(request.directory());
+  ++counts_["backup"];
+  return OkStatus();
+}
+
+}  // namespace alaya

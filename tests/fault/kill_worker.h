@@ -1,0 +1,61 @@
+// Works on a server until it dies: imports, branches, stored sessions, deletions, expiry,
+// backups, in an order that a seed decides.
+
+#ifndef ALAYA_TESTS_FAULT_KILL_WORKER_H_
+#define ALAYA_TESTS_FAULT_KILL_WORKER_H_
+
+#include <cstdint>
+#include <map>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "client/client.h"
+#include "storage/types/status.h"
+#include "tests/fault/stored_oracle.h"
+
+namespace alaya {
+
+struct KillWorkerOptions {
+  std::string name;              // its contexts' ids begin with it
+  pb::Model model;               // registered
+  std::string backup_directory;  // for backups; empty: makes none
+};
+
+class KillWorker {
+ public:
+  explicit KillWorker(KillWorkerOptions options) : options_(std::move(options)) {}
+
+  // Makes calls until one fails, as it does when the server dies. Returns that error.
+  Status Run(const client::Client& client, uint64_t seed);
+
+  StoredOracle& oracle() { return oracle_; }
+  // Backups that were acknowledged since the last call.
+  std::vector<std::string> TakeBackups() { return std::exchange(backups_, {}); }
+  // Calls that were acknowledged, by name.
+  const std::map<std::string, size_t>& counts() const { return counts_; }
+
+ private:
+  using Random = std::mt19937_64;
+
+  Status Step(const client::Client& client, Random& random);
+  Status ImportNew(const client::Client& client, Random& random);
+  Status ImportBranch(const client::Client& client, Random& random, const std::string& parent);
+  Status StoreSession(const client::Client& client, Random& random, const std::string& parent);
+  Status Remove(const client::Client& client, const std::string& id);
+  Status Expire(const client::Client& client, const std::string& id);
+  Status Backup(const client::Client& client);
+
+  std::string NextId() { return options_.name + "-" + std::to_string(next_id_++); }
+
+  const KillWorkerOptions options_;
+  StoredOracle oracle_;
+  uint64_t next_id_ = 1;
+  std::vector<std::string> backups_;
+  std::map<std::string, size_t> counts_;
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_TESTS_FAULT_KILL_WORKER_H_
