@@ -118,8 +118,6 @@ Catalog::ListKey Catalog::MakeListKey(const StoredContext& context) {
 
 Status Catalog::WritePendingUndos() {
   while (!pending_undos_.empty()) {
-    // If it fails, so does the write.
-    database_->Resume().IgnoreError();
     ALAYA_RETURN_IF_ERROR(database_->WriteCatalog(pending_undos_.back().batch));
     pending_undos_.pop_back();
   }

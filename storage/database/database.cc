@@ -7,18 +7,19 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <optional>
 #include <set>
+#include <shared_mutex>
 #include <utility>
 
 #include "rocksdb/convenience.h"
 #include "rocksdb/db.h"
-#include "rocksdb/listener.h"
+#include "rocksdb/env.h"
 #include "rocksdb/sst_partitioner.h"
 #include "rocksdb/table.h"
 #include "rocksdb/utilities/checkpoint.h"
 #include "storage/database/damaged_files.h"
+#include "storage/database/error_guard.h"
 #include "storage/database/rocksdb_logger.h"
 #include "storage/database/rocksdb_status.h"
 #include "storage/page/page.h"
@@ -38,26 +39,10 @@ constexpr size_t kWriteBufferBytes = size_t{4} << 20;
 constexpr size_t kPageBlockBytes = size_t{16} << 10;
 constexpr int kOpenFilesMax = 512;
 
-class ErrorCounter : public rocksdb::EventListener {
- public:
-  explicit ErrorCounter(StorageLog log) : log_(std::move(log)) {}
-
-  void OnBackgroundError(rocksdb::BackgroundErrorReason /*reason*/,
-                         rocksdb::Status* error) override {
-    count_.fetch_add(1, std::memory_order_relaxed);
-    if (log_) log_(StorageLogLevel::kError, "rocksdb background error: " + error->ToString());
-  }
-  uint64_t count() const { return count_.load(std::memory_order_relaxed); }
-
- private:
-  StorageLog log_;
-  std::atomic<uint64_t> count_{0};
-};
-
-rocksdb::DBOptions MakeDbOptions(const DatabaseOptions& wanted,
+rocksdb::DBOptions MakeDbOptions(const DatabaseOptions& wanted, rocksdb::Env* env,
                                  std::shared_ptr<rocksdb::EventListener> listener) {
   rocksdb::DBOptions options;
-  if (wanted.env != nullptr) options.env = wanted.env;
+  options.env = env;
   options.create_if_missing = true;
   options.create_missing_column_families = true;
   // Never null: see rocksdb_logger.h.
@@ -114,6 +99,14 @@ rocksdb::ColumnFamilyOptions MakePagesOptions() {
   return options;
 }
 
+std::vector<rocksdb::ColumnFamilyDescriptor> Families() {
+  return {{rocksdb::kDefaultColumnFamilyName, MakeCatalogOptions()},
+          {kCatalogFamily, MakeCatalogOptions()},
+          {kPagesFamily, MakePagesOptions()}};
+}
+
+Status Closed() { return Unavailable("the database could not be opened again after an error"); }
+
 std::span<const std::byte> Bytes(const rocksdb::Slice& slice) {
   return std::as_bytes(std::span(slice.data(), slice.size()));
 }
@@ -128,16 +121,24 @@ std::optional<SegmentId> KeySegment(const std::string& key) {
 }  // namespace
 
 struct Database::Impl {
-  std::shared_ptr<ErrorCounter> errors;
+  std::shared_ptr<ErrorGuard> errors;
+  std::unique_ptr<rocksdb::Env> env;  // outlives db
   std::unique_ptr<rocksdb::DB> db;
   std::vector<rocksdb::ColumnFamilyHandle*> families;  // default, catalog, pages
   rocksdb::Options page_file_options;
   bool read_only = false;
+  std::string directory;
+  rocksdb::DBOptions db_options;
+  // Held shared by every call, alone to open the database anew.
+  mutable std::shared_mutex mutex;
 
-  ~Impl() {
+  ~Impl() { Close(); }
+  void Close() {
     if (db == nullptr) return;
     for (rocksdb::ColumnFamilyHandle* family : families) db->DestroyColumnFamilyHandle(family);
+    families.clear();
     db->Close().PermitUncheckedError();
+    db.reset();
   }
 
   rocksdb::ColumnFamilyHandle* format() const { return families[0]; }
@@ -145,7 +146,12 @@ struct Database::Impl {
   rocksdb::ColumnFamilyHandle* pages() const { return families[2]; }
 
   Status OpenFiles(const DatabaseFiles& files);
-  Status CheckFormat(const std::string& directory);
+  // To be called with the lock that is to be held for a write. After an error that stopped
+  // RocksDB, a full disk above all, opens it anew, once there is room.
+  Status OpenForWriting(std::shared_lock<std::shared_mutex>* lock);
+  Status Reopen();
+  bool HasRoom() const;
+  Status CheckFormat();
   StatusOr<bool> HasPages(const rocksdb::Slice& begin, const rocksdb::Slice& end) const;
   uint64_t Property(rocksdb::ColumnFamilyHandle* family, const std::string& name) const {
     uint64_t value = 0;
@@ -154,8 +160,42 @@ struct Database::Impl {
   }
 };
 
+// Room for what is in memory and for a new log.
+bool Database::Impl::HasRoom() const {
+  constexpr uint64_t kRoomBytes = 6 * kWriteBufferBytes;
+  uint64_t free_bytes = 0;
+  // Unknown is not full.
+  const bool known = db_options.env->GetFreeSpace(directory, &free_bytes).ok();
+  return !known || free_bytes >= kRoomBytes;
+}
+
+Status Database::Impl::OpenForWriting(std::shared_lock<std::shared_mutex>* lock) {
+  if (!errors->stopped()) return OkStatus();
+  lock->unlock();
+  {
+    const std::unique_lock alone(mutex);
+    if (errors->stopped()) ALAYA_RETURN_IF_ERROR(Reopen());
+  }
+  lock->lock();
+  // Closed: another thread tried it again since, and failed.
+  return db == nullptr ? Closed() : OkStatus();
+}
+
+// Requires that nobody else holds the mutex.
+Status Database::Impl::Reopen() {
+  if (!HasRoom()) {
+    return ResourceExhausted("the disk is full: " + directory + " takes reads and no writes");
+  }
+  Close();
+  // It must remove files again while it opens.
+  errors->Reopened();
+  const Status opened = OpenFiles({db_options, Families(), directory});
+  if (!opened.ok()) errors->Stop();
+  return Annotate(opened, "after an error that stopped writing");
+}
+
 // A database without a format record is new, or creating it was cut short.
-Status Database::Impl::CheckFormat(const std::string& directory) {
+Status Database::Impl::CheckFormat() {
   std::string found;
   const rocksdb::Status read = db->Get({}, format(), kFormatKey, &found);
   if (read.IsNotFound()) {
@@ -178,12 +218,6 @@ Database::Database(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Database::~Database() = default;
 
 namespace {
-
-std::vector<rocksdb::ColumnFamilyDescriptor> Families() {
-  return {{rocksdb::kDefaultColumnFamilyName, MakeCatalogOptions()},
-          {kCatalogFamily, MakeCatalogOptions()},
-          {kPagesFamily, MakePagesOptions()}};
-}
 
 // Errors: FailedPrecondition for the database of another program or format.
 Status CheckFamilies(const DatabaseFiles& files) {
@@ -218,9 +252,14 @@ Status Database::Impl::OpenFiles(const DatabaseFiles& files) {
 StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& directory,
                                                    DatabaseOptions options) {
   auto impl = std::make_unique<Impl>();
-  impl->errors = std::make_shared<ErrorCounter>(options.log);
+  impl->errors = std::make_shared<ErrorGuard>(options.log);
+  rocksdb::Env* const base = options.env != nullptr ? options.env : rocksdb::Env::Default();
+  impl->env = rocksdb::NewCompositeEnv(
+      std::make_shared<GuardedFileSystem>(base->GetFileSystem(), impl->errors));
   impl->read_only = options.read_only;
-  const rocksdb::DBOptions db_options = MakeDbOptions(options, impl->errors);
+  impl->directory = directory;
+  impl->db_options = MakeDbOptions(options, impl->env.get(), impl->errors);
+  const rocksdb::DBOptions& db_options = impl->db_options;
   const std::vector<rocksdb::ColumnFamilyDescriptor> families = Families();
   const DatabaseFiles files{db_options, families, directory};
   ALAYA_RETURN_IF_ERROR(CheckFamilies(files));
@@ -234,11 +273,13 @@ StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& directory,
   impl->page_file_options = rocksdb::Options(db_options, MakePagesOptions());
   // One page is written at a time and is larger than most buffers help with.
   impl->page_file_options.writable_file_max_buffer_size = size_t{256} << 10;
-  ALAYA_RETURN_IF_ERROR(impl->CheckFormat(directory));
+  ALAYA_RETURN_IF_ERROR(impl->CheckFormat());
   return std::unique_ptr<Database>(new Database(std::move(impl)));
 }
 
 Status Database::WriteCatalog(const CatalogBatch& batch) {
+  std::shared_lock lock(impl_->mutex);
+  ALAYA_RETURN_IF_ERROR(impl_->OpenForWriting(&lock));
   rocksdb::WriteBatch writes;
   for (const auto& [key, value] : batch.puts) {
     ALAYA_RETURN_IF_ERROR(
@@ -255,6 +296,8 @@ Status Database::WriteCatalog(const CatalogBatch& batch) {
 
 Status Database::ScanCatalog(
     const std::function<Status(std::string_view, std::string_view)>& visit) const {
+  const std::shared_lock lock(impl_->mutex);
+  if (impl_->db == nullptr) return Closed();
   const std::unique_ptr<rocksdb::Iterator> record(impl_->db->NewIterator({}, impl_->catalog()));
   for (record->SeekToFirst(); record->Valid(); record->Next()) {
     ALAYA_RETURN_IF_ERROR(visit({record->key().data(), record->key().size()},
@@ -264,6 +307,8 @@ Status Database::ScanCatalog(
 }
 
 Status Database::IngestPages(const std::vector<std::string>& files) {
+  std::shared_lock lock(impl_->mutex);
+  ALAYA_RETURN_IF_ERROR(impl_->OpenForWriting(&lock));
   rocksdb::IngestExternalFileOptions options;
   options.move_files = true;
   // Keys are new, so no sequence number has to be written into the files.
@@ -273,6 +318,8 @@ Status Database::IngestPages(const std::vector<std::string>& files) {
 
 Status Database::ReadPage(const std::string& key,
                           const std::function<Status(std::span<const std::byte>)>& use) const {
+  const std::shared_lock lock(impl_->mutex);
+  if (impl_->db == nullptr) return Closed();
   rocksdb::ReadOptions options;
   options.fill_cache = false;
   // RocksDB's block checksum stays on although ours covers the page: the library is
@@ -295,6 +342,8 @@ StatusOr<bool> Database::Impl::HasPages(const rocksdb::Slice& begin,
 }
 
 Status Database::DropSegment(SegmentId segment) {
+  std::shared_lock lock(impl_->mutex);
+  ALAYA_RETURN_IF_ERROR(impl_->OpenForWriting(&lock));
   const std::string begin_key = SegmentKeyBegin(segment);
   const std::string end_key = SegmentKeyEnd(segment);
   const rocksdb::Slice begin(begin_key);
@@ -317,6 +366,8 @@ Status Database::DropSegment(SegmentId segment) {
 }
 
 std::vector<SegmentId> Database::StoredSegments() const {
+  const std::shared_lock lock(impl_->mutex);
+  if (impl_->db == nullptr) return {};
   rocksdb::ColumnFamilyMetaData metadata;
   impl_->db->GetColumnFamilyMetaData(impl_->pages(), &metadata);
   std::set<SegmentId> segments;
@@ -332,6 +383,8 @@ std::vector<SegmentId> Database::StoredSegments() const {
 }
 
 Status Database::CompactCatalog() {
+  std::shared_lock lock(impl_->mutex);
+  ALAYA_RETURN_IF_ERROR(impl_->OpenForWriting(&lock));
   rocksdb::CompactRangeOptions options;
   options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
   return FromRocksDb(impl_->db->CompactRange(options, impl_->catalog(), nullptr, nullptr),
@@ -339,6 +392,8 @@ Status Database::CompactCatalog() {
 }
 
 Status Database::Checkpoint(const std::string& directory) {
+  std::shared_lock lock(impl_->mutex);
+  ALAYA_RETURN_IF_ERROR(impl_->OpenForWriting(&lock));
   rocksdb::Checkpoint* created = nullptr;
   ALAYA_RETURN_IF_ERROR(
       FromRocksDb(rocksdb::Checkpoint::Create(impl_->db.get(), &created), "make a checkpoint"));
@@ -350,12 +405,12 @@ Status Database::Checkpoint(const std::string& directory) {
                      "make a checkpoint in " + directory);
 }
 
-Status Database::Resume() { return FromRocksDb(impl_->db->Resume(), "resume writing"); }
-
 bool Database::read_only() const { return impl_->read_only; }
 
 DatabaseStats Database::stats() const {
+  const std::shared_lock lock(impl_->mutex);
   DatabaseStats stats;
+  stats.write_stopped = impl_->errors->stopped();
   for (rocksdb::ColumnFamilyHandle* family : impl_->families) {
     stats.disk_bytes += impl_->Property(family, rocksdb::DB::Properties::kTotalSstFilesSize);
     stats.pending_compaction_bytes +=

@@ -94,8 +94,6 @@ class Database {
   Status CompactCatalog();
   // Links or copies a consistent state into `directory`, which must not exist.
   Status Checkpoint(const std::string& directory);
-  // Lets RocksDB write again after an error that has passed (a full disk).
-  Status Resume();
 
   bool read_only() const;
   DatabaseStats stats() const;
