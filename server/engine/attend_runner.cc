@@ -122,6 +122,7 @@ Status AttendRunner::Answer(const TensorView& query, const AttendItem& item, con
   request.estimate_rest = item.options.tail_estimate;
   request.query_count = query.tokens;
   request.tail_token_count = sequence.tail_token_count();
+  request.window = item.options.window;
   request.explain = item.options.explain;
   for (size_t i = 0; i < sequence.segment_count(); ++i) {
     request.segments.push_back(FactsOf(sequence, i));

@@ -48,7 +48,8 @@ struct PlanReport {
   IndexKind index = IndexKind::kExact;
   std::optional<Tier> tier;
   double predicted_us = 0;
-  double actual_us = 0;  // chosen plans
+  double learnt_factor = 1;  // what earlier queries showed; predicted_us contains it
+  double actual_us = 0;      // chosen plans
   std::string reason;
 };
 

@@ -37,7 +37,8 @@ class LayerStatistics {
   struct Expectation {
     // Share of the searched tokens that a query attends to; 0 to 1. Negative: unknown.
     double attended_share = -1;
-    // Actual over predicted time by index kind; 1 if unknown.
+    // Actual over predicted time by index kind; 1 if unknown. A kind that the layer has
+    // not used yet is expected to be as in the model's other layers.
     std::array<double, 5> cost_factors = {1, 1, 1, 1, 1};
 
     double cost_factor(IndexKind kind) const { return cost_factors[static_cast<size_t>(kind)]; }
@@ -49,8 +50,21 @@ class LayerStatistics {
   void ObserveCost(const LayerTarget& key, IndexKind kind, double predicted, double actual);
 
  private:
+  // A mean whose newest observations weigh most.
+  struct Factor {
+    double log = 0;
+    uint64_t count = 0;
+
+    void Observe(double observed);
+  };
+  struct Observed {
+    double attended_share = -1;
+    std::array<Factor, 5> cost_factors;
+  };
+
   mutable std::mutex mutex_;
-  std::map<LayerTarget, Expectation> layers_;  // guarded by mutex_
+  std::map<LayerTarget, Observed> layers_;      // guarded by mutex_, as all_layers_
+  std::map<LayerTarget, Observed> all_layers_;  // by keys without layer
 };
 
 }  // namespace alaya

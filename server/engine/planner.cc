@@ -62,7 +62,9 @@ class CostModel {
         head_dim_(request.model->head_dim),
         queries_per_head_(static_cast<double>(request.query_count * request.model->group_size())),
         attended_share_(attended_share),
-        is_full_(std::holds_alternative<FullTarget>(target)) {}
+        is_full_(std::holds_alternative<FullTarget>(target)),
+        is_dipr_(std::holds_alternative<DiprTarget>(target)),
+        window_(WindowOf(request)) {}
 
   double ExactUs(uint64_t token_count, double resident_share) const {
     const double rows = Rows(token_count);
@@ -77,6 +79,8 @@ class CostModel {
     const double disk = 1 - segment.resident_share;
     const double bytes = static_cast<double>(index.bytes);
     double ns = head_count_ * costs_.call_ns + AttendNs(rows, disk);
+    // DIPR attends the window first, exactly.
+    if (is_dipr_) ns += 2 * DenseNs(Rows(WindowTokens(segment.visible)));
     switch (index.kind) {
       case IndexKind::kExact:
         return ExactUs(segment.visible.size(), segment.resident_share);
@@ -98,6 +102,22 @@ class CostModel {
   }
 
  private:
+  struct WindowRanges {
+    TokenRange sink;
+    TokenRange recent;
+  };
+  static WindowRanges WindowOf(const PlanRequest& request) {
+    if (request.segments.empty()) return {};
+    const uint64_t begin = request.segments.front().visible.begin;
+    const uint64_t end = request.segments.back().visible.end + request.tail_token_count;
+    const uint64_t sink_end = std::min(begin + request.window.sink, end);
+    return {{begin, sink_end},
+            {std::max(sink_end, end - std::min(end, request.window.recent)), end}};
+  }
+  uint64_t WindowTokens(TokenRange tokens) const {
+    return Intersect(window_.sink, tokens).size() + Intersect(window_.recent, tokens).size();
+  }
+
   // Keys of all kv heads.
   double Rows(uint64_t token_count) const { return static_cast<double>(token_count) * head_count_; }
   // Reading rows one after the other, for all queries.
@@ -125,6 +145,8 @@ class CostModel {
   const double queries_per_head_;
   const double attended_share_;
   const bool is_full_;
+  const bool is_dipr_;
+  const WindowRanges window_;
 };
 
 double AttendedShare(const PlanRequest& request, const AttendPlan& plan, double observed) {
@@ -147,7 +169,8 @@ std::vector<PlanReport> Candidates(const PlanRequest& request, const SegmentFact
     PlanReport& report = candidates.emplace_back();
     report.tokens = segment.visible;
     report.index = kind;
-    report.predicted_us = predicted_us * expected.cost_factor(kind);
+    report.learnt_factor = expected.cost_factor(kind);
+    report.predicted_us = predicted_us * report.learnt_factor;
     if (request.explain) {
       report.reason = fmt::format("{:.0f} % in memory", 100 * resident_share);
     }
@@ -234,10 +257,9 @@ AttendPlan Planner::Plan(const PlanRequest& request) const {
 void Planner::Observe(const PlanRequest& request, const AttendPlan& plan,
                       const PlanOutcome& outcome) {
   const LayerTarget key = KeyOf(request, plan);
-  const LayerStatistics::Expectation expected = statistics_.Expect(key);
   for (const PlanReport& segment : plan.segments) {
-    const double factor = expected.cost_factor(segment.index);
-    statistics_.ObserveCost(key, segment.index, segment.predicted_us / factor, segment.actual_us);
+    statistics_.ObserveCost(key, segment.index, segment.predicted_us / segment.learnt_factor,
+                            segment.actual_us);
   }
   if (outcome.seen_tokens > 0 && !std::holds_alternative<FullTarget>(plan.target)) {
     statistics_.ObserveShare(key, static_cast<double>(outcome.attended_tokens) /

@@ -46,11 +46,12 @@ struct SegmentFacts {
 struct PlanRequest {
   const Model* model = nullptr;
   LayerIndex layer{};
-  std::optional<Target> target;       // none: the planner's choice
-  std::optional<bool> estimate_rest;  // none: where an index can
-  size_t query_count = 1;             // positions, each with all query heads
-  std::vector<SegmentFacts> segments;
-  uint64_t tail_token_count = 0;
+  std::optional<Target> target;        // none: the planner's choice
+  std::optional<bool> estimate_rest;   // none: where an index can
+  size_t query_count = 1;              // positions, each with all query heads
+  std::vector<SegmentFacts> segments;  // in the sequence's order
+  uint64_t tail_token_count = 0;       // behind them
+  Window window = {.sink = 0, .recent = 0};
   bool explain = false;  // say why
 };
 

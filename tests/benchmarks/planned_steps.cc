@@ -26,6 +26,7 @@ AttendPlan PlannedSteps::Plan(TokenRange visible, bool is_open) {
   request_ = PlanRequest();
   request_.model = &layer_->model();
   if (!is_open) request_.target = DiprTarget{};
+  request_.window = Window();
   SegmentFacts& segment = request_.segments.emplace_back();
   segment.visible = visible;
   for (const PlannedIndex& index : indexes_)
