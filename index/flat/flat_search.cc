@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <numeric>
 #include <optional>
 #include <variant>
 #include <vector>
@@ -26,8 +28,9 @@ namespace alaya {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-// Candidates of top-k are pruned when there are twice as many as the last pruning left.
-constexpr size_t kPruneCountMin = 4096;
+// Candidates of top-k are pruned when there are four times as many as the last pruning
+// left, and from here on.
+constexpr size_t kPruneCountMin = 1024;
 
 // A coarse scan is worth its exact scores while it keeps at most one token in this many,
 // counted for all queries; else the next blocks are scanned finely.
@@ -52,13 +55,6 @@ double Length(std::span<const float> vector) {
   return std::sqrt(sum);
 }
 
-// The k-th largest of `scores`, which it reorders. Requires: 1 <= k <= scores.size().
-float KthLargest(std::vector<float>& scores, size_t k) {
-  const auto place = scores.begin() + static_cast<std::ptrdiff_t>(k - 1);
-  std::nth_element(scores.begin(), place, scores.end(), std::greater());
-  return *place;
-}
-
 // What a scan knows of one query.
 struct QueryState {
   TokenRange visible;  // within the reader
@@ -70,8 +66,7 @@ struct QueryState {
   // Tokens that may reach the bar, by rising number: what their scores are at most.
   std::vector<uint32_t> tokens;
   std::vector<float> upper;
-  // Only for top-k: what their scores are at least.
-  std::vector<float> lower;
+  std::vector<float> approximate;  // their scores; only for top-k
   size_t prune_count = kPruneCountMin;
   // The highest approximate score so far.
   float top = -kInfinity;
@@ -205,6 +200,9 @@ class FlatSearch {
             scores.row(q).subspan(filter.begin, filter.end - filter.begin);
         kept += filter.count;
         Keep(filter, scores.row(q), states_[q]);
+        if (top_k_ != nullptr && states_[q].tokens.size() >= states_[q].prune_count) {
+          ALAYA_RETURN_IF_ERROR(PruneTopK(q));
+        }
         if (keeps_scores_) AddToRest(q, seen.size(), filter.top);
         if (FollowTop(filter.top, seen, begin + filter.begin, states_[q])) {
           ALAYA_RETURN_IF_ERROR(Probe(q));
@@ -270,25 +268,38 @@ class FlatSearch {
     state.tokens.insert(state.tokens.end(), tokens.begin(), tokens.end());
     state.upper.insert(state.upper.end(), upper.begin(), upper.end());
     if (top_k_ == nullptr) return;
-    for (size_t i = 0; i < tokens.size(); ++i) {
-      const float score = scores[tokens[i] - filter.first_token];
-      // score - (upper - score): rounded downward by far more than float rounds.
-      const float bound = (upper[i] - score) * (1 + 0x1p-20F);
-      const float lower = score - bound;
-      state.lower.push_back(std::isfinite(lower) ? lower - 0x1p-22F * std::fabs(lower)
-                                                 : -kInfinity);
+    for (const uint32_t token : tokens) {
+      state.approximate.push_back(scores[token - filter.first_token]);
     }
-    if (state.tokens.size() >= state.prune_count) PruneTopK(state);
   }
 
-  // Raises the bar to what k tokens reach in any case.
-  void PruneTopK(QueryState& state) const {
-    if (state.tokens.size() > top_k_->k) {
-      std::vector<float> lower = state.lower;
-      state.bar = std::max(state.bar, KthLargest(lower, top_k_->k));
+  // Raises the bar of top-k to what k tokens reach: the exact scores of those that seem
+  // to be the best.
+  Status PruneTopK(size_t query_index) {
+    QueryState& state = states_[query_index];
+    const size_t k = top_k_->k;
+    if (state.tokens.size() > k) {
+      std::vector<uint32_t> places(state.tokens.size());
+      std::iota(places.begin(), places.end(), 0U);
+      std::ranges::nth_element(places, places.begin() + static_cast<std::ptrdiff_t>(k),
+                               std::greater(), [&](uint32_t i) { return state.approximate[i]; });
+      scratch_.marks.Reset(keys_.token_count());
+      for (size_t i = 0; i < k; ++i) scratch_.marks.Mark(state.tokens[places[i]]);
+      std::vector<float> exact;
+      const auto use = [&](std::span<const uint32_t>, MatrixView<const float> scores) {
+        exact.insert(exact.end(), scores.row(0).begin(), scores.row(0).end());
+      };
+      ALAYA_ASSIGN_OR_RETURN(
+          const uint64_t scored,
+          ScoreMarkedKeys(keys_, scratch_.marks, request_.queries.rows_range(query_index, 1), use));
+      result_.tokens_scored += scored;
+      const auto kth = exact.begin() + static_cast<std::ptrdiff_t>(k - 1);
+      std::ranges::nth_element(exact, kth, std::greater());
+      state.bar = std::max(state.bar, *kth);
       DropBelowBar(state);
     }
-    state.prune_count = std::max(kPruneCountMin, 2 * state.tokens.size());
+    state.prune_count = std::max(kPruneCountMin, 4 * state.tokens.size());
+    return OkStatus();
   }
 
   static void DropBelowBar(QueryState& state) {
@@ -297,12 +308,12 @@ class FlatSearch {
       if (state.upper[i] < state.bar) continue;
       state.tokens[kept] = state.tokens[i];
       state.upper[kept] = state.upper[i];
-      if (!state.lower.empty()) state.lower[kept] = state.lower[i];
+      if (!state.approximate.empty()) state.approximate[kept] = state.approximate[i];
       ++kept;
     }
     state.tokens.resize(kept);
     state.upper.resize(kept);
-    if (!state.lower.empty()) state.lower.resize(kept);
+    if (!state.approximate.empty()) state.approximate.resize(kept);
   }
 
   // Tokens behind those that are coded are candidates with known scores.
@@ -339,7 +350,7 @@ class FlatSearch {
       state.tokens.push_back(static_cast<uint32_t>(token));
       // Without a value summary they cannot be estimated: they stay, whatever the bar.
       state.upper.push_back(estimates_rest_ ? kInfinity : score);
-      if (top_k_ != nullptr) state.lower.push_back(score);
+      if (top_k_ != nullptr) state.approximate.push_back(score);
     }
   }
 
@@ -347,7 +358,7 @@ class FlatSearch {
   Status RaiseBars() {
     for (size_t q = 0; q < count_; ++q) {
       QueryState& state = states_[q];
-      if (top_k_ != nullptr) PruneTopK(state);
+      if (top_k_ != nullptr) ALAYA_RETURN_IF_ERROR(PruneTopK(q));
       // Whatever the bar, one token's exact score is known.
       if (state.best_exact == -kInfinity && state.top > -kInfinity) ALAYA_RETURN_IF_ERROR(Probe(q));
       DropBelowBar(state);
