@@ -15,12 +15,10 @@
 #include "index/exact_index.h"
 #include "index/flat/bounds.h"
 #include "index/flat/marked_keys.h"
-#include "index/flat/rest_estimate.h"
-#include "index/kernels/bf16.h"
+#include "index/flat/rest_attention.h"
 #include "index/kernels/code_scores.h"
 #include "index/kernels/key_scores.h"
 #include "index/kernels/softmax.h"
-#include "index/kernels/weighted_values.h"
 #include "index/scratch_buffer.h"
 #include "index/topk/top_k_selection.h"
 
@@ -40,12 +38,9 @@ constexpr size_t kFineBlocks = 16;
 struct Scratch {
   ScratchBuffer<float> rotated;
   ScratchBuffer<float> scores;  // of one block, or of all tokens if they are kept
-  ScratchBuffer<float> upper;
   ScratchBuffer<float> kept_upper;
   ScratchBuffer<uint32_t> kept_tokens;
   ScratchBuffer<float> key_scores;
-  ScratchBuffer<float> group_weights;
-  ScratchBuffer<float> group_tops;
   TokenMarks marks;
 };
 
@@ -71,8 +66,6 @@ struct QueryState {
   // The highest approximate score so far.
   float top = -kInfinity;
   uint32_t top_token = 0;
-  // Approximate scores from here on are attended one by one, whatever the bar.
-  float rest_bar = kInfinity;
   // ln sum exp of the tokens that are not coded.
   double uncovered_log_sum_exp = -std::numeric_limits<double>::infinity();
 };
@@ -131,10 +124,10 @@ class FlatSearch {
     for (size_t b = 0; b < header_.block_count(); ++b) ALAYA_RETURN_IF_ERROR(ScanCodes(b));
     ALAYA_RETURN_IF_ERROR(ScanUncovered());
     ALAYA_RETURN_IF_ERROR(RaiseBars());
-    if (keeps_scores_) ChooseHeavy();
+    if (rest_) ChooseHeavy();
     ALAYA_RETURN_IF_ERROR(ScoreCandidates());
-    if (keeps_scores_) FinishRest();
-    if (estimates_rest_) ALAYA_RETURN_IF_ERROR(AttendRest());
+    if (rest_) FinishRest();
+    if (estimates_rest_) ALAYA_RETURN_IF_ERROR(rest_->Attend(&result_));
     return std::move(result_);
   }
 
@@ -192,7 +185,7 @@ class FlatSearch {
         FineScores(queries_, codes, scores, filters, upcoming);
         fine_blocks_left_ -= std::min<size_t>(fine_blocks_left_, 1);
       }
-      if (keeps_scores_) Summarise(pinned.block);
+      if (rest_) rest_->AddBlock(pinned.block);
       size_t kept = 0;
       for (size_t q = 0; q < count_; ++q) {
         const ScoreFilter& filter = filters[q];
@@ -203,7 +196,8 @@ class FlatSearch {
         if (top_k_ != nullptr && states_[q].tokens.size() >= states_[q].prune_count) {
           ALAYA_RETURN_IF_ERROR(PruneTopK(q));
         }
-        if (keeps_scores_) AddToRest(q, seen.size(), filter.top);
+        // While the cache has the scores.
+        if (rest_) rest_->AddScores(q, seen.size(), std::max(filter.top, states_[q].top));
         if (FollowTop(filter.top, seen, begin + filter.begin, states_[q])) {
           ALAYA_RETURN_IF_ERROR(Probe(q));
         }
@@ -371,140 +365,38 @@ class FlatSearch {
     return Intersect(state.visible, {0, header_.token_count});
   }
 
-  // What the estimate of the rest needs to know of a block; a sample of errors will do.
-  void Summarise(const FlatBlock& block) {
-    constexpr size_t kStep = 16;
-    for (size_t token = 0; token < block.token_count; token += kStep) {
-      const double error = double{BF16ToFloat(block.codes.fine_error[token])};
-      if (error > kCodedLengthMax) continue;
-      error_square_sum_ += error * error;
-      ++error_count_;
-    }
-    for (size_t group = 0; group < block.codes.group_count; ++group) {
-      const double deviation = double{block.value_deviations[group]};
-      deviation_square_sum_ += deviation * deviation;
-      ++group_count_;
-    }
-  }
-
   void StartRest() {
-    const size_t group_room = ScoreStride() / kCodeGroupTokens;
-    const std::span<float> weights = scratch_.group_weights.Take(count_ * group_room);
-    const std::span<float> tops = scratch_.group_tops.Take(count_ * group_room);
-    rest_.resize(count_);
+    std::vector<RestQuery> queries;
     for (size_t q = 0; q < count_; ++q) {
-      const TokenRange covered = Covered(states_[q]);
-      if (covered.empty()) continue;
-      const size_t first_group = covered.begin / kCodeGroupTokens;
-      const size_t group_count = (covered.end - 1) / kCodeGroupTokens + 1 - first_group;
-      ApproximateScores scores;
-      scores.scores = kept_scores_.row(q).subspan(covered.begin, covered.size());
-      scores.first_group_tokens =
-          std::min<size_t>(covered.size(), (first_group + 1) * kCodeGroupTokens - covered.begin);
-      scores.scale = request_.scale;
-      rest_[q].emplace(scores, GroupSums{weights.subspan(q * group_room, group_count),
-                                         tops.subspan(q * group_room, group_count)});
+      queries.push_back({Covered(states_[q]), queries_[q].length});
     }
+    rest_.emplace(&source_, &request_, queries, kept_scores_);
   }
 
-  // While the cache has a block's scores.
-  void AddToRest(size_t query_index, size_t count, float block_top) {
-    if (count == 0) return;
-    rest_[query_index]->Add(count, std::max(block_top, states_[query_index].top));
-  }
-
-  // Marks the tokens that are too heavy to be estimated.
   void ChooseHeavy() {
-    const auto mean_square = [](double sum, size_t count) {
-      return count == 0 ? 0.0 : sum / static_cast<double>(count);
-    };
-    const double error = std::sqrt(mean_square(error_square_sum_, error_count_) /
-                                   static_cast<double>(header_.head_dim));
-    RestTolerance tolerance;
-    tolerance.error = request_.rest_error;
-    tolerance.value_deviation = std::sqrt(mean_square(deviation_square_sum_, group_count_));
-    for (size_t q = 0; q < count_; ++q) {
-      if (!rest_[q].has_value()) continue;
-      rest_[q]->set_deviation(queries_[q].length * error);
-      if (!estimates_rest_) continue;
-      if (!request_.attended.log_sum_exp.empty()) {
-        tolerance.attended_norm = Length(request_.attended.output.row(q));
-        tolerance.attended_log_sum_exp = double{request_.attended.log_sum_exp[q]};
-      } else {
-        tolerance.attended_log_sum_exp = -std::numeric_limits<double>::infinity();
-      }
-      QueryState& state = states_[q];
-      state.rest_bar = rest_[q]->RestBar(tolerance);
-      if (state.rest_bar == kInfinity) continue;
-      rest_[q]->ListFrom(state.rest_bar, static_cast<uint32_t>(Covered(state).begin), state.tokens);
-    }
+    rest_->SetTolerances();
+    if (!estimates_rest_) return;
+    for (size_t q = 0; q < count_; ++q) rest_->ListHeavy(q, states_[q].tokens);
   }
 
   // Takes what was found out of the rest, and knows the mass of both.
   void FinishRest() {
     for (size_t q = 0; q < count_; ++q) {
       QueryCandidates& found = result_.queries[q];
-      found.log_sum_exp = states_[q].uncovered_log_sum_exp;
-      if (!rest_[q].has_value()) continue;
-      const TokenRange covered = Covered(states_[q]);
-      std::vector<uint32_t> places;
+      rest_->LeaveOut(q, found.tokens);
+      if (!request_.want_mass) continue;
+      found.log_sum_exp = MergeLogSumExp(states_[q].uncovered_log_sum_exp, rest_->log_sum_exp(q));
       double sum = 0;
       const double scale = request_.scale;
       const double best = double{states_[q].best_exact};
       for (const ScoredToken& token : found.tokens) {
-        if (!covered.contains(token.token)) continue;
-        places.push_back(token.token - static_cast<uint32_t>(covered.begin));
-        if (request_.want_mass) sum += std::exp(scale * (double{token.score} - best));
+        // Those that are not coded count already.
+        if (token.token >= header_.token_count) continue;
+        sum += std::exp(scale * (double{token.score} - best));
       }
-      rest_[q]->LeaveOut(places);
-      if (!request_.want_mass) continue;
-      if (sum > 0)
-        found.log_sum_exp = MergeLogSumExp(found.log_sum_exp, scale * best + std::log(sum));
-      found.log_sum_exp = MergeLogSumExp(found.log_sum_exp, rest_[q]->log_sum_exp());
+      if (sum == 0) continue;
+      found.log_sum_exp = MergeLogSumExp(found.log_sum_exp, scale * best + std::log(sum));
     }
-  }
-
-  // Attention to the rest: every group's weight on the mean of its values.
-  Status AttendRest() {
-    const size_t head_dim = header_.head_dim;
-    result_.rest_output.assign(count_ * head_dim, 0.0F);
-    result_.rest_log_sum_exp.assign(count_, -kInfinity);
-    const MatrixView<float> output(result_.rest_output.data(), count_, head_dim);
-    std::vector<double> weight_sums(count_);
-    for (size_t b = 0; b < header_.block_count(); ++b) {
-      const uint64_t begin = b * header_.block_tokens;
-      if (!IsSeen({begin, begin + header_.block_token_count(b)})) continue;
-      ALAYA_ASSIGN_OR_RETURN(const PinnedFlatBlock pinned, source_.Block(b));
-      const size_t group_count = pinned.block.codes.group_count;
-      const MatrixView<float> weights(scratch_.upper.Take(count_ * group_count).data(), count_,
-                                      group_count);
-      for (size_t q = 0; q < count_; ++q) {
-        std::ranges::fill(weights.row(q), 0.0F);
-        if (!rest_[q].has_value()) continue;
-        const std::span<const float> all = rest_[q]->group_weights();
-        const size_t first = Covered(states_[q]).begin / kCodeGroupTokens;
-        for (size_t g = 0; g < group_count; ++g) {
-          const size_t group = begin / kCodeGroupTokens + g;
-          if (group < first || group - first >= all.size()) continue;
-          weights.row(q)[g] = all[group - first];
-          weight_sums[q] += double{all[group - first]};
-        }
-      }
-      const EncodedMatrixView means = {reinterpret_cast<const std::byte*>(pinned.block.value_means),
-                                       group_count, head_dim, DType::kBF16};
-      AddWeightedValues(weights, means, output);
-    }
-    for (size_t q = 0; q < count_; ++q) {
-      const double log_sum_exp = rest_[q].has_value() && weight_sums[q] > 0
-                                     ? rest_[q]->log_sum_exp()
-                                     : -std::numeric_limits<double>::infinity();
-      result_.rest_log_sum_exp[q] = static_cast<float>(log_sum_exp);
-      const double factor = std::isinf(log_sum_exp) ? 0 : 1 / weight_sums[q];
-      for (float& element : output.row(q)) {
-        element = static_cast<float>(double{element} * factor);
-      }
-    }
-    return OkStatus();
   }
 
   Status ScoreCandidates() {
@@ -545,12 +437,9 @@ class FlatSearch {
     }
   }
 
-  // Must a token be attended, even below the bar, because its weight cannot be
-  // estimated well enough?
+  // Must a token be attended, even below the bar?
   bool IsHeavy(uint64_t token, size_t query_index) const {
-    if (!estimates_rest_) return false;
-    if (token >= header_.token_count) return true;
-    return kept_scores_.row(query_index)[token] >= states_[query_index].rest_bar;
+    return estimates_rest_ && rest_->IsHeavy(query_index, token);
   }
 
   static void KeepBest(size_t k, std::vector<ScoredToken>& tokens) {
@@ -573,14 +462,9 @@ class FlatSearch {
   size_t fine_blocks_left_ = 0;  // that coarse scores would not help with
   CodeQueries queries_;
   std::vector<QueryState> states_;
-  std::vector<ScoreFilter> filters_;               // of the block that is scanned
-  std::vector<std::optional<RestEstimate>> rest_;  // none: no coded token is visible
-  // Over the blocks that were scanned.
-  double error_square_sum_ = 0;
-  size_t error_count_ = 0;
-  double deviation_square_sum_ = 0;
-  size_t group_count_ = 0;
-  MatrixView<float> kept_scores_;  // [query_count, ScoreStride()] if keeps_scores_
+  std::vector<ScoreFilter> filters_;   // of the block that is scanned
+  MatrixView<float> kept_scores_;      // [query_count, ScoreStride()] if keeps_scores_
+  std::optional<RestAttention> rest_;  // if keeps_scores_
   SearchResult result_;
 };
 
