@@ -35,7 +35,7 @@ SegmentFacts FactsOf(const SequenceView& sequence, size_t i) {
   SegmentFacts facts;
   facts.visible = sequence.segment_tokens(i);
   facts.resident_share = sequence.ResidentShare(i);
-  for (const IndexKind kind : {IndexKind::kFlat, IndexKind::kCoarse, IndexKind::kFine}) {
+  for (const IndexKind kind : kBuiltIndexKinds) {
     if (!sequence.available(i).contains(kind)) continue;
     facts.indexes.push_back({kind, sequence.IndexBytes(i, kind), sequence.ResidentShare(i, kind)});
   }

@@ -1,11 +1,12 @@
 // The kinds of index that segments can have, and how each is built and opened.
 //
-// One table: whoever adds a kind adds a row in index_kinds.cc, and nothing else in
-// the engine names a concrete index.
+// One table: whoever adds a kind adds its number here and a row in index_kinds.cc, and
+// nothing else in the engine names a concrete index.
 
 #ifndef ALAYA_SERVER_ENGINE_INDEX_KINDS_H_
 #define ALAYA_SERVER_ENGINE_INDEX_KINDS_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -22,7 +23,11 @@
 
 namespace alaya {
 
-// Which kinds; kExact needs no index and is in no table.
+// Kinds that are built and stored, in the order of their numbers; kExact needs neither.
+inline constexpr std::array kBuiltIndexKinds = {IndexKind::kFlat, IndexKind::kCoarse,
+                                                IndexKind::kFine};
+
+// Which kinds.
 class IndexKindSet {
  public:
   constexpr IndexKindSet() = default;

@@ -89,7 +89,7 @@ void ToProto(const EngineStats& stats, v1::GetStatsResponse* proto) {
   v1::IndexStats* exact = proto->add_indexes();
   exact->set_kind(v1::INDEX_KIND_EXACT);
   exact->set_segments(store.segments);
-  for (const IndexKind kind : {IndexKind::kFlat, IndexKind::kCoarse, IndexKind::kFine}) {
+  for (const IndexKind kind : kBuiltIndexKinds) {
     const IndexCount& count = store.indexes[static_cast<size_t>(kind)];
     v1::IndexStats* index = proto->add_indexes();
     index->set_kind(static_cast<v1::IndexKind>(kind));

@@ -36,7 +36,7 @@ class FamilyList {
   void IndexGauge(const char* name, const char* help, const ContextStoreStats& store,
                   uint64_t IndexCount::*value) {
     std::vector<prometheus::ClientMetric> metrics;
-    for (const IndexKind kind : {IndexKind::kFlat, IndexKind::kCoarse, IndexKind::kFine}) {
+    for (const IndexKind kind : kBuiltIndexKinds) {
       prometheus::ClientMetric& metric = metrics.emplace_back();
       metric.label.push_back({"kind", std::string(IndexKindName(kind))});
       metric.gauge.value = static_cast<double>(store.indexes[static_cast<size_t>(kind)].*value);

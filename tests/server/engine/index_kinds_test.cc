@@ -21,7 +21,7 @@ TEST(IndexKindsTest, TheTableHasEveryKindButExactOnceUnderItsName) {
 
   EXPECT_EQ(table.size(), 3U);
   EXPECT_EQ(FindIndexKind(table, IndexKind::kExact), nullptr);
-  for (const IndexKind kind : {IndexKind::kFlat, IndexKind::kCoarse, IndexKind::kFine}) {
+  for (const IndexKind kind : kBuiltIndexKinds) {
     const IndexKindRow* row = FindIndexKind(table, kind);
     ASSERT_NE(row, nullptr) << IndexKindName(kind);
     EXPECT_EQ(row->kind, kind);
@@ -95,8 +95,7 @@ TEST_P(StandardIndexKindTest, AnErrorOfTheSinkEndsTheBuild) {
   EXPECT_EQ(row_.build(input_, full).code(), StatusCode::kResourceExhausted);
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, StandardIndexKindTest,
-                         testing::Values(IndexKind::kFlat, IndexKind::kCoarse, IndexKind::kFine),
+INSTANTIATE_TEST_SUITE_P(Kinds, StandardIndexKindTest, testing::ValuesIn(kBuiltIndexKinds),
                          [](const auto& kind) { return std::string(IndexKindName(kind.param)); });
 
 }  // namespace
