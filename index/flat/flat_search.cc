@@ -72,11 +72,13 @@ struct QueryState {
 
 class FlatSearch {
  public:
-  FlatSearch(const FlatSource& source, const KvReader& keys, const SearchRequest& request)
+  FlatSearch(const FlatSource& source, const KvReader& keys, const SearchRequest& request,
+             Scratch& scratch)
       : source_(source),
         header_(source.header()),
         keys_(keys),
         request_(request),
+        scratch_(scratch),
         dipr_(std::get_if<DiprTarget>(&request.target)),
         top_k_(std::get_if<TopKTarget>(&request.target)),
         estimates_rest_(request.estimate_rest && dipr_ != nullptr),
@@ -159,51 +161,49 @@ class FlatSearch {
     const TokenRange tokens = BlockRange(b);
     const uint64_t begin = tokens.begin;
     if (!IsSeen(tokens)) return OkStatus();
-    {
-      PinnedFlatBlock pinned = std::move(next_block_);
-      next_block_ = {};
-      if (pinned.block.codes.high == nullptr) {
-        ALAYA_ASSIGN_OR_RETURN(pinned, source_.Block(b));
-      }
-      if (b + 1 < header_.block_count() && IsSeen(BlockRange(b + 1))) {
-        ALAYA_ASSIGN_OR_RETURN(next_block_, source_.Block(b + 1));
-      }
-      const KeyCodes& codes = pinned.block.codes;
-      const KeyCodes& upcoming = next_block_.block.codes;
-      MatrixView<float> scores;
-      if (keeps_scores_) {
-        scores = {kept_scores_.data() + begin, count_, codes.token_count(), kept_scores_.stride()};
-      } else {
-        scores = {scratch_.scores.Take(count_ * codes.token_count()).data(), count_,
-                  codes.token_count()};
-      }
-      const bool is_coarse = may_scan_coarsely_ && fine_blocks_left_ == 0;
-      const std::span<ScoreFilter> filters = MakeFilters(tokens, is_coarse);
-      if (is_coarse) {
-        CoarseScores(queries_, codes, scores, filters, upcoming);
-      } else {
-        FineScores(queries_, codes, scores, filters, upcoming);
-        fine_blocks_left_ -= std::min<size_t>(fine_blocks_left_, 1);
-      }
-      if (rest_) rest_->AddBlock(pinned.block);
-      size_t kept = 0;
-      for (size_t q = 0; q < count_; ++q) {
-        const ScoreFilter& filter = filters[q];
-        const std::span<const float> seen =
-            scores.row(q).subspan(filter.begin, filter.end - filter.begin);
-        kept += filter.count;
-        Keep(filter, scores.row(q), states_[q]);
-        if (top_k_ != nullptr && states_[q].tokens.size() >= states_[q].prune_count) {
-          ALAYA_RETURN_IF_ERROR(PruneTopK(q));
-        }
-        // While the cache has the scores.
-        if (rest_) rest_->AddScores(q, seen.size(), std::max(filter.top, states_[q].top));
-        if (FollowTop(filter.top, seen, begin + filter.begin, states_[q])) {
-          ALAYA_RETURN_IF_ERROR(Probe(q));
-        }
-      }
-      if (is_coarse && kept * kCoarseShare > tokens.size()) fine_blocks_left_ = kFineBlocks;
+    PinnedFlatBlock pinned = std::move(next_block_);
+    next_block_ = {};
+    if (pinned.block.codes.high == nullptr) {
+      ALAYA_ASSIGN_OR_RETURN(pinned, source_.Block(b));
     }
+    if (b + 1 < header_.block_count() && IsSeen(BlockRange(b + 1))) {
+      ALAYA_ASSIGN_OR_RETURN(next_block_, source_.Block(b + 1));
+    }
+    const KeyCodes& codes = pinned.block.codes;
+    const KeyCodes& upcoming = next_block_.block.codes;
+    MatrixView<float> scores;
+    if (keeps_scores_) {
+      scores = {kept_scores_.data() + begin, count_, codes.token_count(), kept_scores_.stride()};
+    } else {
+      scores = {scratch_.scores.Take(count_ * codes.token_count()).data(), count_,
+                codes.token_count()};
+    }
+    const bool is_coarse = may_scan_coarsely_ && fine_blocks_left_ == 0;
+    const std::span<ScoreFilter> filters = MakeFilters(tokens, is_coarse);
+    if (is_coarse) {
+      CoarseScores(queries_, codes, scores, filters, upcoming);
+    } else {
+      FineScores(queries_, codes, scores, filters, upcoming);
+      fine_blocks_left_ -= std::min<size_t>(fine_blocks_left_, 1);
+    }
+    if (rest_) rest_->AddBlock(pinned.block);
+    size_t kept = 0;
+    for (size_t q = 0; q < count_; ++q) {
+      const ScoreFilter& filter = filters[q];
+      const std::span<const float> seen =
+          scores.row(q).subspan(filter.begin, filter.end - filter.begin);
+      kept += filter.count;
+      Keep(filter, scores.row(q), states_[q]);
+      if (top_k_ != nullptr && states_[q].tokens.size() >= states_[q].prune_count) {
+        ALAYA_RETURN_IF_ERROR(PruneTopK(q));
+      }
+      // While the cache has the scores.
+      if (rest_) rest_->AddScores(q, seen.size(), std::max(filter.top, states_[q].top));
+      if (FollowTop(filter.top, seen, begin + filter.begin, states_[q])) {
+        ALAYA_RETURN_IF_ERROR(Probe(q));
+      }
+    }
+    if (is_coarse && kept * kCoarseShare > tokens.size()) fine_blocks_left_ = kFineBlocks;
     return OkStatus();
   }
 
@@ -446,12 +446,11 @@ class FlatSearch {
     if (DropAllButTopK(k, &tokens)) std::ranges::sort(tokens, {}, &ScoredToken::token);
   }
 
-  static thread_local Scratch scratch_;
-
   const FlatSource& source_;
   const FlatHeader& header_;
   const KvReader& keys_;
   const SearchRequest& request_;
+  Scratch& scratch_;
   const DiprTarget* dipr_;
   const TopKTarget* top_k_;
   const bool estimates_rest_;
@@ -468,15 +467,14 @@ class FlatSearch {
   SearchResult result_;
 };
 
-thread_local Scratch FlatSearch::scratch_;
-
 }  // namespace
 
 StatusOr<SearchResult> SearchFlat(const FlatSource& source, const KvReader& keys,
                                   const SearchRequest& request) {
   assert(request.visible.size() == request.queries.rows());
   if (std::holds_alternative<MassTarget>(request.target)) return ExactIndex(&keys).Search(request);
-  FlatSearch search(source, keys, request);
+  thread_local Scratch scratch;
+  FlatSearch search(source, keys, request, scratch);
   if (!search.Prepare()) return ExactIndex(&keys).Search(request);
   return search.Run();
 }
