@@ -51,6 +51,11 @@ struct Search {
   TokenRange visible;
 };
 
+Target Sound(Target target) {
+  if (auto* dipr = std::get_if<DiprTarget>(&target)) dipr->sound = true;
+  return target;
+}
+
 StatusOr<SequenceSearchResult> SearchHead(const Search& search, Positions positions,
                                           KvHeadIndex head) {
   const std::vector<float> queries =
@@ -61,7 +66,7 @@ StatusOr<SequenceSearchResult> SearchHead(const Search& search, Positions positi
   task.queries = {queries.data(), row_count, search.model.head_dim};
   task.visible = visible;
   task.parts = search.sequence.parts(head);
-  task.target = search.params.target;
+  task.target = Sound(search.params.target);
   task.scale = ScaleOrDefault(search.params.scale, search.model);
   return SearchSequence(task);
 }
@@ -115,8 +120,8 @@ Status RunSearch(const Search& search, WorkerPool* pool, SearchAnswer* answer) {
 
 }  // namespace
 
-StatusOr<SearchAnswer> SearchStoredContext(ContextStore* store, WorkerPool* pool,
-                                           const EngineLimits& limits, const StoredContext& context,
+StatusOr<SearchAnswer> SearchStoredContext(const SearchMeans& means, const EngineLimits& limits,
+                                           const StoredContext& context,
                                            const SearchParams& params) {
   const auto begin = steady_clock::now();
   const Model& model = context.model->model;
@@ -125,14 +130,22 @@ StatusOr<SearchAnswer> SearchStoredContext(ContextStore* store, WorkerPool* pool
   if (params.token_range) visible = Intersect(visible, *params.token_range);
   if (visible.empty()) visible = {};
 
-  const SequenceView sequence(
-      {.store = store, .model = &model, .chain = &context.chain, .layer = params.layer}, visible);
+  SequenceView sequence({.store = means.store,
+                         .indexes = means.indexes,
+                         .model = &model,
+                         .chain = &context.chain,
+                         .layer = params.layer},
+                        visible);
+  for (size_t i = 0; i < sequence.segment_count(); ++i) {
+    if (sequence.available(i).contains(IndexKind::kFlat)) sequence.Choose(i, IndexKind::kFlat);
+  }
   SearchAnswer answer;
   answer.heads.resize(params.query.tokens * model.num_query_heads);
-  ALAYA_RETURN_IF_ERROR(RunSearch({params, model, sequence, visible}, pool, &answer));
+  ALAYA_RETURN_IF_ERROR(RunSearch({params, model, sequence, visible}, means.pool, &answer));
   for (size_t i = 0; i < sequence.segment_count(); ++i) {
     PlanReport& plan = answer.stats.plans.emplace_back();
     plan.tokens = sequence.segment_tokens(i);
+    if (sequence.available(i).contains(IndexKind::kFlat)) plan.index = IndexKind::kFlat;
     plan.tier = sequence.tier(i);
     answer.stats.tier = std::max(answer.stats.tier, *plan.tier);
   }

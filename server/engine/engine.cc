@@ -98,7 +98,7 @@ class StandardEngine final : public Engine {
     ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
     ALAYA_ASSIGN_OR_RETURN(const auto context,
                            catalog_.FindContext(params.tenant, params.context_id));
-    return SearchStoredContext(store_, &pool_, options_.limits, *context, params);
+    return SearchStoredContext({store_, &indexes_, &pool_}, options_.limits, *context, params);
   }
   Status ReadContext(std::string_view tenant, std::string_view id, std::optional<TokenRange> range,
                      std::span<const uint32_t> layers,

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "server/engine/index_build.h"
+#include "server/engine/index_kinds.h"
 #include "tests/server/engine/engine_fixture.h"
 #include "tests/support/element_codec.h"
 
@@ -57,6 +59,51 @@ TEST_F(ContextSearchTest, SearchFindsTheHighestScoresAcrossSegments) {
     }
   }
   EXPECT_EQ(answer->stats.plans.size(), 2U);
+}
+
+TEST_F(ContextSearchTest, AFlatIndexChangesNothingButTheWork) {
+  options_.indexes.build_thread_count = 0;
+  const TestSequence sequence(GroupedModel(), 3000, /*seed=*/22);
+  Register(sequence.model());
+  Import(sequence, 3000, "c");
+  SearchParams params{.tenant = kTenant,
+                      .context_id = "c",
+                      .layer = kSecond,
+                      .query = sequence.query(kSecond, {2990, 2993}),
+                      .target = DiprTarget{0.3},
+                      .token_range = TokenRange{100, 2900},
+                      .scale = 1};
+  const SearchParams top_k = [&] {
+    SearchParams changed = params;
+    changed.target = TopKTarget{20};
+    return changed;
+  }();
+  const auto scanned = engine().SearchContext(params);
+  const auto scanned_top = engine().SearchContext(top_k);
+  const IndexKindTable kinds = StandardIndexKinds();
+  const Status built =
+      BuildSegmentIndex(store_.get(), store_->ListSegments()[0],
+                        *FindIndexKind(kinds, IndexKind::kFlat), [] { return false; });
+  ASSERT_TRUE(built.ok()) << Message(built);
+
+  const auto found = engine().SearchContext(params);
+  const auto found_top = engine().SearchContext(top_k);
+
+  ASSERT_TRUE(scanned.ok() && scanned_top.ok() && found.ok() && found_top.ok());
+  EXPECT_EQ(scanned->stats.plans[0].index, IndexKind::kExact);
+  EXPECT_EQ(found->stats.plans[0].index, IndexKind::kFlat);
+  EXPECT_LT(found->stats.tokens_scored, scanned->stats.tokens_scored);
+  for (const auto& [indexed, exact] : {std::pair(&found, &scanned), {&found_top, &scanned_top}}) {
+    for (size_t head = 0; head < (*exact)->heads.size(); ++head) {
+      const auto& hits = (*indexed)->heads[head];
+      const auto& expected = (*exact)->heads[head];
+      ASSERT_EQ(hits.size(), expected.size()) << head;
+      for (size_t i = 0; i < hits.size(); ++i) {
+        EXPECT_EQ(hits[i].token, expected[i].token);
+        EXPECT_EQ(hits[i].score, expected[i].score);
+      }
+    }
+  }
 }
 
 TEST_F(ContextSearchTest, BadSearchesAreRefused) {
