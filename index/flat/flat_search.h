@@ -3,7 +3,8 @@
 //
 //   1. Every block is scanned for all queries at once; a token whose approximate score
 //      plus bound reaches the bar is kept. The bar follows the best exact score: a
-//      token that looks better than it is scored exactly at once.
+//      token that looks better than it is scored exactly at once. Top-k's bar follows
+//      the exact scores of the k tokens that look best.
 //   2. What the final bar leaves is scored exactly, from the rows of the keys, or from
 //      whole blocks where most rows are needed.
 //
