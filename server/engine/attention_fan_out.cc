@@ -159,7 +159,7 @@ std::vector<float> GroupQueries(const TensorView& query, const Model& model, KvH
   std::vector<float> queries(position_count * group_elements);
   for (size_t i = 0; i < position_count; ++i) {
     const size_t first =
-        ((position_begin + i) * query.heads + ToInt(head) * model.group_size()) * query.dim;
+        ((position_begin + i) * query.heads + size_t{ToInt(head)} * model.group_size()) * query.dim;
     DecodeElements(query.dtype,
                    query.data.subspan(first * element_bytes, group_elements * element_bytes),
                    std::span(queries).subspan(i * group_elements, group_elements));

@@ -58,7 +58,7 @@ Status ReadStoredContext(ContextStore* store, const StoredContext& context,
 
   const TokenRange all{0, context.token_count()};
   const TokenRange wanted = range ? Intersect(*range, all) : all;
-  const size_t token_bytes = 2 * model.num_kv_heads * model.row_bytes();
+  const size_t token_bytes = size_t{2} * model.num_kv_heads * model.row_bytes();
   const uint64_t chunk_tokens = std::max<uint64_t>(1, kChunkBytesMax / token_bytes);
   for (const uint32_t layer : layers) {
     for (const SegmentLink& link : context.chain) {
