@@ -3,6 +3,7 @@
 
 #include "storage/context/backup.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cinttypes>
 #include <cstdio>
@@ -60,7 +61,7 @@ StatusOr<std::vector<ManifestFile>> ReadManifest(const std::string& directory) {
   std::vector<ManifestFile> files;
   while (std::getline(stream, line)) {
     if (!ParseLine(line, &files.emplace_back())) {
-      return DataLoss(path + " has the unknown line '" + line + "'");
+      return DataLoss(std::string(path).append(" has the unknown line '").append(line) + "'");
     }
   }
   // Cut short, it could end anywhere; each line has its end.
@@ -112,11 +113,10 @@ Status CheckNoOtherFiles(const std::string& backup, const std::vector<ManifestFi
   std::set<std::string> known;
   for (const ManifestFile& file : files) known.insert(file.path);
   ALAYA_ASSIGN_OR_RETURN(const auto found, ListFilesBelow(backup + "/" + kDatabaseDirectory));
-  for (const std::string& path : found) {
-    if (known.contains(path)) continue;
-    return DataLoss("backup " + backup + ": file " + path + " is not in its manifest");
-  }
-  return OkStatus();
+  const auto other = std::ranges::find_if(
+      found, [&known](const std::string& path) { return !known.contains(path); });
+  if (other == found.end()) return OkStatus();
+  return DataLoss("backup " + backup + ": file " + *other + " is not in its manifest");
 }
 
 std::string ParentOf(const std::string& path) {
@@ -149,12 +149,13 @@ StatusOr<uint64_t> FillWhole(const std::string& target, Fill fill) {
 StatusOr<uint64_t> FillBackup(Database* database, const std::string& directory) {
   ALAYA_RETURN_IF_ERROR(CreateDirectories(directory));
   const std::string copy = directory + "/" + kDatabaseDirectory;
+  const std::string copy_prefix = copy + "/";
   ALAYA_RETURN_IF_ERROR(database->Checkpoint(copy));
   ALAYA_ASSIGN_OR_RETURN(const auto paths, ListFilesBelow(copy));
   std::string manifest = std::string(kTitle) + "\n";
   uint64_t bytes = 0;
   for (const std::string& path : paths) {
-    ALAYA_ASSIGN_OR_RETURN(const FileDigest digest, DigestFile(copy + "/" + path));
+    ALAYA_ASSIGN_OR_RETURN(const FileDigest digest, DigestFile(copy_prefix + path));
     manifest += ToLine({path, digest}) + "\n";
     bytes += digest.bytes;
   }

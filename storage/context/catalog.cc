@@ -130,7 +130,7 @@ Status Catalog::WriteDurably(const CatalogBatch& batch, CatalogBatch undo,
                              std::shared_ptr<const void> named) {
   ALAYA_RETURN_IF_ERROR(
       Annotate(WritePendingUndos(), "an earlier failed write could not be undone yet"));
-  const Status written = database_->WriteCatalog(batch);
+  Status written = database_->WriteCatalog(batch);
   if (written.ok()) return OkStatus();
   pending_undos_.push_back({std::move(undo), std::move(named)});
   const Status undone = WritePendingUndos();
@@ -346,6 +346,7 @@ StatusOr<Catalog::ModelPointer> Catalog::FindModel(std::string_view name) const 
 std::vector<Catalog::ModelPointer> Catalog::ListModels() const {
   const std::shared_lock state_lock(state_mutex_);
   std::vector<ModelPointer> models;
+  models.reserve(models_.size());
   for (const auto& [name, model] : models_) models.push_back(model);
   return models;
 }
@@ -417,6 +418,7 @@ bool Catalog::IsLinked(SegmentId id) const {
 std::vector<std::shared_ptr<const Segment>> Catalog::ListSegments() const {
   const std::shared_lock state_lock(state_mutex_);
   std::vector<std::shared_ptr<const Segment>> segments;
+  segments.reserve(segments_.size());
   for (const auto& [id, linked] : segments_) segments.push_back(linked.segment);
   return segments;
 }
