@@ -32,19 +32,19 @@ std::string Count(uint64_t count) { return std::to_string(count); }
 Status CheckDirectory(const std::string& directory) {
   ALAYA_ASSIGN_OR_RETURN(const auto names, ListDirectory(directory));
   if (std::find(names.begin(), names.end(), kDatabaseDirectory) != names.end()) return OkStatus();
-  for (const std::string& name : names) {
-    if (name == kLockFile || name == "lost+found" || name.starts_with(kImportPrefix)) continue;
-    return FailedPrecondition(directory + " is not empty and holds no AlayaDB store (it has '" +
-                              name + "')");
-  }
-  return OkStatus();
+  const auto foreign = std::ranges::find_if(names, [](const std::string& name) {
+    return name != kLockFile && name != "lost+found" && !name.starts_with(kImportPrefix);
+  });
+  if (foreign == names.end()) return OkStatus();
+  return FailedPrecondition(directory + " is not empty and holds no AlayaDB store (it has '" +
+                            *foreign + "')");
 }
 
 Status SweepImports(const std::string& directory) {
   ALAYA_ASSIGN_OR_RETURN(const auto names, ListDirectory(directory));
+  const std::string prefix = directory + "/";
   for (const std::string& name : names) {
-    if (!name.starts_with(kImportPrefix)) continue;
-    ALAYA_RETURN_IF_ERROR(RemoveTree(directory + "/" + name));
+    if (name.starts_with(kImportPrefix)) ALAYA_RETURN_IF_ERROR(RemoveTree(prefix + name));
   }
   return OkStatus();
 }
@@ -179,7 +179,7 @@ class ContextWriterImpl : public ContextWriter {
   Status NothingToWrite() const {
     return InvalidArgument("context '" + draft_.id + "' has no tokens beyond its prefix");
   }
-  Status Keep(Status status) {
+  Status Keep(const Status& status) {
     if (first_error_.ok()) first_error_ = status;
     return first_error_;
   }
