@@ -250,7 +250,7 @@ Status Database::Impl::OpenFiles(const DatabaseFiles& files) {
 }
 
 StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& directory,
-                                                   DatabaseOptions options) {
+                                                   const DatabaseOptions& options) {
   auto impl = std::make_unique<Impl>();
   impl->errors = std::make_shared<ErrorGuard>(options.log);
   rocksdb::Env* const base = options.env != nullptr ? options.env : rocksdb::Env::Default();

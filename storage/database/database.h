@@ -66,7 +66,7 @@ class Database {
   // Errors: FailedPrecondition if the directory holds another format version or a
   //   database of another program; DataLoss if its catalog is damaged.
   static StatusOr<std::unique_ptr<Database>> Open(const std::string& directory,
-                                                  DatabaseOptions options);
+                                                  const DatabaseOptions& options);
   ~Database();
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
