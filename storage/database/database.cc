@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <shared_mutex>
@@ -131,6 +132,10 @@ struct Database::Impl {
   rocksdb::DBOptions db_options;
   // Held shared by every call, alone to open the database anew.
   mutable std::shared_mutex mutex;
+  // Held while pages are dropped and while a checkpoint is made, before `mutex`. A
+  // checkpoint takes the catalog first and the list of files later: pages that are
+  // dropped between would be missing to contexts that were deleted between.
+  std::mutex drop_mutex;
 
   ~Impl() { Close(); }
   void Close() {
@@ -342,6 +347,7 @@ StatusOr<bool> Database::Impl::HasPages(const rocksdb::Slice& begin,
 }
 
 Status Database::DropSegment(SegmentId segment) {
+  const std::lock_guard drop_lock(impl_->drop_mutex);
   std::shared_lock lock(impl_->mutex);
   ALAYA_RETURN_IF_ERROR(impl_->OpenForWriting(&lock));
   const std::string begin_key = SegmentKeyBegin(segment);
@@ -392,6 +398,7 @@ Status Database::CompactCatalog() {
 }
 
 Status Database::Checkpoint(const std::string& directory) {
+  const std::lock_guard drop_lock(impl_->drop_mutex);
   std::shared_lock lock(impl_->mutex);
   ALAYA_RETURN_IF_ERROR(impl_->OpenForWriting(&lock));
   rocksdb::Checkpoint* created = nullptr;
