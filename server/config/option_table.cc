@@ -153,6 +153,27 @@ void AddListeners(TableBuilder* table) {
       "write the real addresses here once the server serves; empty: no file");
 }
 
+void AddEvictLabel(TableBuilder* table) {
+  ConfigOption& label =
+      table->Add("disk_evict_label", "NAME=VALUE",
+                 "only contexts that carry this label are evicted; empty: all that are not pinned");
+  label.set = [](const Texts& texts, ServerConfig* config) -> Status {
+    const std::string& text = texts.front();
+    const size_t equals = text.find('=');
+    if (!text.empty() && (equals == 0 || equals == std::string::npos)) {
+      return InvalidArgument("name=value is needed");
+    }
+    config->store.quota.evict_label = {};
+    if (text.empty()) return OkStatus();
+    config->store.quota.evict_label = {text.substr(0, equals), text.substr(equals + 1)};
+    return OkStatus();
+  };
+  label.get = [](const ServerConfig& config) {
+    const auto& [name, value] = config.store.quota.evict_label;
+    return Texts{name.empty() ? "" : name + "=" + value};
+  };
+}
+
 void AddStorage(TableBuilder* table) {
   constexpr uint64_t kMebibyte = uint64_t{1} << 20;
   constexpr uint64_t kPebibyte = uint64_t{1} << 50;
@@ -170,6 +191,21 @@ void AddStorage(TableBuilder* table) {
       "memory_budget", 16 * kMebibyte, kPebibyte,
       [](auto& config) -> auto& { return config.store.memory_budget_bytes; },
       "memory for stored KV; hard; session tails have max_tail_bytes_total beside it");
+  table->Bytes(
+      "disk_high_water", 0, kPebibyte,
+      [](auto& config) -> auto& { return config.store.quota.high_water_bytes; },
+      "bytes of stored contexts at which writes stop and reads go on; 0: as long as the disk has "
+      "room");
+  table->Choice(
+      "disk_eviction", std::vector<std::pair<std::string, bool>>{{"off", false}, {"on", true}},
+      [](auto& config) -> auto& { return config.store.quota.evicts; },
+      "on: at the high water mark contexts that are not pinned are deleted, those unused for "
+      "longest first, before a write is refused");
+  table->Bytes(
+      "disk_low_water", 0, kPebibyte,
+      [](auto& config) -> auto& { return config.store.quota.low_water_bytes; },
+      "bytes of stored contexts at which eviction ends; 0: nine tenths of the high water mark");
+  AddEvictLabel(table);
   table->Bytes(
       "gpu_memory_budget", 0, kPebibyte,
       [](auto& config) -> auto& { return config.gpu_memory_budget_bytes; },

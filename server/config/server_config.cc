@@ -23,6 +23,14 @@ Status Validate(const ServerConfig& config) {
                              "127.0.0.0/8, [::1], localhost and unix:path");
     }
   }
+  const DiskQuotaOptions& quota = config.store.quota;
+  if (quota.low_water_bytes > quota.high_water_bytes) {
+    return InvalidArgument("disk_low_water = " + BytesText(quota.low_water_bytes) +
+                           " is above disk_high_water = " + BytesText(quota.high_water_bytes));
+  }
+  if (quota.evicts && quota.high_water_bytes == 0) {
+    return InvalidArgument("disk_eviction = on needs a disk_high_water");
+  }
   return OkStatus();
 }
 

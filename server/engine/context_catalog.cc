@@ -18,12 +18,14 @@ StatusOr<std::shared_ptr<const StoredContext>> ContextCatalog::FindContext(
   if (context->expired_at(clock_->now())) {
     return NotFound(fmt::format("context '{}' has expired", id));
   }
+  context->Touch(clock_->now());
   return context;
 }
 
 PrefixMatch ContextCatalog::Match(std::string_view tenant, ModelId model,
                                   std::span<const TokenId> tokens) {
   PrefixMatch match = store_->MatchPrefix(tenant, model, tokens, clock_->now());
+  if (match.context != nullptr) match.context->Touch(clock_->now());
   lookup_tokens_.fetch_add(tokens.size(), std::memory_order_relaxed);
   hit_tokens_.fetch_add(match.matched_tokens, std::memory_order_relaxed);
   return match;

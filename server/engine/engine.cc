@@ -148,6 +148,7 @@ class StandardEngine final : public Engine {
   }
 
   EngineStats stats() const override;
+  StoreUsage usage() const override { return store_->usage(); }
   const EngineLimits& limits() const override { return options_.limits; }
   std::vector<const AttentionBackend*> backends() const override { return {backend_}; }
 

@@ -230,6 +230,8 @@ class Engine {
   virtual void Drain() = 0;
 
   virtual EngineStats stats() const = 0;
+  // As ContextStore's.
+  virtual StoreUsage usage() const = 0;
   virtual const EngineLimits& limits() const = 0;
   virtual std::vector<const AttentionBackend*> backends() const = 0;
 };

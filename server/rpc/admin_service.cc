@@ -58,6 +58,7 @@ grpc::ServerUnaryReactor* AdminServiceHandler::GetStats(grpc::CallbackServerCont
                                                         v1::GetStatsResponse* response) {
   return RunUnary(service_, call, "GetStats", [this, response]() -> Status {
     ToProto(service_.engine->stats(), response);
+    ToProto(service_.engine->usage(), response);
     response->set_process_resident_bytes(self_.resident_bytes());
     const std::chrono::duration<double> uptime =
         std::chrono::system_clock::now() - self_.start_time;

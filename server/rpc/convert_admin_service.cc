@@ -110,6 +110,26 @@ void ToProto(const EngineStats& stats, v1::GetStatsResponse* proto) {
   proto->set_tail_bytes(stats.tail_bytes);
   proto->set_lookup_tokens(stats.lookup_tokens);
   proto->set_hit_tokens(stats.hit_tokens);
+  proto->set_evicted_contexts(store.evicted_contexts);
+}
+
+void ToProto(const StoreUsage& usage, v1::GetStatsResponse* proto) {
+  for (const ModelUsage& model : usage.models) {
+    v1::ModelUsage* one = proto->add_model_usage();
+    one->set_model(model.model);
+    one->set_contexts(model.contexts);
+    one->set_segments(model.segments);
+    one->set_stored_tokens(model.stored_tokens);
+    one->set_stored_bytes(model.stored_bytes);
+  }
+  for (const LabelUsage& label : usage.labels) {
+    v1::LabelUsage* one = proto->add_label_usage();
+    one->set_key(label.key);
+    one->set_value(label.value);
+    one->set_contexts(label.contexts);
+    one->set_stored_bytes(label.stored_bytes);
+  }
+  proto->set_label_usage_left_out(usage.labels_left_out);
 }
 
 }  // namespace alaya

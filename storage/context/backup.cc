@@ -151,6 +151,7 @@ StatusOr<uint64_t> FillBackup(Database* database, const std::string& directory) 
   const std::string copy = directory + "/" + kDatabaseDirectory;
   const std::string copy_prefix = copy + "/";
   ALAYA_RETURN_IF_ERROR(database->Checkpoint(copy));
+  ALAYA_RETURN_IF_ERROR(SyncDirectory(copy));
   ALAYA_ASSIGN_OR_RETURN(const auto paths, ListFilesBelow(copy));
   std::string manifest = std::string(kTitle) + "\n";
   uint64_t bytes = 0;

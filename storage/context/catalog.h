@@ -60,6 +60,10 @@ class Catalog {
                                          const ContextUpdate& update);
   StatusOr<uint64_t> DeleteContext(std::string_view tenant, std::string_view id);
   StatusOr<size_t> DeleteExpired(WallTime now);
+  // Deletes contexts that are not pinned and carry the label (an empty name: any), those
+  // unused for longest first, until at most target_bytes are stored. Returns how many.
+  StatusOr<size_t> Evict(uint64_t target_bytes, const std::pair<std::string, std::string>& label);
+  StoreUsage Usage() const;
 
   // A number that no segment ever had, not even in a process that crashed.
   StatusOr<SegmentId> AllocateSegmentId();

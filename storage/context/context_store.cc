@@ -132,7 +132,9 @@ class ContextStoreImpl : public ContextStore {
   }
   StatusOr<uint64_t> Compact() override;
   ContextStoreStats stats() const override;
+  StoreUsage usage() const override { return catalog_->Usage(); }
 
+  DiskQuota* quota() { return quota_.get(); }
   Catalog* catalog() { return catalog_.get(); }
   Database* database() { return database_.get(); }
   const SegmentReaper& reaper() const { return *reaper_; }
@@ -142,6 +144,7 @@ class ContextStoreImpl : public ContextStore {
   using Decoder = std::function<StatusOr<std::span<const std::byte>>(std::span<const std::byte>)>;
 
   void DropPages(SegmentId id);
+  void Evict();
   StatusOr<size_t> LoadPage(const PageId& id, const Decoder& decode, std::span<std::byte> frame);
 
   const ContextStoreOptions options_;
@@ -150,6 +153,8 @@ class ContextStoreImpl : public ContextStore {
   std::unique_ptr<PageCache> cache_;
   std::unique_ptr<SegmentReaper> reaper_;
   std::unique_ptr<Catalog> catalog_;
+  std::unique_ptr<DiskQuota> quota_;
+  std::atomic<uint64_t> evicted_contexts_{0};
   std::atomic<uint64_t> checksum_failures_{0};
 };
 
@@ -210,7 +215,8 @@ Status ContextWriterImpl::Start(const ContextStoreOptions& options) {
   files_ = std::make_unique<SegmentWriter>(
       store_->database(), *segment_,
       SegmentWriterOptions{.directory = directory_,
-                           .disk_reserve_bytes = options.disk_reserve_bytes});
+                           .disk_reserve_bytes = options.disk_reserve_bytes,
+                           .quota = store_->quota()});
   return OkStatus();
 }
 
@@ -267,10 +273,20 @@ Status ContextStoreImpl::Start() {
                      {.log = options_.log, .read_only = options_.read_only, .env = options_.env}));
   reaper_ = std::make_unique<SegmentReaper>();
   ALAYA_ASSIGN_OR_RETURN(catalog_, Catalog::Load(database_.get(), reaper_.get()));
+  quota_ = std::make_unique<DiskQuota>(
+      options_.quota, [this] { return database_->stats().disk_bytes; }, [this] { Evict(); });
   if (options_.read_only) return OkStatus();
   reaper_->Start([this](SegmentId id) { DropPages(id); });
   for (const SegmentId id : database_->StoredSegments()) DropPages(id);
   return SyncDirectory(directory);
+}
+
+// What fails is tried again at the next write.
+void ContextStoreImpl::Evict() {
+  const StatusOr<size_t> evicted =
+      catalog_->Evict(options_.quota.low_water(), options_.quota.evict_label);
+  if (evicted.ok()) evicted_contexts_.fetch_add(*evicted, std::memory_order_relaxed);
+  reaper_->Flush();
 }
 
 // Of a segment or of an index.
@@ -375,7 +391,8 @@ StatusOr<std::unique_ptr<IndexWriter>> ContextStoreImpl::BeginIndex(
   const IndexWriting writing{.catalog = catalog_.get(),
                              .database = database_.get(),
                              .reaper = reaper_.get(),
-                             .disk_reserve_bytes = options_.disk_reserve_bytes};
+                             .disk_reserve_bytes = options_.disk_reserve_bytes,
+                             .quota = quota_.get()};
   return BeginStoredIndex(writing, options_.directory + "/" + std::string(kImportPrefix),
                           std::move(segment), {kind, version});
 }
@@ -400,6 +417,7 @@ ContextStoreStats ContextStoreImpl::stats() const {
   stats.indexes = counts.indexes;
   stats.disk_bytes = database.disk_bytes;
   stats.disk_free_bytes = FreeBytes(options_.directory).value_or(0);
+  stats.evicted_contexts = evicted_contexts_.load(std::memory_order_relaxed);
   stats.checksum_failures = checksum_failures_.load(std::memory_order_relaxed);
   stats.background_errors = database.background_errors;
   stats.pending_compaction_bytes = database.pending_compaction_bytes;

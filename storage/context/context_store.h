@@ -20,6 +20,7 @@
 
 #include "storage/cache/page_cache.h"
 #include "storage/context/context_writer.h"
+#include "storage/context/disk_quota.h"
 #include "storage/context/index_writer.h"
 #include "storage/context/stored_context.h"
 #include "storage/context/stored_index.h"
@@ -39,6 +40,7 @@ struct ContextStoreOptions {
   // Imports stop while the file system has less free: the catalog must always be able
   // to grow, or a full disk could not even delete.
   uint64_t disk_reserve_bytes = uint64_t{64} << 20;
+  DiskQuotaOptions quota = {};
   // Changes nothing in the directory, which may be a backup; every write fails.
   bool read_only = false;
   // Where RocksDB finds its files, for tests; null: the system's. Must outlive the store.
@@ -69,6 +71,29 @@ struct IndexCount {
   uint64_t stored_bytes = 0;
 };
 
+// What a model's contexts take on disk, indexes included; shared segments count once.
+struct ModelUsage {
+  std::string model;
+  uint64_t contexts = 0;
+  uint64_t segments = 0;
+  uint64_t stored_tokens = 0;
+  uint64_t stored_bytes = 0;
+};
+// The same of all contexts that carry a label. A segment that contexts with other labels
+// share counts for each.
+struct LabelUsage {
+  std::string key;
+  std::string value;
+  uint64_t contexts = 0;
+  uint64_t stored_bytes = 0;
+};
+inline constexpr size_t kLabelUsagesMax = 100;
+struct StoreUsage {
+  std::vector<ModelUsage> models;  // by name
+  std::vector<LabelUsage> labels;  // at most kLabelUsagesMax, those that take most first
+  uint64_t labels_left_out = 0;
+};
+
 struct ContextStoreStats {
   uint64_t models = 0;
   uint64_t contexts = 0;
@@ -76,8 +101,9 @@ struct ContextStoreStats {
   uint64_t stored_tokens = 0;                           // of segments, so shared ones count once
   uint64_t stored_bytes = 0;                            // of segments, indexes not counted
   std::array<IndexCount, kIndexKindMax + 1> indexes{};  // by kind
-  uint64_t disk_bytes = 0;       // of the data directory's files, as RocksDB counts them
-  uint64_t disk_free_bytes = 0;  // of the file system
+  uint64_t disk_bytes = 0;        // of the data directory's files, as RocksDB counts them
+  uint64_t disk_free_bytes = 0;   // of the file system
+  uint64_t evicted_contexts = 0;  // because of the quota
   uint64_t checksum_failures = 0;
   uint64_t background_errors = 0;
   uint64_t pending_compaction_bytes = 0;
@@ -151,6 +177,8 @@ class ContextStore {
   virtual StatusOr<uint64_t> Compact() = 0;
 
   virtual ContextStoreStats stats() const = 0;
+  // Cost: looks at every context; not for metrics that are read every second.
+  virtual StoreUsage usage() const = 0;
 };
 
 }  // namespace alaya

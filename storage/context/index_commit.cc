@@ -20,7 +20,8 @@ class StoredIndexWriter : public IndexWriter {
         pages_(std::make_unique<IndexPageWriter>(
             writing.database, *segment_, *index_,
             SegmentWriterOptions{.directory = directory_,
-                                 .disk_reserve_bytes = writing.disk_reserve_bytes})) {}
+                                 .disk_reserve_bytes = writing.disk_reserve_bytes,
+                                 .quota = writing.quota})) {}
   ~StoredIndexWriter() override {
     pages_.reset();
     // What cannot be removed is swept at the next start.

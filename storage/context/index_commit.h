@@ -8,6 +8,7 @@
 #include <string>
 
 #include "storage/context/catalog.h"
+#include "storage/context/disk_quota.h"
 #include "storage/context/index_writer.h"
 #include "storage/context/segment_reaper.h"
 #include "storage/context/stored_context.h"
@@ -22,6 +23,7 @@ struct IndexWriting {
   Database* database = nullptr;
   const SegmentReaper* reaper = nullptr;
   uint64_t disk_reserve_bytes = 0;
+  DiskQuota* quota = nullptr;
 };
 
 struct IndexFormat {

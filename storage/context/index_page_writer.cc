@@ -10,7 +10,7 @@ IndexPageWriter::IndexPageWriter(const Database* database, const Segment& segmen
       num_layers_(segment.model->model.num_layers),
       num_kv_heads_(segment.model->model.num_kv_heads),
       options_(std::move(options)),
-      disk_reserve_(options_.directory, options_.disk_reserve_bytes),
+      disk_reserve_(options_.directory, options_.disk_reserve_bytes, options_.quota),
       next_page_{.id = index.page(LayerIndex{0}, KvHeadIndex{0}, 0),
                  .model = segment.model->id,
                  .tenant_hash = TenantHash(segment.tenant),

@@ -19,7 +19,7 @@ SegmentWriter::SegmentWriter(const Database* database, const Segment& segment,
       page_tokens_(PageTokens(model_.model)),
       row_bytes_(model_.model.row_bytes()),
       streams_(size_t{2} * model_.model.num_layers),
-      disk_reserve_(options_.directory, options_.disk_reserve_bytes) {
+      disk_reserve_(options_.directory, options_.disk_reserve_bytes, options_.quota) {
   const uint32_t num_layers = model_.model.num_layers;
   for (uint32_t layer = 0; layer < num_layers; ++layer) {
     Stream& kv = streams_[layer];

@@ -30,6 +30,8 @@ struct SegmentWriterOptions {
   uint64_t file_bytes_target = uint64_t{256} << 20;
   // Writing stops with ResourceExhausted when the file system has less left.
   uint64_t disk_reserve_bytes = 0;
+  // And when the quota is used up; may be null, must outlive the writer.
+  DiskQuota* quota = nullptr;
 };
 
 // Life: Append*, in any order of layers -> Finish. After an error only destruction.

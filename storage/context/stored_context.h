@@ -7,6 +7,8 @@
 #ifndef ALAYA_STORAGE_CONTEXT_STORED_CONTEXT_H_
 #define ALAYA_STORAGE_CONTEXT_STORED_CONTEXT_H_
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -67,6 +69,17 @@ struct StoredContext {
   WallTime create_time;
   std::optional<WallTime> expire_time;
   bool pinned = false;
+  // Milliseconds since 1970; of this process, shared by all snapshots. 0: not used.
+  std::shared_ptr<std::atomic<int64_t>> last_use_ms = std::make_shared<std::atomic<int64_t>>(0);
+
+  // When the context was last used since the start, else when it was made.
+  WallTime last_use() const {
+    const WallTime used{std::chrono::milliseconds(last_use_ms->load(std::memory_order_relaxed))};
+    return std::max(used, create_time);
+  }
+  void Touch(WallTime now) const {
+    last_use_ms->store(now.time_since_epoch().count(), std::memory_order_relaxed);
+  }
 
   uint64_t token_count() const { return chain.empty() ? 0 : chain.back().range().end; }
   // Bytes of KV that the chain spans.

@@ -106,6 +106,16 @@ std::vector<rocksdb::ColumnFamilyDescriptor> Families() {
           {kPagesFamily, MakePagesOptions()}};
 }
 
+Status RemoveLogs(rocksdb::Env* env, const std::string& directory) {
+  std::vector<std::string> names;
+  ALAYA_RETURN_IF_ERROR(FromRocksDb(env->GetChildren(directory, &names), "list " + directory));
+  for (const std::string& name : names) {
+    if (!name.ends_with(".log")) continue;
+    ALAYA_RETURN_IF_ERROR(FromRocksDb(env->DeleteFile(directory + "/" + name), "remove " + name));
+  }
+  return OkStatus();
+}
+
 Status Closed() { return Unavailable("the database could not be opened again after an error"); }
 
 std::span<const std::byte> Bytes(const rocksdb::Slice& slice) {
@@ -408,8 +418,12 @@ Status Database::Checkpoint(const std::string& directory) {
   // Flushed first, and by its own limit once more (0: always flush): a copied log
   // would be the log of a database that goes on writing it.
   ALAYA_RETURN_IF_ERROR(FromRocksDb(impl_->db->Flush({}, impl_->families), "flush"));
-  return FromRocksDb(checkpoint->CreateCheckpoint(directory, /*log_size_for_flush=*/0),
-                     "make a checkpoint in " + directory);
+  ALAYA_RETURN_IF_ERROR(
+      FromRocksDb(checkpoint->CreateCheckpoint(directory, /*log_size_for_flush=*/0),
+                  "make a checkpoint in " + directory));
+  // The log was copied later than the list of files: it may commit contexts whose pages
+  // were ingested between. Without it the copy is what was flushed.
+  return RemoveLogs(impl_->env.get(), directory);
 }
 
 bool Database::read_only() const { return impl_->read_only; }

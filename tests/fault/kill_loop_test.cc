@@ -45,8 +45,8 @@ class KillLoopTest : public ServiceTest {
     StartServer(arguments_);
     ASSERT_OK(RegisterModel(client(), model_));
     workers_.emplace_back(
-        KillWorkerOptions{std::string(kWorkerNames[0]), model_, backup_directory_});
-    workers_.emplace_back(KillWorkerOptions{std::string(kWorkerNames[1]), model_, ""});
+        KillWorkerOptions{std::string(kWorkerNames[0]), model_, backup_directory_, 1'000'000});
+    workers_.emplace_back(KillWorkerOptions{std::string(kWorkerNames[1]), model_, "", 2'000'000});
   }
 
   void Work(uint64_t seed, std::chrono::microseconds lifetime) {

@@ -39,6 +39,7 @@ Status KillWorker::ImportNew(const client::Client& client, Random& random) {
   const std::string id = NextId();
   const auto sequence =
       std::make_shared<KvSequence>(options_.model, Draw(random, kTokensMax), random());
+  sequence->SetToken(0, NextToken());
   oracle_.WillStore(id, sequence);
   ALAYA_RETURN_IF_ERROR(Import(client, *sequence, id).status());
   oracle_.Stored(id);
@@ -54,6 +55,7 @@ Status KillWorker::ImportBranch(const client::Client& client, Random& random,
   const uint64_t shared = Draw(random, from->token_count());
   const auto sequence = std::make_shared<KvSequence>(
       from->Branch(shared, shared + Draw(random, kTokensMax / 4), random()));
+  sequence->SetToken(shared, NextToken());
   oracle_.WillStore(id, sequence);
   ALAYA_RETURN_IF_ERROR(Import(client, *sequence, id).status());
   oracle_.Stored(id);
@@ -68,6 +70,7 @@ Status KillWorker::StoreSession(const client::Client& client, Random& random,
   const size_t begin = from->token_count();
   const size_t count = Draw(random, 200);
   const auto sequence = std::make_shared<KvSequence>(from->Branch(begin, begin + count, random()));
+  sequence->SetToken(begin, NextToken());
   ALAYA_ASSIGN_OR_RETURN(const std::string session, OpenSession(client, parent));
   client::AttendStream stream = client.Attend();
   for (uint32_t layer = 0; layer < options_.model.num_layers(); ++layer) {

@@ -21,6 +21,7 @@ struct KillWorkerOptions {
   std::string name;              // its contexts' ids begin with it
   pb::Model model;               // registered
   std::string backup_directory;  // for backups; empty: makes none
+  uint32_t first_token = 0;      // beyond the random ones; other workers' are far apart
 };
 
 class KillWorker {
@@ -48,6 +49,8 @@ class KillWorker {
   Status Backup(const client::Client& client);
 
   std::string NextId() { return options_.name + "-" + std::to_string(next_id_++); }
+  // A token of no other sequence, for the first one that a sequence does not share.
+  uint32_t NextToken() { return options_.first_token + static_cast<uint32_t>(next_id_); }
 
   const KillWorkerOptions options_;
   StoredOracle oracle_;

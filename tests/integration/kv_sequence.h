@@ -38,6 +38,11 @@ class KvSequence {
   // Equal to this one before `shared_tokens`, different from there on.
   KvSequence Branch(size_t shared_tokens, size_t token_count, uint64_t seed) const;
 
+  // Makes the token at a position one that no other sequence has there: random tokens of
+  // thousands of sequences agree now and then, and the server shares the prefix then,
+  // though the keys and values of such sequences differ.
+  void SetToken(size_t position, uint32_t token) { tokens_.at(position) = token; }
+
   const pb::Model& model() const { return model_; }
   const std::vector<uint32_t>& tokens() const { return tokens_; }
   size_t token_count() const { return tokens_.size(); }

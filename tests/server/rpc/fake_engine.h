@@ -180,6 +180,9 @@ class FakeEngine final : public Engine {
   StatusOr<uint64_t> CreateBackup(const std::string& /*directory*/) override { return 1; }
   StatusOr<uint64_t> CompactStorage() override { return 2; }
   void Drain() override {}
+  StoreUsage usage() const override {
+    return {.models = {{"m", 3, 4, 5, 6}}, .labels = {{"k", "v", 7, 8}}, .labels_left_out = 9};
+  }
   EngineStats stats() const override { return {}; }
   const EngineLimits& limits() const override { return limits_; }
   std::vector<const AttentionBackend*> backends() const override { return {}; }
