@@ -45,6 +45,23 @@ Status Info(const CommandLine& line) {
   return OkStatus();
 }
 
+// Who takes how much of the disk; nothing without contexts.
+std::string UsageText(const pb::GetStatsResponse& stats) {
+  Table usage({"STORED BY", ">CONTEXTS", ">SIZE"});
+  for (const pb::ModelUsage& model : stats.model_usage()) {
+    usage.AddRow(
+        {"model " + model.model(), CountText(model.contexts()), BytesText(model.stored_bytes())});
+  }
+  for (const pb::LabelUsage& label : stats.label_usage()) {
+    usage.AddRow({"label " + label.key() + "=" + label.value(), CountText(label.contexts()),
+                  BytesText(label.stored_bytes())});
+  }
+  if (usage.row_count() == 0) return "";
+  const uint64_t left_out = stats.label_usage_left_out();
+  return "\n" + usage.Text() +
+         (left_out == 0 ? "" : "and " + CountText(left_out) + " labels that take less\n");
+}
+
 std::string StatsText(const pb::GetStatsResponse& stats) {
   std::string text = FieldsText({
       {"Up", SecondsText(stats.uptime_seconds())},
@@ -70,7 +87,7 @@ std::string StatsText(const pb::GetStatsResponse& stats) {
                               static_cast<double>(tier.hits() + tier.misses())),
                   CountText(tier.evictions())});
   }
-  text += "\n" + tiers.Text();
+  text += "\n" + tiers.Text() + UsageText(stats);
   if (stats.indexes().empty()) return text;
   Table indexes({"INDEX", ">SEGMENTS", ">SIZE"});
   for (const pb::IndexStats& index : stats.indexes()) {

@@ -259,6 +259,14 @@ grpc::Status FakeAdminService::GetStats(grpc::ServerContext*, const pb::GetStats
   tier.set_used_bytes(uint64_t{3} << 30);
   tier.set_hits(3);
   tier.set_misses(1);
+  pb::ModelUsage& model = *response->add_model_usage();
+  model.set_model("m");
+  model.set_contexts(2);
+  model.set_stored_bytes(uint64_t{5} << 20);
+  pb::LabelUsage& label = *response->add_label_usage();
+  label.set_key("team");
+  label.set_value("x");
+  response->set_label_usage_left_out(7);
   return grpc::Status::OK;
 }
 

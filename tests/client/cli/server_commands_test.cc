@@ -17,6 +17,8 @@ TEST_F(ServerCommandsTest, StatsAreReadableAndJson) {
   EXPECT_THAT(Run({"stats"}).out,
               AllOf(HasSubstr("memory"), HasSubstr("3.0 GiB"), HasSubstr("75.0 %")));
   EXPECT_EQ(nlohmann::json::parse(Run({"stats", "--json"}).out)["tiers"][0]["hits"], "3");
+  EXPECT_THAT(Run({"stats"}).out, AllOf(HasSubstr("model m"), HasSubstr("5.0 MiB"),
+                                        HasSubstr("label team=x"), HasSubstr("7 labels")));
   EXPECT_THAT(Run({"info"}).out, HasSubstr("1.2.3"));
 }
 

@@ -112,6 +112,8 @@ TEST_F(ConfigLoaderTest, BadValuesNameKeyValueAndWhatIsAllowed) {
                                          {"listen", "nowhere", "host:port"},
                                          {"metrics_listen", "unix:/tmp/x", "host:port"},
                                          {"data_dir", "", "a path"},
+                                         {"disk_eviction", "maybe", "off|on"},
+                                         {"disk_evict_label", "cache", "name=value"},
                                          {"max_message_bytes", "4GiB", "allowed is 64KiB"},
                                          {"max_items_per_request", "0", "1 to"}}) {
     std::string variable = std::string("ALAYA_") + c.key;
@@ -129,6 +131,19 @@ TEST_F(ConfigLoaderTest, BadFilesAreExplained) {
               HasSubstr("memory_budget"));
   EXPECT_THAT(ErrorOf({"--config", WriteFile("listen = [1.5]\n")}), HasSubstr("array of strings"));
   EXPECT_THAT(ErrorOf({"--config", WriteFile("[data_dir]\nx = 1\n")}), HasSubstr("data_dir"));
+}
+
+TEST_F(ConfigLoaderTest, WaterMarksMustFitEachOther) {
+  EXPECT_THAT(ErrorOf({"--disk-high-water=1GiB", "--disk-low-water=2GiB"}),
+              HasSubstr("disk_low_water = 2GiB is above disk_high_water = 1GiB"));
+  EXPECT_THAT(ErrorOf({"--disk-eviction=on"}), HasSubstr("disk_high_water"));
+  const auto loaded =
+      Load({"--disk-high-water=10GiB", "--disk-eviction=on", "--disk-evict-label=tier=cache"});
+  ASSERT_TRUE(loaded.ok());
+  const DiskQuotaOptions& quota = loaded->config.store.quota;
+  EXPECT_TRUE(quota.evicts);
+  EXPECT_EQ(quota.low_water(), (uint64_t{10} << 30) / 10 * 9);
+  EXPECT_EQ(quota.evict_label.second, "cache");
 }
 
 TEST_F(ConfigLoaderTest, AddressesThatOthersReachNeedInsecure) {

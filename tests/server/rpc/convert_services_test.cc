@@ -217,6 +217,27 @@ TEST(CreateBackupFromProtoTest, TakesAbsolutePathsOnly) {
   EXPECT_TRUE(FromProto(request).ok());
 }
 
+TEST(GetStatsToProtoTest, SaysWhoTakesHowMuch) {
+  v1::GetStatsResponse response;
+
+  ToProto(
+      StoreUsage{.models = {{"m", 1, 2, 3, 4}}, .labels = {{"k", "v", 5, 6}}, .labels_left_out = 7},
+      &response);
+
+  ASSERT_EQ(response.model_usage_size(), 1);
+  EXPECT_EQ(response.model_usage(0).model(), "m");
+  EXPECT_EQ(response.model_usage(0).contexts(), 1U);
+  EXPECT_EQ(response.model_usage(0).segments(), 2U);
+  EXPECT_EQ(response.model_usage(0).stored_tokens(), 3U);
+  EXPECT_EQ(response.model_usage(0).stored_bytes(), 4U);
+  ASSERT_EQ(response.label_usage_size(), 1);
+  EXPECT_EQ(response.label_usage(0).key(), "k");
+  EXPECT_EQ(response.label_usage(0).value(), "v");
+  EXPECT_EQ(response.label_usage(0).contexts(), 5U);
+  EXPECT_EQ(response.label_usage(0).stored_bytes(), 6U);
+  EXPECT_EQ(response.label_usage_left_out(), 7U);
+}
+
 TEST(SetLogLevelFromProtoTest, RefusesUnknownLevels) {
   v1::SetLogLevelRequest request;
   ExpectError(FromProto(request), kInvalid, "level: 0");
