@@ -19,8 +19,9 @@ def register(db: Client, model: Any, name: str | None) -> Model:
     """Registers the shape of a transformers model. Errors: InvalidArgumentError if unsupported."""
     config = model.config.get_text_config()
     kind = type(model).__name__
-    for reason in _reasons_to_refuse(model, config):
-        raise InvalidArgumentError(f"{kind} cannot run on AlayaDB: {reason}")
+    reasons = _reasons_to_refuse(model, config)
+    if reasons:
+        raise InvalidArgumentError(f"{kind} cannot run on AlayaDB: {'; '.join(reasons)}")
     num_query_heads = config.num_attention_heads
     return db.register_model(
         name or default_name(model),

@@ -48,9 +48,15 @@ class Rows:
             self._unanswered.popleft().result()
 
     def settle(self) -> None:
-        """Waits until all that was sent has taken effect."""
+        """Waits until all that was sent has taken effect; raises the first error."""
+        error: AlayaError | None = None
         while self._unanswered:
-            self._unanswered.popleft().result()
+            try:
+                self._unanswered.popleft().result()
+            except AlayaError as next_error:
+                error = error or next_error
+        if error is not None:
+            raise error
 
     def truncate(self, counts: Iterable[int]) -> None:
         """Keeps the first `counts[i]` tokens of row i. Requests that failed are forgotten."""

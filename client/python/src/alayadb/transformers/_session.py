@@ -167,6 +167,8 @@ class Session(Cache):  # type: ignore[misc]
         Errors: InvalidArgumentError if these cannot be the tokens of this session.
         """
         rows, length = self._running_rows(), self.get_seq_length()
+        if length == 0:
+            raise FailedPreconditionError("the session has no tokens yet")
         ids = torch.as_tensor(sequences)
         ids = ids[None] if ids.ndim == 1 else ids
         if self._beams_moved:
