@@ -83,9 +83,7 @@ def test_crop_keeps_left_padding(db, model):
 
     session.crop(20)
     positions = mask.cumsum(1).sub(1).clamp(min=0)
-    got = step(
-        model, ids[:, 20:], session, attention_mask=mask, position_ids=positions[:, 20:]
-    )
+    got = step(model, ids[:, 20:], session, attention_mask=mask, position_ids=positions[:, 20:])
 
     assert_near(got, own(model, ids, attention_mask=mask, position_ids=positions))
 

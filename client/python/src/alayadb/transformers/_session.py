@@ -236,8 +236,8 @@ class Session(Cache):  # type: ignore[misc]
         if self._rows is None:
             opened = [self._db.create_session(self.model.name) for _ in range(batch)]
             self._adopt(Rows(self._db, opened), padding)
-        elif len(self._rows) != batch and length == self.reused_tokens:
-            self.batch_repeat_interleave(batch // len(self._rows))
+        elif length == self.reused_tokens and batch % len(self._rows) == 0:
+            self.batch_repeat_interleave(batch // len(self._rows))  # generate() repeats its prompts
         rows = self._running_rows()
         if len(rows) != batch:
             raise InvalidArgumentError(f"a batch of {batch}: the session has {len(rows)} rows")
