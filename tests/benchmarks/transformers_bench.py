@@ -1,11 +1,11 @@
-"""What a decoded token costs on the Python path: one layer's attention through a transformers Session.
+"""What a decoded token costs on the Python path: one layer through a transformers Session.
 
-    python tests/benchmarks/transformers_bench.py [--runs 500] [--context 64] [--batch 1]
+    python tests/benchmarks/transformers_bench.py [--runs 500] [--context 64] [--batch 1 8]
 
 Shape of Llama-3-8B's layers: 32 query heads, 8 KV heads, head_dim 128, bfloat16. The whole call is
-timed, then each of its parts by itself on the same arrays; the engine's time is what the server
-says, and transport is the rest: gRPC on both sides, threads that wake, and the server's conversions.
-The floor is the shortest call that the same client makes on the same server.
+timed, then each of its parts by itself on the same shapes; the engine's time is what the server
+says, and transport is the rest: gRPC on both sides, threads that wake, the server's conversions.
+The floor is the shortest call that the same client makes on the same server, a truncation.
 """
 
 import argparse
@@ -19,14 +19,14 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration" / "python"))
-from server_process import ServerProcess
-
 import alayadb.transformers as alayadb
 from alayadb import AttendItem
 from alayadb._arrays import fill_tensor
 from alayadb._attend import Batch
 from alayadb.transformers._tensors import to_array, to_tensor
 from alayadb.v1 import session_service_pb2
+
+from server_process import ServerProcess
 
 HEADS, KV_HEADS, DIM = 32, 8, 128
 
@@ -54,45 +54,59 @@ def microseconds(work):
     return 1e6 * (time.perf_counter() - start), result
 
 
-def measure(db, batch, context, runs):
-    """Medians in microseconds by part."""
-    session = alayadb.Session(db, make_model(), target=alayadb.Full())
+class Layer:
+    """One layer of a session, and sessions of the plain client to take its calls apart with."""
 
-    def attend(count):
-        q, k, v = (states(batch, heads, count) for heads in (HEADS, KV_HEADS, KV_HEADS))
-        start = time.perf_counter()
-        k, v = session.update(k, v, 0)
-        session.attend(q, k, v, None, DIM**-0.5)
-        return 1e6 * (time.perf_counter() - start)
+    def __init__(self, db, batch, context):
+        self.db, self.batch, self.context = db, batch, context
+        self.session = alayadb.Session(db, make_model(), target=alayadb.Full())
+        self.plain = [db.create_session(self.session.model.name) for _ in range(batch)]
+        self.attend(*self.states(context))
+        for row in self.plain:
+            row.append(0, *(to_array(x[0].transpose(0, 1)) for x in self.states(context)[1:]))
 
-    attend(context)
-    scratch = [db.create_session(session.model.name) for _ in range(batch)]
-    times = {part: [] for part in ("whole", "copy", "serialise", "parse", "engine", "floor")}
-    for _ in range(runs):
-        times["whole"].append(attend(1))
-        new = [states(batch, heads, 1) for heads in (HEADS, KV_HEADS, KV_HEADS)]
+    def states(self, count):
+        return [states(self.batch, heads, count) for heads in (HEADS, KV_HEADS, KV_HEADS)]
 
+    def attend(self, query, key, value):
+        key, value = self.session.update(key, value, 0)
+        return self.session.attend(query, key, value, None, DIM**-0.5)
+
+    def parts(self):
+        """Microseconds of one token's call and of its parts."""
+        new = self.states(1)
+        whole, _ = microseconds(lambda: self.attend(*new))
         copied, (q, k, v) = microseconds(lambda: [to_array(x[:, :, 0]) for x in new])
-        made, request = microseconds(
-            lambda: Batch([AttendItem(s, 0, q[i], k[i], v[i]) for i, s in enumerate(scratch)])
+        made, batch = microseconds(
+            lambda: Batch([AttendItem(s, 0, q[i], k[i], v[i]) for i, s in enumerate(self.plain)])
         )
-        written, _ = microseconds(request.request.SerializeToString)
-        answers = db.attend_many([AttendItem(session._rows[i], 0, q[i]) for i in range(batch)])
+        written, _ = microseconds(batch.request.SerializeToString)
+        answers = self.db.attend_many(
+            [AttendItem(s, 0, q[i], k[i], v[i]) for i, s in enumerate(self.plain)]
+        )
         response = as_response(answers)
         parsed, results = microseconds(
             lambda: session_service_pb2.AttendResponse.FromString(response).results
         )
-        read, attentions = microseconds(lambda: request.read(results))
+        read, attentions = microseconds(lambda: batch.read(results))
         stacked, _ = microseconds(lambda: torch.stack([to_tensor(a.output) for a in attentions]))
-        floor, _ = microseconds(lambda: scratch[0].truncate(0))
+        floor, _ = microseconds(lambda: self.plain[0].truncate(self.context))
+        return {
+            "whole": whole,
+            "copy": copied + stacked,
+            "serialise": made + written,
+            "engine": max(a.stats.engine_microseconds for a in answers),
+            "parse": parsed + read,
+            "floor": floor,
+        }
 
-        times["copy"].append(copied + stacked)
-        times["serialise"].append(made + written)
-        times["parse"].append(parsed + read)
-        times["engine"].append(max(a.stats.engine_microseconds for a in answers))
-        times["floor"].append(floor)
-    medians = {part: statistics.median(values) for part, values in times.items()}
-    known = sum(medians[part] for part in ("copy", "serialise", "parse", "engine"))
+
+def measure(db, batch, context, runs):
+    """Medians in microseconds by part."""
+    layer = Layer(db, batch, context)
+    times = [layer.parts() for _ in range(runs)]
+    medians = {part: statistics.median(t[part] for t in times) for part in times[0]}
+    known = sum(medians[part] for part in ("copy", "serialise", "engine", "parse"))
     return {**medians, "transport": medians["whole"] - known}
 
 

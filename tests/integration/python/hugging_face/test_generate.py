@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import alayadb as plain
+import alayadb.transformers as alayadb
+
 from models import (
     FAMILIES,
     assert_same,
@@ -15,8 +17,6 @@ from models import (
     torch,
     transformers,
 )
-
-import alayadb.transformers as alayadb
 
 
 def full(db, model, *arguments, **options):

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 import alayadb as plain
-from models import PAD, SHAPE, generate, left_padded, make_model, make_prompt, torch, transformers
-
 import alayadb.transformers as alayadb
+
+from models import PAD, SHAPE, generate, left_padded, make_model, make_prompt, torch, transformers
 
 
 @pytest.fixture
