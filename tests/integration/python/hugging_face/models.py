@@ -7,6 +7,7 @@ import pytest
 MISSING = "PyTorch and transformers are not installed: run deploy/install-deps --transformers"
 torch = pytest.importorskip("torch", reason=MISSING)
 transformers = pytest.importorskip("transformers", reason=MISSING)
+alayadb = pytest.importorskip("alayadb.transformers")
 
 torch.set_num_threads(1)  # the models are too small to gain by more, and the server wants the rest
 

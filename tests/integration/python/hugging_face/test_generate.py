@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import alayadb as plain
-import alayadb.transformers as alayadb
 
 from models import (
     FAMILIES,
+    alayadb,
     assert_same,
     generate,
     left_padded,

@@ -8,9 +8,18 @@ import sys
 import pytest
 
 import alayadb as plain
-import alayadb.transformers as alayadb
 
-from models import PAD, SHAPE, generate, left_padded, make_model, make_prompt, torch, transformers
+from models import (
+    PAD,
+    SHAPE,
+    alayadb,
+    generate,
+    left_padded,
+    make_model,
+    make_prompt,
+    torch,
+    transformers,
+)
 
 
 @pytest.fixture
