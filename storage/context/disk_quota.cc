@@ -19,7 +19,7 @@ Status DiskQuota::Check() {
   return ResourceExhausted("contexts take " + std::to_string(used_bytes) +
                            " bytes on disk, disk_high_water is " +
                            std::to_string(options_.high_water_bytes) +
-                           (options_.evicts ? ", and no more may be evicted" : ""));
+                           (options_.evicts ? ", and eviction has freed no more" : ""));
 }
 
 }  // namespace alaya

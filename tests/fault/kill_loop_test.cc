@@ -4,7 +4,7 @@
 //   kill_loop_test [--cycles=N] [--seed=S]
 //
 // Each cycle: start, sometimes killed while it recovers; compare every byte of every
-// context with what was acknowledged; work from two threads; kill after a while.
+// context with what was acknowledged; work from three threads; kill after a while.
 // Between, the directory is read whole by alayadb-offline, and backups are compared
 // with their manifests.
 
@@ -34,7 +34,7 @@ namespace fs = std::filesystem;
 uint64_t cycle_count = 12;
 uint64_t first_seed = 20'261'124;
 
-constexpr std::string_view kWorkerNames[] = {"a", "b"};
+constexpr std::string_view kWorkerNames[] = {"a", "b", "c"};
 // Every so many cycles the directory is read whole while no server runs.
 constexpr uint64_t kVerifyInterval = 5;
 
@@ -44,9 +44,19 @@ class KillLoopTest : public ServiceTest {
     fs::create_directory(backup_directory_);
     StartServer(arguments_);
     ASSERT_OK(RegisterModel(client(), model_));
-    workers_.emplace_back(
-        KillWorkerOptions{std::string(kWorkerNames[0]), model_, backup_directory_, 1'000'000});
-    workers_.emplace_back(KillWorkerOptions{std::string(kWorkerNames[1]), model_, "", 2'000'000});
+    workers_.emplace_back(KillWorkerOptions{.name = std::string(kWorkerNames[0]),
+                                            .model = model_,
+                                            .backup_directory = backup_directory_,
+                                            .first_token = 1'000'000});
+    workers_.emplace_back(KillWorkerOptions{.name = std::string(kWorkerNames[1]),
+                                            .model = model_,
+                                            .backup_directory = "",
+                                            .first_token = 2'000'000});
+    workers_.emplace_back(KillWorkerOptions{.name = std::string(kWorkerNames[2]),
+                                            .model = model_,
+                                            .backup_directory = "",
+                                            .evictable = true,
+                                            .first_token = 3'000'000});
   }
 
   void Work(uint64_t seed, std::chrono::microseconds lifetime) {
@@ -54,7 +64,7 @@ class KillLoopTest : public ServiceTest {
     std::vector<std::thread> threads;
     for (size_t i = 0; i < workers_.size(); ++i) {
       threads.emplace_back([&, i] {
-        const Status ended = workers_[i].Run(connected, seed * 2 + i);
+        const Status ended = workers_[i].Run(connected, seed * 3 + i);
         // Anything else would be the server's fault, not its end.
         const bool died =
             ended.code() == StatusCode::kUnavailable || ended.code() == StatusCode::kCancelled;
@@ -105,8 +115,11 @@ class KillLoopTest : public ServiceTest {
 
   const pb::Model model_ =
       MakeModel("fault/kill", {.layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 64});
-  const std::vector<std::string> arguments_ = {"--expiry-sweep-interval", "20ms",
-                                               "--flat-index-min-tokens", "500"};
+  const std::vector<std::string> arguments_ = {
+      "--expiry-sweep-interval", "20ms", "--flat-index-min-tokens", "500",
+      // Room for all that must stay.
+      "--disk-high-water", "80MiB", "--disk-eviction", "on", "--disk-low-water", "60MiB",
+      "--disk-evict-label", "tier=cache"};
   const std::string backup_directory_ = directory() / "backups";
   std::vector<KillWorker> workers_;
   size_t killed_recoveries_ = 0;

@@ -19,10 +19,16 @@ uint64_t Draw(std::mt19937_64& random, uint64_t most) { return 1 + random() % mo
 
 Status KillWorker::Run(const client::Client& client, uint64_t seed) {
   Random random(seed);
-  for (;;) ALAYA_RETURN_IF_ERROR(Step(client, random));
+  for (;;) {
+    const Status status = Step(client, random);
+    // What was evicted takes space until nobody holds it, an index build for example.
+    if (status.code() == StatusCode::kResourceExhausted) continue;
+    ALAYA_RETURN_IF_ERROR(status);
+  }
 }
 
 Status KillWorker::Step(const client::Client& client, Random& random) {
+  if (options_.evictable) return ImportEvictable(client, random);
   const std::vector<std::string> ids = oracle_.stored_ids();
   const uint64_t dice = random() % 100;
   if (ids.empty() || dice < 25) return ImportNew(client, random);
@@ -33,6 +39,22 @@ Status KillWorker::Step(const client::Client& client, Random& random) {
   if (dice < 60) return ImportBranch(client, random, id);
   if (dice < 93 || options_.backup_directory.empty()) return StoreSession(client, random, id);
   return Backup(client);
+}
+
+Status KillWorker::ImportEvictable(const client::Client& client, Random& random) {
+  const std::string id = NextId();
+  const auto sequence =
+      std::make_shared<KvSequence>(options_.model, Draw(random, kTokensMax), random());
+  sequence->SetToken(0, NextToken());
+  pb::ImportContextRequest::Header header = ImportHeader(*sequence, id);
+  (*header.mutable_labels())[kEvictLabel] = kEvictValue;
+  oracle_.WillStore(id, sequence);
+  oracle_.MayGo(id);
+  ALAYA_ASSIGN_OR_RETURN(auto importer, client.ImportContext(header));
+  ALAYA_RETURN_IF_ERROR(AppendLayers(*sequence, 0, importer));
+  ALAYA_RETURN_IF_ERROR(importer.Commit().status());
+  ++counts_["evictable"];
+  return OkStatus();
 }
 
 Status KillWorker::ImportNew(const client::Client& client, Random& random) {

@@ -17,11 +17,17 @@
 
 namespace alaya {
 
+// What contexts carry that the server may evict.
+inline constexpr char kEvictLabel[] = "tier";
+inline constexpr char kEvictValue[] = "cache";
+
 struct KillWorkerOptions {
   std::string name;              // its contexts' ids begin with it
   pb::Model model;               // registered
   std::string backup_directory;  // for backups; empty: makes none
-  uint32_t first_token = 0;      // beyond the random ones; other workers' are far apart
+  // Only imports contexts that the server may evict at any time.
+  bool evictable = false;
+  uint32_t first_token = 0;  // beyond the random ones; other workers' are far apart
 };
 
 class KillWorker {
@@ -41,6 +47,7 @@ class KillWorker {
   using Random = std::mt19937_64;
 
   Status Step(const client::Client& client, Random& random);
+  Status ImportEvictable(const client::Client& client, Random& random);
   Status ImportNew(const client::Client& client, Random& random);
   Status ImportBranch(const client::Client& client, Random& random, const std::string& parent);
   Status StoreSession(const client::Client& client, Random& random, const std::string& parent);
