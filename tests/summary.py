@@ -23,10 +23,10 @@ def main() -> int:
     failed_stages = sys.argv[2:]
     total_passed, total_failed, total_skipped = 0, 0, 0
     failed_with_report = set()
-    print(f"{'stage':<10} {'passed':>7} {'failed':>7} {'skipped':>8}")
+    print(f"{'stage':<12} {'passed':>7} {'failed':>7} {'skipped':>8}")
     for path in sorted(reports.glob("*.xml")):
         passed, failed, skipped = read_report(path)
-        print(f"{path.stem:<10} {passed:>7} {len(failed):>7} {skipped:>8}")
+        print(f"{path.stem:<12} {passed:>7} {len(failed):>7} {skipped:>8}")
         for name in failed:
             print(f"  FAILED {path.stem}: {name}")
         if failed:

@@ -68,7 +68,7 @@ class Rows:
     def forked(self) -> Rows:
         """As many new sessions with the same tokens."""
         self.settle()
-        return Rows(self._db, _all_or_none(row.fork for row in self._rows))
+        return Rows(self._db, all_or_none(row.fork for row in self._rows))
 
     def select(self, indices: Sequence[int]) -> None:
         """Makes row i what row `indices[i]` was; rows that are not named are closed."""
@@ -76,7 +76,7 @@ class Rows:
         old = self._rows
         first = [indices.index(i) == place for place, i in enumerate(indices)]
         copied = [i for place, i in enumerate(indices) if not first[place]]
-        forks = iter(_all_or_none(old[i].fork for i in copied))
+        forks = iter(all_or_none(old[i].fork for i in copied))
         self._rows = [old[i] if first[place] else next(forks) for place, i in enumerate(indices)]
         for i in set(range(len(old))) - set(indices):
             old[i].close()
@@ -96,7 +96,8 @@ class Rows:
             threading.Thread(target=self.close, name="alayadb-close", daemon=True).start()
 
 
-def _all_or_none(makers: Iterable[Callable[[], Row]]) -> list[Row]:
+def all_or_none(makers: Iterable[Callable[[], Row]]) -> list[Row]:
+    """The sessions that these calls open; if one fails, none is left open."""
     made: list[Row] = []
     try:
         for make in makers:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from alayadb import (
     Window,
 )
 from alayadb.transformers import _attention, _model
-from alayadb.transformers._rows import Rows
+from alayadb.transformers._rows import Rows, all_or_none
 from alayadb.transformers._tensors import to_array, to_tensor
 
 #: Keys and values travel in pieces of about this size, so that the server begins with the first.
@@ -115,21 +116,14 @@ class Session(Cache):  # type: ignore[misc]
 
     def _open_on(self, input_ids: Any, attention_mask: Any) -> None:
         ids, padding = _unpadded(input_ids, attention_mask)
-        opened = []
-        try:
-            for tokens in ids:
-                limit = len(tokens) - 1
-                opened.append(self._db.create_session(self.model.name, tokens, reuse_limit=limit))
-            # The cache has one length for all rows: that of the row with the least.
-            held = [p + row.reused_tokens for p, row in zip(padding, opened)]
-            length = min(held)
-            for row, p in zip(opened, padding):
-                if p + row.reused_tokens > length:
-                    row.truncate(max(0, length - p))
-        except BaseException:
-            Rows(self._db, opened).close()
-            raise
-        self._adopt(Rows(self._db, opened), padding)
+        create = partial(self._db.create_session, self.model.name)
+        rows = all_or_none(partial(create, tokens, reuse_limit=len(tokens) - 1) for tokens in ids)
+        self._adopt(Rows(self._db, rows), padding)
+        # The cache has one length for all rows: that of the row with the least.
+        length = min(p + row.reused_tokens for row, p in zip(rows, padding))
+        for row, p in zip(rows, padding):
+            if p + row.reused_tokens > length:
+                row.truncate(max(0, length - p))
         self._prompt = ids
         self._lengths = [length] * self.model.num_layers
         self._settled_length = self.reused_tokens = length
@@ -234,8 +228,8 @@ class Session(Cache):  # type: ignore[misc]
         length = self._lengths[0]
         padding = _left_padding(mask, batch, length + count)
         if self._rows is None:
-            opened = [self._db.create_session(self.model.name) for _ in range(batch)]
-            self._adopt(Rows(self._db, opened), padding)
+            create = partial(self._db.create_session, self.model.name)
+            self._adopt(Rows(self._db, all_or_none([create] * batch)), padding)
         elif length == self.reused_tokens and batch % len(self._rows) == 0:
             self.batch_repeat_interleave(batch // len(self._rows))  # generate() repeats its prompts
         rows = self._running_rows()
