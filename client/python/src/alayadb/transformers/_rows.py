@@ -83,10 +83,11 @@ class Rows:
 
     def close(self) -> None:
         """Frees the sessions, on a server that is still there."""
-        with suppress(AlayaError):
+        # gRPC raises ValueError if the client is closed at the same moment.
+        with suppress(AlayaError, ValueError):
             self._stream.close()
         for row in self._rows:
-            with suppress(AlayaError):
+            with suppress(AlayaError, ValueError):
                 row.close()
         self._rows = []
 
