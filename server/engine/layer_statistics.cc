@@ -13,11 +13,6 @@ constexpr double kNewestWeight = 0.25;
 constexpr double kFactorMax = 8;
 constexpr double kStepMax = 1.8;
 
-LayerTarget WithoutLayer(LayerTarget key) {
-  key.layer = LayerIndex{};
-  return key;
-}
-
 }  // namespace
 
 void LayerStatistics::Factor::Observe(double observed) {
@@ -32,16 +27,11 @@ void LayerStatistics::Factor::Observe(double observed) {
 LayerStatistics::Expectation LayerStatistics::Expect(const LayerTarget& key) const {
   const std::scoped_lock lock(mutex_);
   Expectation expected;
-  const auto own = layers_.find(key);
-  const auto all = all_layers_.find(WithoutLayer(key));
-  if (own != layers_.end()) expected.attended_share = own->second.attended_share;
+  const auto found = layers_.find(key);
+  if (found == layers_.end()) return expected;
+  expected.attended_share = found->second.attended_share;
   for (size_t kind = 0; kind < expected.cost_factors.size(); ++kind) {
-    const bool is_known = own != layers_.end() && own->second.cost_factors[kind].count > 0;
-    if (is_known) {
-      expected.cost_factors[kind] = std::exp(own->second.cost_factors[kind].log);
-    } else if (all != all_layers_.end()) {
-      expected.cost_factors[kind] = std::exp(all->second.cost_factors[kind].log);
-    }
+    expected.cost_factors[kind] = std::exp(found->second.cost_factors[kind].log);
   }
   return expected;
 }
@@ -58,13 +48,7 @@ void LayerStatistics::ObserveCost(const LayerTarget& key, IndexKind kind, double
   if (!(predicted > 0 && actual > 0)) return;
   const double observed = std::clamp(actual / predicted, 1 / kFactorMax, kFactorMax);
   const std::scoped_lock lock(mutex_);
-  const auto place = static_cast<size_t>(kind);
-  Factor& own = layers_[key].cost_factors[place];
-  Factor& all = all_layers_[WithoutLayer(key)].cost_factors[place];
-  // A layer begins where the others are.
-  if (own.count == 0) own = {all.log, std::min<uint64_t>(all.count, 1)};
-  own.Observe(observed);
-  all.Observe(observed);
+  layers_[key].cost_factors[static_cast<size_t>(kind)].Observe(observed);
 }
 
 }  // namespace alaya

@@ -37,8 +37,7 @@ class LayerStatistics {
   struct Expectation {
     // Share of the searched tokens that a query attends to; 0 to 1. Negative: unknown.
     double attended_share = -1;
-    // Actual over predicted time by index kind; 1 if unknown. A kind that the layer has
-    // not used yet is expected to be as in the model's other layers.
+    // Actual over predicted time by index kind; 1 if unknown.
     std::array<double, 5> cost_factors = {1, 1, 1, 1, 1};
 
     double cost_factor(IndexKind kind) const { return cost_factors[static_cast<size_t>(kind)]; }
@@ -63,8 +62,7 @@ class LayerStatistics {
   };
 
   mutable std::mutex mutex_;
-  std::map<LayerTarget, Observed> layers_;      // guarded by mutex_, as all_layers_
-  std::map<LayerTarget, Observed> all_layers_;  // by keys without layer
+  std::map<LayerTarget, Observed> layers_;  // guarded by mutex_
 };
 
 }  // namespace alaya
