@@ -242,9 +242,13 @@ AttendPlan Planner::Plan(const PlanRequest& request) const {
   if (request.target) return PlanFor(request, *request.target);
   AttendPlan full = PlanFor(request, FullTarget());
   const std::optional<PlanRequest> estimating = OnlyEstimating(request);
-  if (!estimating || !request.estimate_rest.value_or(true)) return full;
+  if (!estimating || request.segments.empty() || !request.estimate_rest.value_or(true)) return full;
   AttendPlan sparse = PlanFor(*estimating, DiprTarget());
-  if (sparse.predicted_us > full.predicted_us) std::swap(sparse, full);
+  // Until the layer tried it, the machine's costs are taken to be wrong for both alike:
+  // else what was learnt of full attention alone would keep it from ever being tried.
+  const bool was_tried = statistics_.Expect(KeyOf(*estimating, sparse)).attended_share >= 0;
+  const double factor = was_tried ? 1 : std::min(1.0, full.segments.front().learnt_factor);
+  if (sparse.predicted_us * factor > full.predicted_us) std::swap(sparse, full);
   if (!request.explain) return sparse;
   for (PlanReport& loser : full.segments) {
     loser.reason = fmt::format("of the other target, {:.1f} times the cost in all",

@@ -142,6 +142,37 @@ TEST(PlannerTest, PredictionsFollowWhatPlansReallyTook) {
   EXPECT_NEAR(planner.Plan(request).predicted_us, 3 * first_us, 0.1 * first_us);
 }
 
+TEST(PlannerTest, AFastFullAttentionDoesNotKeepAnIndexFromBeingTried) {
+  const Model model = SmallModel();
+  Planner planner{MachineCosts()};
+  const PlanRequest open = IndexedRequest(model, 200'000, std::nullopt, {IndexKind::kFlat});
+  const PlanRequest full = IndexedRequest(model, 200'000, FullTarget(), {IndexKind::kFlat});
+  ASSERT_EQ(ChosenKind(planner, open), IndexKind::kFlat);
+
+  // The machine is eight times as fast as its costs say.
+  for (int i = 0; i < 30; ++i) {
+    AttendPlan plan = planner.Plan(full);
+    for (PlanReport& segment : plan.segments) {
+      segment.actual_us = segment.predicted_us / segment.learnt_factor / 8;
+    }
+    planner.Observe(full, plan, {});
+  }
+
+  EXPECT_EQ(ChosenKind(planner, open), IndexKind::kFlat);
+}
+
+TEST(PlannerTest, ATailAloneIsReadWhole) {
+  const Model model = SmallModel();
+  PlanRequest request = IndexedRequest(model, 200, std::nullopt, {});
+  request.segments.clear();
+  request.tail_token_count = 200;
+
+  const AttendPlan plan = Planner(MachineCosts()).Plan(request);
+
+  EXPECT_TRUE(std::holds_alternative<FullTarget>(plan.target));
+  EXPECT_TRUE(plan.segments.empty());
+}
+
 TEST(PlannerTest, EverySegmentHasAPlanInItsPlace) {
   const Model model = SmallModel();
   PlanRequest request = RequestOver(model, 100, FullTarget());
