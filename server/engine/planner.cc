@@ -27,6 +27,9 @@ constexpr double kScoredPerAttended = 2;
 constexpr double kFineVisitedShare = 0.02;
 constexpr double kCoarseTakenShare = 0.05;
 
+// Decode steps that are expected to use an index after it was read from disk.
+constexpr double kStepsPerLoad = 32;
+
 // Which targets a kind answers.
 bool Answers(IndexKind kind, const Target& target) {
   const bool is_full = std::holds_alternative<FullTarget>(target);
@@ -86,12 +89,10 @@ class CostModel {
         return ExactUs(segment.visible.size(), segment.resident_share);
       case IndexKind::kFlat:
         ns += bytes * costs_.read_ns_per_byte + rows * queries_per_head_ * costs_.code_ns +
-              bytes * (1 - index.resident_share) * costs_.disk_ns_per_byte +
-              ScoreNs(rows, kScoredPerAttended * attended_share_, disk);
+              LoadNs(index) + ScoreNs(rows, kScoredPerAttended * attended_share_, disk);
         break;
       case IndexKind::kCoarse:
-        ns += bytes * costs_.read_ns_per_byte +
-              bytes * (1 - index.resident_share) * costs_.disk_ns_per_byte +
+        ns += bytes * costs_.read_ns_per_byte + LoadNs(index) +
               ScoreNs(rows, kCoarseTakenShare, disk);
         break;
       case IndexKind::kFine:
@@ -120,6 +121,12 @@ class CostModel {
 
   // Keys of all kv heads.
   double Rows(uint64_t token_count) const { return static_cast<double>(token_count) * head_count_; }
+  // Reading what is missing of an index. It stays in memory then: the steps that follow
+  // share the cost, else an index that lies on disk would never be taken up.
+  double LoadNs(const IndexFacts& index) const {
+    return static_cast<double>(index.bytes) * (1 - index.resident_share) * costs_.disk_ns_per_byte /
+           kStepsPerLoad;
+  }
   // Reading rows one after the other, for all queries.
   double DenseNs(double rows) const {
     return rows * row_bytes_ * costs_.read_ns_per_byte +

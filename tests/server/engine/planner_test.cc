@@ -161,6 +161,14 @@ TEST(PlannerTest, AFastFullAttentionDoesNotKeepAnIndexFromBeingTried) {
   EXPECT_EQ(ChosenKind(planner, open), IndexKind::kFlat);
 }
 
+TEST(PlannerTest, AnIndexOnDiskIsTakenUp) {
+  const Model model = SmallModel();
+  PlanRequest request = IndexedRequest(model, 200'000, DiprTarget(), {IndexKind::kFlat});
+  request.segments[0].indexes[0].resident_share = 0;
+
+  EXPECT_EQ(ChosenKind(Planner(MachineCosts()), request), IndexKind::kFlat);
+}
+
 TEST(PlannerTest, ATailAloneIsReadWhole) {
   const Model model = SmallModel();
   PlanRequest request = IndexedRequest(model, 200, std::nullopt, {});
