@@ -64,6 +64,9 @@ TEST_F(MemoryTest, ContextsFarBeyondTheBudgetAnswerExactly) {
     full.mutable_options()->mutable_full();
     pb::AttendItem dipr = sequence.Ask(session, layer, kTokens - 1);
     dipr.mutable_options()->mutable_dipr()->set_alpha(0.05);
+    // By the definition, whatever index there is meanwhile.
+    dipr.mutable_options()->mutable_dipr()->set_sound(true);
+    dipr.mutable_options()->set_tail_estimate(false);
     for (const pb::AttendItem& item : {full, dipr}) {
       ASSERT_OK_AND_ASSIGN(const pb::AttendResult result, stream.AttendOne(item));
       EXPECT_TRUE(AnswersItem(sequence, {kTokens, kTokens}, item, result));
