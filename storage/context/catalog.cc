@@ -262,8 +262,7 @@ StatusOr<uint64_t> Catalog::DeleteContexts(const std::vector<ContextPointer>& co
   for (const auto& [id, segment] : unlinked) {
     EraseSegment(*segment, &batch);
     PutSegment(*segment, &undo);
-    freed_bytes += segment->stored_bytes;
-    for (const StoredIndex* index : segment->indexes.list()) freed_bytes += index->stored_bytes;
+    freed_bytes += segment->stored_bytes_with_indexes();
   }
   ALAYA_RETURN_IF_ERROR(WriteDurably(batch, std::move(undo), nullptr));
   const std::unique_lock state_lock(state_mutex_);

@@ -12,12 +12,6 @@ namespace {
 
 using Label = std::pair<std::string, std::string>;
 
-uint64_t StoredBytes(const Segment& segment) {
-  uint64_t bytes = segment.stored_bytes;
-  for (const StoredIndex* index : segment.indexes.list()) bytes += index->stored_bytes;
-  return bytes;
-}
-
 }  // namespace
 
 StoreUsage Catalog::Usage() const {
@@ -28,7 +22,7 @@ StoreUsage Catalog::Usage() const {
     ModelUsage& usage = models[linked.segment->model->model.name];
     ++usage.segments;
     usage.stored_tokens += linked.segment->token_count();
-    usage.stored_bytes += StoredBytes(*linked.segment);
+    usage.stored_bytes += linked.segment->stored_bytes_with_indexes();
   }
   struct Labelled {
     uint64_t contexts = 0;
@@ -48,7 +42,8 @@ StoreUsage Catalog::Usage() const {
   for (const auto& [label, labelled] : labels) {
     LabelUsage& one = usage.labels.emplace_back(
         LabelUsage{label.first, label.second, labelled.contexts, /*stored_bytes=*/0});
-    for (const Segment* segment : labelled.segments) one.stored_bytes += StoredBytes(*segment);
+    for (const Segment* segment : labelled.segments)
+      one.stored_bytes += segment->stored_bytes_with_indexes();
   }
   std::ranges::stable_sort(usage.labels, std::greater(), &LabelUsage::stored_bytes);
   if (usage.labels.size() > kLabelUsagesMax) {
@@ -61,7 +56,8 @@ StoreUsage Catalog::Usage() const {
 StatusOr<size_t> Catalog::Evict(uint64_t target_bytes, const Label& label) {
   const std::lock_guard write_lock(write_mutex_);
   uint64_t stored_bytes = 0;
-  for (const auto& [id, linked] : segments_) stored_bytes += StoredBytes(*linked.segment);
+  for (const auto& [id, linked] : segments_)
+    stored_bytes += linked.segment->stored_bytes_with_indexes();
   std::vector<std::pair<WallTime, ContextPointer>> candidates;
   for (const auto& [name, context] : contexts_) {
     if (context->pinned) continue;

@@ -28,11 +28,11 @@ class StoreChecker {
 
   StoreCheckReport Run() {
     const auto segments = store_->ListSegments();
-    for (const auto& segment : segments) total_bytes_ += StoredBytes(*segment);
+    for (const auto& segment : segments) total_bytes_ += segment->stored_bytes_with_indexes();
     uint64_t checked_bytes = 0;
     for (const auto& segment : segments) {
       CheckSegment(*segment);
-      checked_bytes += StoredBytes(*segment);
+      checked_bytes += segment->stored_bytes_with_indexes();
       // Files hold a little more than the payloads that were counted.
       done_bytes_ = checked_bytes;
     }
@@ -42,12 +42,6 @@ class StoreChecker {
   }
 
  private:
-  static uint64_t StoredBytes(const Segment& segment) {
-    uint64_t bytes = segment.stored_bytes;
-    for (const StoredIndex* index : segment.indexes.list()) bytes += index->stored_bytes;
-    return bytes;
-  }
-
   void CheckSegment(const Segment& segment) {
     const Model& model = segment.model->model;
     for (uint32_t layer = 0; layer < model.num_layers; ++layer) {
@@ -122,7 +116,7 @@ class StoreChecker {
                            .model = context.model->model.name,
                            .token_count = context.token_count()};
     for (const SegmentLink& link : context.chain) {
-      checked.stored_bytes += StoredBytes(*link.segment);
+      checked.stored_bytes += link.segment->stored_bytes_with_indexes();
       const auto damages = damages_.find(link.segment->id);
       if (damages == damages_.end()) continue;
       size_t more = 0;

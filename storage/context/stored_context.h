@@ -47,6 +47,11 @@ struct Segment {
   mutable SegmentIndexes indexes;
 
   uint64_t token_count() const { return tokens.size(); }
+  uint64_t stored_bytes_with_indexes() const {
+    uint64_t bytes = stored_bytes;
+    for (const StoredIndex* index : indexes.list()) bytes += index->stored_bytes;
+    return bytes;
+  }
 };
 
 // The first token_count tokens of a segment.
