@@ -10,27 +10,11 @@
 #include "index/attention/attention_merge.h"
 #include "index/attention/exact_attention.h"
 #include "index/attention/gathered_attention.h"
+#include "index/attention/window_ranges.h"
 #include "index/part_search.h"
 
 namespace alaya {
 namespace {
-
-// What a query attends to whatever its scores: disjoint ranges of the sequence.
-struct WindowRanges {
-  TokenRange sink;
-  TokenRange recent;
-
-  bool contains(uint64_t token) const { return sink.contains(token) || recent.contains(token); }
-  // What a query sees between both.
-  TokenRange between() const { return {sink.end, std::max(sink.end, recent.begin)}; }
-};
-
-WindowRanges RangesOf(const Window& window, TokenRange visible) {
-  if (visible.empty()) return {};
-  const uint64_t sink_end = std::clamp(window.sink, visible.begin, visible.end);
-  const uint64_t recent = std::min(window.recent, visible.size());
-  return {{visible.begin, sink_end}, {std::max(visible.end - recent, sink_end), visible.end}};
-}
 
 // One slab of a task's queries on its way through the steps.
 class Slab {

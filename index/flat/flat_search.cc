@@ -16,6 +16,7 @@
 #include "index/flat/bounds.h"
 #include "index/flat/marked_keys.h"
 #include "index/flat/rest_attention.h"
+#include "index/flat/vector_length.h"
 #include "index/kernels/code_scores.h"
 #include "index/kernels/key_scores.h"
 #include "index/kernels/softmax.h"
@@ -43,12 +44,6 @@ struct Scratch {
   ScratchBuffer<float> key_scores;
   TokenMarks marks;
 };
-
-double Length(std::span<const float> vector) {
-  double sum = 0;
-  for (const float element : vector) sum += double{element} * double{element};
-  return std::sqrt(sum);
-}
 
 // What a scan knows of one query.
 struct QueryState {
@@ -90,9 +85,9 @@ class FlatSearch {
     const MatrixView<float> rotated(scratch_.rotated.Take(count_ * header_.head_dim).data(), count_,
                                     header_.head_dim);
     std::vector<float> centre_scores(count_);
-    const double centre_length = Length(header_.centre);
+    const double centre_length = VectorLength(header_.centre);
     for (size_t q = 0; q < count_; ++q) {
-      const double length = Length(request_.queries.row(q));
+      const double length = VectorLength(request_.queries.row(q));
       if (!(length <= kBoundedLengthMax && length * centre_length <= kBoundedCentreMax))
         return false;
       double sum = 0;
@@ -198,7 +193,7 @@ class FlatSearch {
         ALAYA_RETURN_IF_ERROR(PruneTopK(q));
       }
       // While the cache has the scores.
-      if (rest_) rest_->AddScores(q, seen.size(), std::max(filter.top, states_[q].top));
+      if (rest_) rest_->AddScores(q, seen.size(), filter.top);
       if (FollowTop(filter.top, seen, begin + filter.begin, states_[q])) {
         ALAYA_RETURN_IF_ERROR(Probe(q));
       }

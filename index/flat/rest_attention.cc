@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "index/flat/vector_length.h"
 #include "index/kernels/bf16.h"
 #include "index/kernels/group_weights.h"
 #include "index/kernels/weighted_values.h"
@@ -15,12 +16,6 @@ constexpr double kNothing = -std::numeric_limits<double>::infinity();
 
 double RootMeanSquare(double square_sum, size_t count) {
   return count == 0 ? 0 : std::sqrt(square_sum / static_cast<double>(count));
-}
-
-double Length(std::span<const float> vector) {
-  double sum = 0;
-  for (const float element : vector) sum += double{element} * double{element};
-  return std::sqrt(sum);
 }
 
 }  // namespace
@@ -81,7 +76,7 @@ void RestAttention::SetTolerances() {
     if (!request_.estimate_rest) continue;
     tolerance.attended_log_sum_exp = kNothing;
     if (!request_.attended.log_sum_exp.empty()) {
-      tolerance.attended_norm = Length(request_.attended.output.row(q));
+      tolerance.attended_norm = VectorLength(request_.attended.output.row(q));
       tolerance.attended_log_sum_exp = double{request_.attended.log_sum_exp[q]};
     }
     query.bar = query.estimate->RestBar(tolerance);

@@ -37,7 +37,7 @@ class RestAttention {
 
   // A block was scanned.
   void AddBlock(const FlatBlock& block);
-  // The next `count` covered scores of a query are written; none so far is above `top`.
+  // The next `count` covered scores of a query are written; none of them is above `top`.
   void AddScores(size_t query_index, size_t count, float top);
   // The scan is over: what errors the scores have, and which weights are too heavy.
   void SetTolerances();

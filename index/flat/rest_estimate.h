@@ -50,7 +50,7 @@ class RestEstimate {
   // The scores and `groups` (one each per group) must outlive this.
   RestEstimate(const ApproximateScores& scores, GroupSums groups);
 
-  // The next `count` scores are written, and none so far is above `top`. All but the last
+  // The next `count` scores are written, and none of them is above `top`. All but the last
   // ones end where a group ends.
   void Add(size_t count, float top);
   // The standard deviation of the scores' errors, once it is known.

@@ -8,6 +8,7 @@
 #include <utility>
 #include <variant>
 
+#include "index/attention/window_ranges.h"
 #include "server/engine/index_kinds.h"
 
 namespace alaya {
@@ -103,17 +104,11 @@ class CostModel {
   }
 
  private:
-  struct WindowRanges {
-    TokenRange sink;
-    TokenRange recent;
-  };
   static WindowRanges WindowOf(const PlanRequest& request) {
     if (request.segments.empty()) return {};
-    const uint64_t begin = request.segments.front().visible.begin;
-    const uint64_t end = request.segments.back().visible.end + request.tail_token_count;
-    const uint64_t sink_end = std::min(begin + request.window.sink, end);
-    return {{begin, sink_end},
-            {std::max(sink_end, end - std::min(end, request.window.recent)), end}};
+    return RangesOf(request.window,
+                    {request.segments.front().visible.begin,
+                     request.segments.back().visible.end + request.tail_token_count});
   }
   uint64_t WindowTokens(TokenRange tokens) const {
     return Intersect(window_.sink, tokens).size() + Intersect(window_.recent, tokens).size();
@@ -223,8 +218,10 @@ void PlanSegments(const PlanRequest& request, const MachineCosts& costs,
   plan->parallel = plan->predicted_us >= kParallelMinUs;
 }
 
-// The request with only what answers as well as full attention does.
+// The request with only what answers as well as full attention does; none if there is
+// nothing to choose.
 std::optional<PlanRequest> OnlyEstimating(const PlanRequest& request) {
+  if (request.segments.empty()) return std::nullopt;
   PlanRequest reduced = request;
   for (SegmentFacts& segment : reduced.segments) {
     std::erase_if(segment.indexes, [](const IndexFacts& index) { return !Estimates(index.kind); });
@@ -241,7 +238,9 @@ AttendPlan Planner::PlanFor(const PlanRequest& request, const Target& target) co
   plan.target = target;
   plan.estimate_rest =
       std::holds_alternative<DiprTarget>(target) && request.estimate_rest.value_or(true);
-  PlanSegments(request, costs_, statistics_.Expect(KeyOf(request, plan)), &plan);
+  const LayerStatistics::Expectation expected = statistics_.Expect(KeyOf(request, plan));
+  plan.was_tried = expected.attended_share >= 0;
+  PlanSegments(request, costs_, expected, &plan);
   return plan;
 }
 
@@ -249,12 +248,11 @@ AttendPlan Planner::Plan(const PlanRequest& request) const {
   if (request.target) return PlanFor(request, *request.target);
   AttendPlan full = PlanFor(request, FullTarget());
   const std::optional<PlanRequest> estimating = OnlyEstimating(request);
-  if (!estimating || request.segments.empty() || !request.estimate_rest.value_or(true)) return full;
+  if (!estimating || !request.estimate_rest.value_or(true)) return full;
   AttendPlan sparse = PlanFor(*estimating, DiprTarget());
   // Until the layer tried it, the machine's costs are taken to be wrong for both alike:
   // else what was learnt of full attention alone would keep it from ever being tried.
-  const bool was_tried = statistics_.Expect(KeyOf(*estimating, sparse)).attended_share >= 0;
-  const double factor = was_tried ? 1 : std::min(1.0, full.segments.front().learnt_factor);
+  const double factor = sparse.was_tried ? 1 : std::min(1.0, full.segments.front().learnt_factor);
   if (sparse.predicted_us * factor > full.predicted_us) std::swap(sparse, full);
   if (!request.explain) return sparse;
   for (PlanReport& loser : full.segments) {

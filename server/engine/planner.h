@@ -58,6 +58,7 @@ struct PlanRequest {
 struct AttendPlan {
   Target target;
   bool estimate_rest = false;
+  bool was_tried = false;            // earlier steps of the layer had this sparse target
   std::vector<PlanReport> segments;  // the chosen plan of each segment of the request
   std::vector<PlanReport> rejected;  // with explain
   double predicted_us = 0;           // all segments and the tail, on one thread
