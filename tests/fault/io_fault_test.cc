@@ -18,18 +18,20 @@
 #include <string_view>
 #include <thread>
 
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
 #include "rocksdb/env.h"
 #include "storage/context/backup.h"
 #include "store_fixture.h"
 #include "tests/fault/faulty_file_system.h"
 
+ABSL_FLAG(uint64_t, stride, 13, "every how many operations one fails; 1 leaves none out");
+ABSL_FLAG(uint64_t, seed, 1, "decides which operations these are");
+
 namespace alaya {
 namespace {
 
 namespace fs = std::filesystem;
-
-uint64_t stride = 13;
-uint64_t first_seed = 1;
 
 constexpr uint8_t kIndexKind = 2;
 
@@ -240,24 +242,26 @@ class IoFaultTest : public testing::Test {
     const uint64_t count = CountOperations();
     ASSERT_GT(count, 100U);
     uint64_t run_count = 0;
-    for (uint64_t operation = 1 + first_seed % every; operation <= count; operation += every) {
+    for (uint64_t operation = 1 + seed_ % every; operation <= count; operation += every) {
       run(operation);
       ++run_count;
       if (HasFailure()) return;
     }
-    std::printf("seed %llu: %llu of %llu operations\n", static_cast<unsigned long long>(first_seed),
+    std::printf("seed %llu: %llu of %llu operations\n", static_cast<unsigned long long>(seed_),
                 static_cast<unsigned long long>(run_count), static_cast<unsigned long long>(count));
   }
 
   const Outcomes kStart = {
       {"base", State::kStored}, {"victim", State::kStored}, {"expired", State::kUnknown}};
+  const uint64_t stride_ = absl::GetFlag(FLAGS_stride);
+  const uint64_t seed_ = absl::GetFlag(FLAGS_seed);
   TempDirectory directory_;
   std::shared_ptr<FaultyFileSystem> system_;
   std::unique_ptr<rocksdb::Env> env_;
 };
 
 TEST_F(IoFaultTest, AnErrorOnceLosesNothingThatWasAcknowledged) {
-  ForEachOperation(stride, [&](uint64_t operation) {
+  ForEachOperation(stride_, [&](uint64_t operation) {
     RunWith({operation, rocksdb::IOStatus::IOError("injected")}, std::nullopt,
             [&](ContextStore& store, const Outcomes& outcomes) {
               // Reads go on whatever became of writing.
@@ -268,7 +272,7 @@ TEST_F(IoFaultTest, AnErrorOnceLosesNothingThatWasAcknowledged) {
 
 TEST_F(IoFaultTest, AFullDiskHealsWithoutARestart) {
   // Slow, see ImportOnceHealed.
-  const uint64_t every = stride == 1 ? 1 : 4 * stride;
+  const uint64_t every = stride_ == 1 ? 1 : 4 * stride_;
   ForEachOperation(every, [&](uint64_t operation) {
     RunWith({operation, rocksdb::IOStatus::NoSpace("injected"), /*lasting=*/true,
              /*growth_only=*/true},
@@ -283,9 +287,9 @@ TEST_F(IoFaultTest, AFullDiskHealsWithoutARestart) {
 }
 
 TEST_F(IoFaultTest, ACrashForgetsOnlyWhatWasNotAcknowledged) {
-  ForEachOperation(stride, [&](uint64_t operation) {
+  ForEachOperation(stride_, [&](uint64_t operation) {
     RunWith({operation, rocksdb::IOStatus::IOError("the machine is off"), /*lasting=*/true},
-            first_seed * 1'000'003 + operation, [](ContextStore&, const Outcomes&) {});
+            seed_ * 1'000'003 + operation, [](ContextStore&, const Outcomes&) {});
   });
 }
 
@@ -294,12 +298,6 @@ TEST_F(IoFaultTest, ACrashForgetsOnlyWhatWasNotAcknowledged) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  const auto take = [](std::string_view argument, std::string_view name, uint64_t* value) {
-    if (argument.starts_with(name)) *value = std::stoull(std::string(argument.substr(name.size())));
-  };
-  for (int i = 1; i < argc; ++i) {
-    take(argv[i], "--stride=", &alaya::stride);
-    take(argv[i], "--seed=", &alaya::first_seed);
-  }
+  absl::ParseCommandLine(argc, argv);
   return RUN_ALL_TESTS();
 }

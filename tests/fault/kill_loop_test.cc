@@ -8,13 +8,12 @@
 // Between, the directory is read whole by alayadb-offline, and backups are compared
 // with their manifests.
 
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <random>
@@ -23,16 +22,19 @@
 #include <thread>
 #include <vector>
 
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
 #include "tests/fault/kill_worker.h"
 #include "tests/integration/service_test.h"
+#include "tests/support/run_program.h"
+
+ABSL_FLAG(uint64_t, cycles, 12, "how many times the server is killed");
+ABSL_FLAG(uint64_t, seed, 20'261'124, "decides what is called, and when the server is killed");
 
 namespace alaya {
 namespace {
 
 namespace fs = std::filesystem;
-
-uint64_t cycle_count = 12;
-uint64_t first_seed = 20'261'124;
 
 constexpr std::string_view kWorkerNames[] = {"a", "b", "c"};
 // Every so many cycles the directory is read whole while no server runs.
@@ -103,14 +105,8 @@ class KillLoopTest : public ServiceTest {
   }
 
   void VerifyOffline(const std::string& directory) {
-    const std::string command = std::string(OFFLINE_PATH) + " verify " + directory + " 2>&1";
-    std::FILE* pipe = popen(command.c_str(), "r");
-    std::string output;
-    std::array<char, 4096> buffer;
-    while (const size_t count = std::fread(buffer.data(), 1, buffer.size(), pipe)) {
-      output.append(buffer.data(), count);
-    }
-    ASSERT_EQ(pclose(pipe), 0) << output;
+    const ProgramOutcome outcome = RunProgram(std::string(OFFLINE_PATH) + " verify " + directory);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
   }
 
   const pb::Model model_ =
@@ -126,8 +122,9 @@ class KillLoopTest : public ServiceTest {
 };
 
 TEST_F(KillLoopTest, WhatWasAcknowledgedIsThereByteForByte) {
-  std::printf("seed %llu, %llu cycles\n", static_cast<unsigned long long>(first_seed),
-              static_cast<unsigned long long>(cycle_count));
+  const uint64_t first_seed = absl::GetFlag(FLAGS_seed);
+  const uint64_t cycle_count = absl::GetFlag(FLAGS_cycles);
+  fmt::print("seed {}, {} cycles\n", first_seed, cycle_count);
   for (uint64_t cycle = 1; cycle <= cycle_count; ++cycle) {
     SCOPED_TRACE("seed " + std::to_string(first_seed) + ", cycle " + std::to_string(cycle));
     std::mt19937_64 random(first_seed * 1'000'003 + cycle);
@@ -153,9 +150,9 @@ TEST_F(KillLoopTest, WhatWasAcknowledgedIsThereByteForByte) {
     for (const auto& [name, count] : worker.counts()) counts[name] += count;
   }
   EXPECT_GT(acknowledged, cycle_count);
-  std::printf("%zu changes acknowledged, %zu recoveries killed;", acknowledged, killed_recoveries_);
-  for (const auto& [name, count] : counts) std::printf(" %s %zu", name.c_str(), count);
-  std::printf("\n");
+  fmt::print("{} changes acknowledged, {} recoveries killed;", acknowledged, killed_recoveries_);
+  for (const auto& [name, count] : counts) fmt::print(" {} {}", name, count);
+  fmt::print("\n");
 }
 
 }  // namespace
@@ -163,12 +160,6 @@ TEST_F(KillLoopTest, WhatWasAcknowledgedIsThereByteForByte) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  const auto take = [](std::string_view argument, std::string_view name, uint64_t* value) {
-    if (argument.starts_with(name)) *value = std::stoull(std::string(argument.substr(name.size())));
-  };
-  for (int i = 1; i < argc; ++i) {
-    take(argv[i], "--cycles=", &alaya::cycle_count);
-    take(argv[i], "--seed=", &alaya::first_seed);
-  }
+  absl::ParseCommandLine(argc, argv);
   return RUN_ALL_TESTS();
 }

@@ -2,16 +2,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <array>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "store_fixture.h"
+#include "tests/support/run_program.h"
 
 namespace alaya {
 namespace {
@@ -19,23 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-struct Outcome {
-  int exit_code = -1;
-  std::string output;
-};
-
-Outcome RunProgram(const std::string& command) {
-  std::FILE* pipe = popen((command + " 2>&1").c_str(), "r");
-  Outcome outcome;
-  std::array<char, 4096> buffer;
-  while (const size_t count = std::fread(buffer.data(), 1, buffer.size(), pipe)) {
-    outcome.output.append(buffer.data(), count);
-  }
-  const int status = pclose(pipe);
-  outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return outcome;
-}
-Outcome Alayactl(const std::string& arguments) {
+ProgramOutcome Alayactl(const std::string& arguments) {
   return RunProgram(std::string(ALAYACTL_PATH) + " " + arguments);
 }
 
@@ -57,13 +39,13 @@ TEST_F(OfflineTest, BackupVerifyRestoreVerifyGoTogether) {
   ASSERT_OK(store_->CreateBackup(backup).status());
   store_.reset();
 
-  const Outcome verified = Alayactl("verify " + backup);
+  const ProgramOutcome verified = Alayactl("verify " + backup);
   EXPECT_EQ(verified.exit_code, 0) << verified.output;
   EXPECT_THAT(verified.output, HasSubstr("files as in the backup's manifest"));
   const std::string restored = directory_ / "restored";
-  const Outcome done = Alayactl("restore " + backup + " " + restored);
+  const ProgramOutcome done = Alayactl("restore " + backup + " " + restored);
   EXPECT_EQ(done.exit_code, 0) << done.output;
-  const Outcome report = Alayactl("--json verify " + restored);
+  const ProgramOutcome report = Alayactl("--json verify " + restored);
 
   ASSERT_EQ(report.exit_code, 0) << report.output;
   const auto json = nlohmann::json::parse(report.output);
@@ -79,7 +61,7 @@ TEST_F(OfflineTest, VerifyNamesTheDamagedContextAndFails) {
   }
   std::fstream(largest, std::ios::in | std::ios::out | std::ios::binary).seekp(70'000).put('x');
 
-  const Outcome outcome = Alayactl("--json verify " + std::string(directory_ / "data"));
+  const ProgramOutcome outcome = Alayactl("--json verify " + std::string(directory_ / "data"));
 
   EXPECT_EQ(outcome.exit_code, 1);
   const std::string report = outcome.output.substr(0, outcome.output.find('\n'));
@@ -91,7 +73,7 @@ TEST_F(OfflineTest, VerifyNamesTheDamagedContextAndFails) {
 }
 
 TEST_F(OfflineTest, AStoreInUseIsLeftAlone) {
-  const Outcome outcome = Alayactl("verify " + std::string(directory_ / "data"));
+  const ProgramOutcome outcome = Alayactl("verify " + std::string(directory_ / "data"));
 
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.output, HasSubstr("in use"));
