@@ -7,8 +7,10 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import alayadb
+if TYPE_CHECKING:
+    import alayadb
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DEFAULT_BINARY = REPOSITORY / "build" / "release" / "server" / "alayadb-server"
@@ -81,4 +83,6 @@ class ServerProcess:
         return (self._directory / "log").read_text(errors="replace")
 
     def connect(self, **arguments) -> alayadb.Client:
+        import alayadb
+
         return alayadb.connect(self.address, **arguments)
