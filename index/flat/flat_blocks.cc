@@ -107,6 +107,23 @@ bool AreErrors(std::span<const uint16_t> numbers) {
   return std::ranges::all_of(numbers, [](uint16_t number) { return number <= kInfinity; });
 }
 
+Status CheckNumbers(const FlatBlock& block) {
+  const size_t count = block.codes.token_count();
+  if (!AreScales({block.codes.coarse_scale, count}) ||
+      !AreScales({block.codes.fine_scale, count}) ||
+      !AreErrors({block.codes.coarse_error, count}) ||
+      !AreErrors({block.codes.fine_error, count})) {
+    return Damaged("a scale or an error is out of range");
+  }
+  const std::span means(block.value_means, block.codes.group_count * block.codes.head_dim);
+  const std::span deviations(block.value_deviations, block.codes.group_count);
+  if (!std::ranges::all_of(means, [](uint16_t x) { return std::isfinite(BF16ToFloat(x)); }) ||
+      !std::ranges::all_of(deviations, [](float x) { return std::isfinite(x) && x >= 0; })) {
+    return Damaged("a summary of values is out of range");
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 size_t FlatBlockTokens(size_t head_dim) {
@@ -193,24 +210,15 @@ StatusOr<FlatBlock> DecodeFlatBlock(const FlatHeader& header, size_t block,
   if (std::memcmp(bytes.data(), &expected, kPreludeBytes) != 0) {
     return Damaged("this is not block " + std::to_string(block));
   }
-  return ViewOf(header.head_dim, token_count, bytes.data());
+  const FlatBlock view = ViewFlatBlock(header, block, bytes);
+  ALAYA_RETURN_IF_ERROR(CheckNumbers(view));
+  return view;
 }
 
-Status CheckFlatBlock(const FlatBlock& block) {
-  const size_t count = block.codes.token_count();
-  if (!AreScales({block.codes.coarse_scale, count}) ||
-      !AreScales({block.codes.fine_scale, count}) ||
-      !AreErrors({block.codes.coarse_error, count}) ||
-      !AreErrors({block.codes.fine_error, count})) {
-    return Damaged("a scale or an error is out of range");
-  }
-  const std::span means(block.value_means, block.codes.group_count * block.codes.head_dim);
-  const std::span deviations(block.value_deviations, block.codes.group_count);
-  if (!std::ranges::all_of(means, [](uint16_t x) { return std::isfinite(BF16ToFloat(x)); }) ||
-      !std::ranges::all_of(deviations, [](float x) { return std::isfinite(x) && x >= 0; })) {
-    return Damaged("a summary of values is out of range");
-  }
-  return OkStatus();
+FlatBlock ViewFlatBlock(const FlatHeader& header, size_t block, std::span<const std::byte> bytes) {
+  const size_t token_count = header.block_token_count(block);
+  assert(bytes.size() == FlatBlockBytes(header.head_dim, token_count));
+  return ViewOf(header.head_dim, token_count, bytes.data());
 }
 
 }  // namespace alaya

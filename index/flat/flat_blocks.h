@@ -66,16 +66,15 @@ void StartFlatBlock(size_t head_dim, size_t block, size_t token_count, std::span
 MutableFlatBlock MutableFlatBlockOf(size_t head_dim, size_t token_count,
                                     std::span<std::byte> bytes);
 
-// Code block `block` of an index, 64-byte aligned. Looks at its first bytes only.
+// Code block `block` of an index, 64-byte aligned.
 //
-// Errors: DataLoss if it is not that block.
+// Errors: DataLoss if it is not that block, or has numbers that no builder writes: scores
+// of its codes might be NaN.
 StatusOr<FlatBlock> DecodeFlatBlock(const FlatHeader& header, size_t block,
                                     std::span<const std::byte> bytes);
-// Are the numbers of a block such as a builder writes? Otherwise scores of its codes
-// may be NaN.
-//
-// Errors: DataLoss.
-Status CheckFlatBlock(const FlatBlock& block);
+// The same for bytes that were decoded before. Reads none of them: a scan has better to do
+// than to wait for each block's first bytes.
+FlatBlock ViewFlatBlock(const FlatHeader& header, size_t block, std::span<const std::byte> bytes);
 
 }  // namespace alaya
 

@@ -48,12 +48,11 @@ FlatIndex::Source::Source(const IndexBlockReader* blocks, FlatHeader header)
 
 StatusOr<PinnedFlatBlock> FlatIndex::Source::Block(size_t block) const {
   ALAYA_ASSIGN_OR_RETURN(PinnedBytes pinned, blocks_->ReadBlock(block + 1));
-  ALAYA_ASSIGN_OR_RETURN(const FlatBlock view, DecodeFlatBlock(header_, block, pinned.bytes));
   if (!is_checked_[block].load(std::memory_order_relaxed)) {
-    ALAYA_RETURN_IF_ERROR(CheckFlatBlock(view));
+    ALAYA_RETURN_IF_ERROR(DecodeFlatBlock(header_, block, pinned.bytes).status());
     is_checked_[block].store(true, std::memory_order_relaxed);
   }
-  return PinnedFlatBlock{view, std::move(pinned.pin)};
+  return PinnedFlatBlock{ViewFlatBlock(header_, block, pinned.bytes), std::move(pinned.pin)};
 }
 
 GrowingFlatIndex::Source::Source(FlatHeader header)

@@ -1,6 +1,7 @@
 #include "index/flat/marked_keys.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <numeric>
@@ -16,6 +17,9 @@ constexpr size_t kDenseShare = 4;
 // Rows of several blocks are scored together: the kernel prepares its queries anew for
 // every call.
 constexpr size_t kBatchRows = 256;
+
+// So many blocks' rows are asked for before the first of them is used.
+constexpr size_t kBlocksAhead = 2;
 
 // Marked rows of a block that were asked for.
 struct FetchedRows {
@@ -127,19 +131,24 @@ StatusOr<uint64_t> ScoreMarkedKeys(const KvReader& keys, const TokenMarks& marks
   const size_t block_tokens = keys.block_tokens();
   Scorer scorer(queries, use, scratch);
   Batch batch(std::max(kBatchRows, block_tokens), scratch, scorer);
-  // The rows of one block come while those of the block before are copied.
-  FetchedRows fetched[2];
-  size_t current = 0;
+  // The rows of some blocks come while those of the block before them are copied.
+  std::array<FetchedRows, kBlocksAhead + 1> fetched;
+  size_t next_place = 0;
+  const auto add_all = [&] {
+    for (size_t i = 1; i < fetched.size(); ++i) {
+      batch.Add(fetched[(next_place + i) % fetched.size()]);
+    }
+  };
   for (size_t b = 0; b < keys.block_count(); ++b) {
     const size_t begin = b * block_tokens;
     const size_t size = std::min(block_tokens, keys.token_count() - begin);
-    FetchedRows& next = fetched[1 - current];
+    FetchedRows& next = fetched[next_place];
     std::span<uint32_t> rows = next.memory.Take(size);
     rows = rows.first(marks.List(begin, begin + size, rows));
     if (rows.empty()) continue;
     ALAYA_ASSIGN_OR_RETURN(next.block, keys.ReadBlock(KvKind::kKey, b));
     if (rows.size() * kDenseShare > size) {
-      batch.Add(fetched[current]);
+      add_all();
       batch.Score();
       rows = next.memory.Take(size);
       std::iota(rows.begin(), rows.end(), static_cast<uint32_t>(begin));
@@ -150,10 +159,10 @@ StatusOr<uint64_t> ScoreMarkedKeys(const KvReader& keys, const TokenMarks& marks
     next.rows = rows;
     next.first_token = begin;
     FetchRows(next.block.rows, rows);
-    batch.Add(fetched[current]);
-    current = 1 - current;
+    next_place = (next_place + 1) % fetched.size();
+    batch.Add(fetched[next_place]);
   }
-  batch.Add(fetched[current]);
+  add_all();
   batch.Score();
   return scorer.scored();
 }
