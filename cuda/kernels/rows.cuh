@@ -1,0 +1,55 @@
+// Bringing rows into shared memory, 16 bytes a thread: the bus and the memory like long
+// runs, and many of them on their way at once.
+
+#ifndef ALAYA_CUDA_KERNELS_ROWS_CUH_
+#define ALAYA_CUDA_KERNELS_ROWS_CUH_
+
+#include "cuda/kernels/numbers.cuh"
+#include "cuda/kernels/rows.h"
+#include "cuda/kernels/team.cuh"
+
+namespace alaya {
+
+// Rows in shared memory lie so far apart that threads which read the same element of
+// neighbouring rows meet different banks.
+ALAYA_HOST_DEVICE inline uint32_t StagedStride(uint32_t head_dim) { return head_dim + 1; }
+// As many rows at a time as leave room for the rest in 48 KiB.
+ALAYA_HOST_DEVICE inline uint32_t TileRows(uint32_t head_dim) { return head_dim <= 128 ? 32 : 16; }
+
+struct alignas(16) RowPiece {
+  uint32_t words[4];
+};
+
+// Writes the rows row_of(0), row_of(1), ... as floats, StagedStride apart.
+template <class RowOf>
+ALAYA_HOST_DEVICE inline void StageRows(const DeviceRows& rows, uint32_t head_dim,
+                                        uint32_t row_count, RowOf row_of, float* staged) {
+  const auto element_bytes = static_cast<uint32_t>(ElementBytes(rows.dtype));
+  const uint32_t piece_elements = 16 / element_bytes;
+  const uint32_t piece_count = head_dim / piece_elements;
+  ForEach(row_count * piece_count, [&](uint32_t i) {
+    const uint32_t row = i / piece_count;
+    const uint32_t piece = i % piece_count;
+    RowPiece stored;
+    memcpy(&stored,
+           __builtin_assume_aligned(rows.data + row_of(row) * rows.stride_bytes + piece * 16, 16),
+           sizeof(stored));
+    float* out = staged + row * StagedStride(head_dim) + piece * piece_elements;
+    for (uint32_t w = 0; w < 4; ++w) {
+      const uint32_t word = stored.words[w];
+      if (rows.dtype == DType::kF32) {
+        out[w] = FloatOfBits(word);
+      } else if (rows.dtype == DType::kBF16) {
+        out[2 * w] = FloatOfBF16(word & 0xFFFF);
+        out[2 * w + 1] = FloatOfBits(word & 0xFFFF0000U);
+      } else {
+        out[2 * w] = FloatOfHalf(word & 0xFFFF);
+        out[2 * w + 1] = FloatOfHalf(word >> 16);
+      }
+    }
+  });
+}
+
+}  // namespace alaya
+
+#endif  // ALAYA_CUDA_KERNELS_ROWS_CUH_

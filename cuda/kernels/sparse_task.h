@@ -1,0 +1,86 @@
+// Sparse attention of a batch of sessions over the indexes of one layer: one sequence of
+// launches, which a CUDA graph can capture. It allocates and waits nowhere.
+//
+// For every query of a task:
+//   1. exact attention to the task's windows, whose best score is a first bar;
+//   2. a scan of all codes: approximate logits of all tokens, and which is the highest;
+//   3. that token's exact score: the bar of the DIPR set, ln(alpha) below the best known.
+//      And from the distribution of the approximate logits: which weights are too large
+//      for an estimate (index/flat/rest_estimate.h);
+//   4. the tokens that the bar's error bounds cannot exclude are scored exactly from their
+//      rows, and those that reach the bar, or are too heavy, attended; the rest is
+//      estimated with the mean values of its groups;
+//   5. all parts are merged.
+// The bar comes from the best score known before step 4. So the attended set holds every
+// critical token, unless a statistical bound fails, and may hold a few that a better
+// maximum found in step 4 would exclude.
+
+#ifndef ALAYA_CUDA_KERNELS_SPARSE_TASK_H_
+#define ALAYA_CUDA_KERNELS_SPARSE_TASK_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cuda/kernels/flat_head.h"
+#include "cuda/kernels/rows.h"
+
+namespace alaya {
+
+inline constexpr uint32_t kTaskQueriesMax = 8;
+inline constexpr uint32_t kTaskWindowsMax = 3;  // sink, recent tokens, tail
+
+// Rows that every query of a task attends to.
+struct WindowRows {
+  DeviceRows keys;
+  DeviceRows values;
+  uint32_t token_count = 0;
+};
+
+// The queries of one kv head of one session over one segment. In device memory.
+struct SparseTask {
+  FlatHead head;      // token_count 0: only windows are attended
+  DeviceRows keys;    // of all tokens of the head, for those that are chosen
+  DeviceRows values;
+  // Tokens that are searched; those of windows lie outside.
+  uint32_t token_begin = 0;
+  uint32_t token_end = 0;
+  WindowRows windows[kTaskWindowsMax];
+};
+
+// What all tasks of a batch have in common, or at most.
+struct SparseShape {
+  uint32_t head_dim = 0;      // a multiple of 8, at most kHeadDimMaxOnDevice
+  uint32_t task_count = 0;    // at most 65535
+  uint32_t query_count = 0;   // of a task, at most kTaskQueriesMax
+  uint32_t token_count = 0;   // of a head, at most
+  uint32_t window_count = 0;  // tokens of a window, at most
+};
+
+struct SparseOptions {
+  float scale = 1;      // from score to logit, > 0
+  float log_alpha = 0;  // ln(alpha) <= 0
+  // Of the errors of approximate scores, that a bound covers; 0: all, no token is missed.
+  float deviations = 3;
+  // Also estimate what is left out, with an error of so much of the output's norm; 0: no.
+  float rest_error = 0.01F;
+};
+
+// Per query: what was attended outside the windows; per task: rows that were scored.
+struct SparseCounts {
+  uint32_t* tokens_attended = nullptr;  // [task_count, query_count]
+  uint32_t* rows_scored = nullptr;      // [task_count]
+};
+
+// In device memory; queries and outputs [task_count, query_count, head_dim].
+struct SparseBatch {
+  const SparseTask* tasks = nullptr;  // [task_count]
+  const float* queries = nullptr;
+  void* scratch = nullptr;  // SparseScratchBytes(shape), 256-byte aligned
+  float* outputs = nullptr;
+  float* log_sum_exps = nullptr;  // [task_count, query_count]
+  SparseCounts counts;
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_CUDA_KERNELS_SPARSE_TASK_H_
