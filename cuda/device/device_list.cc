@@ -2,14 +2,9 @@
 
 #include <cuda_runtime_api.h>
 
+#include "cuda/device/cuda_status.h"
+
 namespace alaya {
-namespace {
-
-Status ToStatus(cudaError_t error, const std::string& what) {
-  return Unavailable(what + ": " + cudaGetErrorString(error));
-}
-
-}  // namespace
 
 StatusOr<std::vector<CudaDevice>> ListCudaDevices() {
   int count = 0;
@@ -17,15 +12,13 @@ StatusOr<std::vector<CudaDevice>> ListCudaDevices() {
   if (counted == cudaErrorNoDevice || counted == cudaErrorInsufficientDriver) {
     return std::vector<CudaDevice>{};
   }
-  if (counted != cudaSuccess) return ToStatus(counted, "counting CUDA devices");
+  ALAYA_RETURN_IF_ERROR(CudaStatus(counted, "counting CUDA devices"));
 
   std::vector<CudaDevice> devices;
   for (int ordinal = 0; ordinal < count; ++ordinal) {
     cudaDeviceProp properties{};
-    if (const cudaError_t read = cudaGetDeviceProperties(&properties, ordinal);
-        read != cudaSuccess) {
-      return ToStatus(read, "reading CUDA device " + std::to_string(ordinal));
-    }
+    ALAYA_RETURN_IF_ERROR(CudaStatus(cudaGetDeviceProperties(&properties, ordinal),
+                                     "reading CUDA device " + std::to_string(ordinal)));
     devices.push_back({.ordinal = ordinal,
                        .description = std::string(properties.name) + ", sm_" +
                                       std::to_string(properties.major) +

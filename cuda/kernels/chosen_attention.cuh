@@ -90,14 +90,10 @@ struct AttendChosen {
   ALAYA_HOST_DEVICE void LoadBars(const Shared& shared, uint32_t task_index) const {
     ForEach(shape.query_count, [&](uint32_t q) {
       const QueryCodes& query = codes[task_index * shape.query_count + q];
-      shared.queries[q] = {query.error_factor,
-                           query.scale_factor,
-                           query.constant,
-                           query.deviation_factor,
-                           query.dipr_bar,
-                           query.best_logit + options.log_alpha,
-                           query.centre_logit,
-                           ScoreOfKey(query.top) + query.centre_logit,
+      shared.queries[q] = {query.error_factor, query.scale_factor,
+                           query.constant,     query.deviation_factor,
+                           query.dipr_bar,     query.best_logit + options.log_alpha,
+                           query.centre_logit, ScoreOfKey(query.top) + query.centre_logit,
                            query.heavy_bar};
       shared.attended[q] = 0;
     });
@@ -170,9 +166,8 @@ struct AttendChosen {
           logit *= options.scale;
           const int32_t units = Units(at, q)[i];
           const auto& query = shared.queries[q];
-          const bool is_attended =
-              units != kUnitsOutside && query.dipr_bar < INFINITY &&
-              (logit >= query.attend_bar || IsHeavy(query, units, error));
+          const bool is_attended = units != kUnitsOutside && query.dipr_bar < INFINITY &&
+                                   (logit >= query.attend_bar || IsHeavy(query, units, error));
           if (is_attended) {
             mask |= 1U << q;
             AtomicAdd(&shared.attended[q], 1U);
@@ -201,8 +196,7 @@ struct AttendChosen {
           const int32_t units = Units(at, q)[i];
           if (units == kUnitsOutside) return 0.0F;
           const auto& query = shared.queries[q];
-          const float deviation =
-              query.deviation_factor * FloatOfBF16(head.errors[at.first + i]);
+          const float deviation = query.deviation_factor * FloatOfBF16(head.errors[at.first + i]);
           return expf(LogitOfUnits(units) + query.centre_logit - deviation * deviation / 2 -
                       attention.maximum(q));
         },
@@ -210,10 +204,9 @@ struct AttendChosen {
     const uint16_t* means =
         head.value_means + size_t{at.first / kGroupTokensOnDevice} * shape.head_dim;
     attention.AddWeighted(
-        groups, [&](uint32_t q, uint32_t group) { return shared.group_weights[q * groups + group]; },
-        [&](uint32_t group, uint32_t e) {
-          return FloatOfBF16(means[group * shape.head_dim + e]);
-        });
+        groups,
+        [&](uint32_t q, uint32_t group) { return shared.group_weights[q * groups + group]; },
+        [&](uint32_t group, uint32_t e) { return FloatOfBF16(means[group * shape.head_dim + e]); });
   }
 };
 

@@ -43,10 +43,9 @@ struct EncodeCentre {
     const uint32_t count = (head.token_count + step - 1) / step;
     ForEach(head_dim, [&](uint32_t e) { head.centre[e] = 0; });
     for (uint32_t begin = 0; begin < count; begin += TileRows(head_dim)) {
-      const uint32_t rows =
-          count - begin < TileRows(head_dim) ? count - begin : TileRows(head_dim);
-      StageRows(task.keys, head_dim, rows, [&](uint32_t row) { return (begin + row) * step; },
-                tile);
+      const uint32_t rows = count - begin < TileRows(head_dim) ? count - begin : TileRows(head_dim);
+      StageRows(
+          task.keys, head_dim, rows, [&](uint32_t row) { return (begin + row) * step; }, tile);
       ForEach(head_dim, [&](uint32_t e) {
         float sum = 0;
         for (uint32_t row = 0; row < rows; ++row) {
@@ -130,7 +129,8 @@ struct EncodeGroup {
     const uint32_t head_dim = head.head_dim;
     const uint32_t stride = StagedStride(head_dim);
     const float* tile = shared.tile;
-    StageRows(task.keys, head_dim, rows, [&](uint32_t row) { return first + row; }, shared.tile);
+    StageRows(
+        task.keys, head_dim, rows, [&](uint32_t row) { return first + row; }, shared.tile);
     ForEach(rows * head_dim, [&](uint32_t i) {
       shared.tile[i / head_dim * stride + i % head_dim] -= head.centre[i % head_dim];
     });
@@ -183,8 +183,8 @@ struct EncodeGroup {
   ALAYA_HOST_DEVICE void StoreCodes(const Shared& shared, uint32_t first, uint32_t rows) const {
     const FlatHead& head = task.head;
     const uint32_t tile_rows = TileRows(head.head_dim);
-    uint32_t* words = head.codes + size_t{first / kGroupTokensOnDevice} *
-                                       CodeWords(head.head_dim) * kGroupTokensOnDevice;
+    uint32_t* words = head.codes + size_t{first / kGroupTokensOnDevice} * CodeWords(head.head_dim) *
+                                       kGroupTokensOnDevice;
     ForEach(tile_rows * CodeWords(head.head_dim), [&](uint32_t i) {
       const uint32_t row = i % tile_rows;
       const uint32_t run = i / tile_rows / 3;
@@ -210,7 +210,8 @@ struct EncodeGroup {
 
   ALAYA_HOST_DEVICE void AddValues(const Shared& shared, uint32_t first, uint32_t rows) const {
     const uint32_t head_dim = task.head.head_dim;
-    StageRows(task.values, head_dim, rows, [&](uint32_t row) { return first + row; }, shared.tile);
+    StageRows(
+        task.values, head_dim, rows, [&](uint32_t row) { return first + row; }, shared.tile);
     ForEach(head_dim, [&](uint32_t e) {
       for (uint32_t row = 0; row < rows; ++row) {
         const float value = shared.tile[row * StagedStride(head_dim) + e];

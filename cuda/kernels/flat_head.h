@@ -46,7 +46,7 @@ struct FlatHeadSummary {
 struct FlatHead {
   uint32_t head_dim = 0;  // a multiple of 8, at most kHeadDimMaxOnDevice
   uint32_t token_count = 0;
-  float* centre = nullptr;          // [head_dim]
+  float* centre = nullptr;  // [head_dim]
   FlatHeadSummary* summary = nullptr;
   uint32_t* codes = nullptr;        // [groups, CodeWords, 64]
   uint16_t* scales = nullptr;       // [groups * 64] bf16

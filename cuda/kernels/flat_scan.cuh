@@ -56,9 +56,7 @@ struct ScanChunk {
   };
   static uint32_t SharedBytes(uint32_t) { return Shared(nullptr).bytes; }
 
-  ALAYA_HOST_DEVICE uint32_t runs() const {
-    return kRuns == 0 ? CodeRuns(shape.head_dim) : kRuns;
-  }
+  ALAYA_HOST_DEVICE uint32_t runs() const { return kRuns == 0 ? CodeRuns(shape.head_dim) : kRuns; }
 
   ALAYA_HOST_DEVICE void operator()(uint32_t chunk, uint32_t task_index, void* memory) const {
     const SparseTask& task = batch.tasks[task_index];
@@ -112,14 +110,14 @@ struct ScanChunk {
         stored[1][part] = words[(3 * run + part) * kGroupTokensOnDevice + 32];
       }
       const uint32_t* query_words = shared.words + (run * kTaskQueriesMax + q) * 8;
-    ALAYA_UNROLL
+      ALAYA_UNROLL
       for (uint32_t j = 0; j < 8; ++j) {
         uint32_t four[2];
         for (uint32_t t = 0; t < 2; ++t) {
           four[t] = (stored[t][j / 4] >> (2 * (j % 4)) & 0x03030303U) << 1 |
                     (stored[t][2] >> j & 0x01010101U);
         }
-    ALAYA_UNROLL
+        ALAYA_UNROLL
         for (uint32_t k = 0; k < kTile; ++k) {
           const uint32_t query_word = query_words[8 * k + j];
           sums[0][k] = AddProducts(four[0], query_word, sums[0][k]);
@@ -143,8 +141,8 @@ struct ScanChunk {
       if (q >= shape.query_count) break;
       const float logit =
           shared.level_factor[q] * scale * static_cast<float>(2 * sums[k] - shared.offset[q]);
-      approximations.units[(size_t{task_index} * shape.query_count + q) * approximations.stride +
-                           token] =
+      approximations
+          .units[(size_t{task_index} * shape.query_count + q) * approximations.stride + token] =
           static_cast<int16_t>(is_searched ? UnitsOfLogit(logit) : kUnitsOutside);
       if (is_searched) AtomicMax(&shared.top[q], TopKey(logit, token));
     }

@@ -100,7 +100,8 @@ struct SetBars {
         1, window_part_count, [&](uint32_t, uint32_t part) { return best_logits[part]; },
         [&](uint32_t, float best) { shared.numbers[0] = best; });
     const uint32_t top_token = TokenOfKey(state.top);
-    StageRows(task.keys, head_dim, 1, [&](uint32_t) { return top_token; }, shared.row);
+    StageRows(
+        task.keys, head_dim, 1, [&](uint32_t) { return top_token; }, shared.row);
     const float* original = batch.queries + size_t{place} * head_dim;
     SumEach(
         1, head_dim, [&](uint32_t, uint32_t e) { return original[e] * shared.row[e]; },
@@ -117,8 +118,8 @@ struct SetBars {
     FindWindowNorm(shared, place);
     ForEach(kStepCount, [&](uint32_t step) {
       const auto nats = (static_cast<float>(step) + 0.5F) * kUnitsPerStep / kUnitsPerNat;
-      shared.squares[step] = static_cast<float>(step_counts[size_t{place} * kStepCount + step]) *
-                             expf(-2 * nats);
+      shared.squares[step] =
+          static_cast<float>(step_counts[size_t{place} * kStepCount + step]) * expf(-2 * nats);
     });
     ForEach(1, [&](uint32_t) {
       const FlatHeadSummary& summary = *task.head.summary;
@@ -131,21 +132,21 @@ struct SetBars {
       // make weights seem so much larger.
       const float deviation =
           state.deviation_factor * sqrtf(summary.error_square_sum / token_count);
-      const float top_logit = ScoreOfKey(state.top) + state.centre_logit - deviation * deviation / 2;
+      const float top_logit =
+          ScoreOfKey(state.top) + state.centre_logit - deviation * deviation / 2;
       const float window =
           shared.numbers[2] == 0
               ? 0
               : sqrtf(shared.numbers[3]) / value_deviation *
                     expf(fminf(shared.numbers[1] + logf(shared.numbers[2]) - top_logit, 40.0F));
-      const float budget =
-          options.rest_error * options.rest_error * (window * window + square_sum);
+      const float budget = options.rest_error * options.rest_error * (window * window + square_sum);
       // From the top down, steps are attended until the others are in the budget.
       uint32_t step = 0;
       float left = square_sum;
       while (step < kStepCount && left > budget) left -= shared.squares[step++];
       if (step == 0) return;
-      state.heavy_bar = UnitsOfLogit(ScoreOfKey(state.top)) -
-                        static_cast<int32_t>(step) * kUnitsPerStep + 1;
+      state.heavy_bar =
+          UnitsOfLogit(ScoreOfKey(state.top)) - static_cast<int32_t>(step) * kUnitsPerStep + 1;
     });
   }
 

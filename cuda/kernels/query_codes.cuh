@@ -98,9 +98,7 @@ struct PrepareQuery {
       if (query == 0) batch.counts.rows_scored[task_index] = 0;
       batch.counts.tokens_attended[place] = 0;
     });
-    ForEach(kStepCount, [&](uint32_t step) {
-      step_counts[size_t{place} * kStepCount + step] = 0;
-    });
+    ForEach(kStepCount, [&](uint32_t step) { step_counts[size_t{place} * kStepCount + step] = 0; });
     if (head.token_count == 0) return;
 
     ForEach(head_dim, [&](uint32_t e) { shared.x[e] = original[e]; });

@@ -5,7 +5,8 @@ namespace alaya {
 namespace {
 
 template <class Program>
-__global__ void __launch_bounds__(kTeamThreads) RunProgram(const __grid_constant__ Program program) {
+__global__ void __launch_bounds__(kTeamThreads)
+    RunProgram(const __grid_constant__ Program program) {
   extern __shared__ __align__(16) unsigned char shared[];
   program(blockIdx.x, blockIdx.y, shared);
 }

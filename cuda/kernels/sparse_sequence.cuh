@@ -75,9 +75,8 @@ auto RunSparseAttention(const SparseShape& shape, const SparseOptions& options,
   const SparseScratch scratch(batch.scratch, shape);
   const uint32_t tasks = shape.task_count;
   const uint32_t head_dim = shape.head_dim;
-  auto error = launch(
-      PrepareQuery{shape, options, batch, scratch.codes, scratch.step_counts},
-      shape.query_count, tasks, PrepareQuery::SharedBytes(head_dim));
+  auto error = launch(PrepareQuery{shape, options, batch, scratch.codes, scratch.step_counts},
+                      shape.query_count, tasks, PrepareQuery::SharedBytes(head_dim));
   if (error == decltype(error){}) {
     error = launch(AttendWindows{shape, options, batch, scratch.partial}, scratch.window_parts,
                    tasks, AttendWindows::SharedBytes(shape));
@@ -87,9 +86,9 @@ auto RunSparseAttention(const SparseShape& shape, const SparseOptions& options,
     error = ScanCodes(shape, batch, scratch, launch);
   }
   if (error == decltype(error){} && chunks > 0 && options.rest_error > 0) {
-    error = launch(
-        CountSteps{shape, batch, scratch.codes, scratch.approximations, scratch.step_counts},
-        chunks, tasks, CountSteps::SharedBytes(shape.query_count));
+    error =
+        launch(CountSteps{shape, batch, scratch.codes, scratch.approximations, scratch.step_counts},
+               chunks, tasks, CountSteps::SharedBytes(shape.query_count));
   }
   if (error == decltype(error){} && chunks > 0) {
     error = launch(SetBars{shape, options, batch, scratch.codes, scratch.step_counts,

@@ -38,8 +38,8 @@ struct WindowRows {
 
 // The queries of one kv head of one session over one segment. In device memory.
 struct SparseTask {
-  FlatHead head;      // token_count 0: only windows are attended
-  DeviceRows keys;    // of all tokens of the head, for those that are chosen
+  FlatHead head;    // token_count 0: only windows are attended
+  DeviceRows keys;  // of all tokens of the head, for those that are chosen
   DeviceRows values;
   // Tokens that are searched; those of windows lie outside.
   uint32_t token_begin = 0;

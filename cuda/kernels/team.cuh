@@ -68,14 +68,15 @@ ALAYA_HOST_DEVICE inline void CombineEach(uint32_t item_count, uint32_t term_cou
 template <class Term, class Use>
 ALAYA_HOST_DEVICE inline void SumEach(uint32_t item_count, uint32_t term_count, Term term,
                                       Use use) {
-  CombineEach(item_count, term_count, 0.0F, [](float a, float b) { return a + b; }, term, use);
+  CombineEach(
+      item_count, term_count, 0.0F, [](float a, float b) { return a + b; }, term, use);
 }
 
 template <class Term, class Use>
 ALAYA_HOST_DEVICE inline void MaxEach(uint32_t item_count, uint32_t term_count, Term term,
                                       Use use) {
-  CombineEach(item_count, term_count, -INFINITY, [](float a, float b) { return fmaxf(a, b); }, term,
-              use);
+  CombineEach(
+      item_count, term_count, -INFINITY, [](float a, float b) { return fmaxf(a, b); }, term, use);
 }
 
 // Among the turns of a loop. The first look spares most of the waiting: few values are a

@@ -84,8 +84,8 @@ class TileAttention {
           return weight;
         },
         [&](uint32_t q, float sum) { denominator_[q] += sum; });
-    StageRows(values, head_dim_, needed_[rows], [&](uint32_t i) { return row_of(needed_[i]); },
-              tile_);
+    StageRows(
+        values, head_dim_, needed_[rows], [&](uint32_t i) { return row_of(needed_[i]); }, tile_);
     ForEach(query_count_ * head_dim_, [&](uint32_t i) {
       const uint32_t q = i / head_dim_;
       float sum = sums_[i] * factor_[q];
@@ -213,9 +213,8 @@ struct AttendWindows {
               [&](uint32_t i) { attention.logit(i / rows, i % rows) *= options.scale; });
       attention.AddTile(window.values, rows, row_of);
     }
-    ForEach(shape.query_count, [&](uint32_t q) {
-      best_logits[q * partial.part_count] = attention.maximum(q);
-    });
+    ForEach(shape.query_count,
+            [&](uint32_t q) { best_logits[q * partial.part_count] = attention.maximum(q); });
     attention.Finish(partial, task_index, part);
   }
 };

@@ -80,8 +80,8 @@ TEST_P(FlatEncodeTest, WhatLevelsLeaveOfAKeyIsWithinItsError) {
   for (uint32_t token = 0; token < token_count_; ++token) {
     std::vector<double> key(head_dim_);
     for (uint32_t e = 0; e < head_dim_; ++e) {
-      key[e] = double{keys_.elements()[size_t{token} * head_dim_ + e]} -
-               double{head_.view().centre[e]};
+      key[e] =
+          double{keys_.elements()[size_t{token} * head_dim_ + e]} - double{head_.view().centre[e]};
     }
     key = Rotated(key);
     double left = 0;

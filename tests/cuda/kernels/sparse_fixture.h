@@ -3,12 +3,16 @@
 #ifndef ALAYA_TESTS_CUDA_KERNELS_SPARSE_FIXTURE_H_
 #define ALAYA_TESTS_CUDA_KERNELS_SPARSE_FIXTURE_H_
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <random>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "cuda/kernels/sparse_sequence.cuh"
@@ -16,6 +20,7 @@
 #include "storage/types/views.h"
 #include "tests/cuda/kernels/host_launch.h"
 #include "tests/support/exact_attention.h"
+#include "tests/support/quality.h"
 
 namespace alaya {
 
@@ -75,64 +80,68 @@ inline std::unique_ptr<TestHead> RandomHead(DType dtype, uint32_t head_dim, uint
                                     window);
 }
 
-// A batch on the host.
-class SparseRun {
- public:
+// A batch, and what became of it.
+struct SparseAnswer {
   // Shapes: queries [tasks.size(), query_count, head_dim].
-  SparseRun(std::vector<SparseTask> tasks, uint32_t head_dim, std::vector<float> queries,
-            const SparseOptions& options)
-      : tasks_(std::move(tasks)), queries_(std::move(queries)) {
+  SparseAnswer(std::span<const SparseTask> tasks, uint32_t head_dim, std::vector<float> all_queries)
+      : queries(std::move(all_queries)) {
     shape.head_dim = head_dim;
-    shape.task_count = static_cast<uint32_t>(tasks_.size());
-    shape.query_count = static_cast<uint32_t>(queries_.size() / head_dim / tasks_.size());
-    for (const SparseTask& task : tasks_) {
+    shape.task_count = static_cast<uint32_t>(tasks.size());
+    shape.query_count = static_cast<uint32_t>(queries.size() / head_dim / tasks.size());
+    for (const SparseTask& task : tasks) {
       shape.token_count = std::max(shape.token_count, task.head.token_count);
       for (const WindowRows& window : task.windows) {
         shape.window_count = std::max(shape.window_count, window.token_count);
       }
     }
-    const size_t query_count = size_t{shape.task_count} * shape.query_count;
-    outputs.assign(query_count * head_dim, NAN);
-    log_sum_exps.assign(query_count, NAN);
-    tokens_attended.assign(query_count, 77);
+    const size_t count = queries.size() / head_dim;
+    outputs.assign(queries.size(), NAN);
+    log_sum_exps.assign(count, NAN);
+    tokens_attended.assign(count, 77);
     rows_scored.assign(shape.task_count, 77);
-    scratch_ = std::make_unique<PoisonedMemory>(SparseScratch(nullptr, shape).bytes);
-    RunSparseAttention(shape, options,
-                       {.tasks = tasks_.data(),
-                        .queries = queries_.data(),
-                        .scratch = scratch_->as<void>(),
-                        .outputs = outputs.data(),
-                        .log_sum_exps = log_sum_exps.data(),
-                        .counts = {tokens_attended.data(), rows_scored.data()}},
-                       HostLaunch());
+    states.resize(count);
+    units.resize(count * SparseScratch(nullptr, shape).approximations.stride);
   }
 
   std::span<const float> query(size_t i) const {
-    return std::span(queries_).subspan(i * shape.head_dim, shape.head_dim);
+    return std::span(queries).subspan(i * shape.head_dim, shape.head_dim);
   }
   std::span<const float> output(size_t i) const {
     return std::span(outputs).subspan(i * shape.head_dim, shape.head_dim);
   }
-  const QueryCodes& state(size_t i) {
-    return SparseScratch(scratch_->as<void>(), shape).codes[i];
-  }
-  // Of one token for one query, in units.
-  int32_t approximation(size_t i, uint32_t token) {
-    const SparseScratch scratch(scratch_->as<void>(), shape);
-    return scratch.approximations.units[i * scratch.approximations.stride + token];
+  // Of one token for query i, in units.
+  int32_t approximation(size_t i, uint32_t token) const {
+    return units[i * (units.size() / states.size()) + token];
   }
 
   SparseShape shape;
+  std::vector<float> queries;
   std::vector<float> outputs;
   std::vector<float> log_sum_exps;
   std::vector<uint32_t> tokens_attended;
   std::vector<uint32_t> rows_scored;
-
- private:
-  std::vector<SparseTask> tasks_;
-  std::vector<float> queries_;
-  std::unique_ptr<PoisonedMemory> scratch_;
+  // As the sequence left them.
+  std::vector<QueryCodes> states;
+  std::vector<int16_t> units;
 };
+
+inline SparseAnswer AnswerOnHost(const std::vector<SparseTask>& tasks, uint32_t head_dim,
+                                 std::vector<float> queries, const SparseOptions& options) {
+  SparseAnswer answer(tasks, head_dim, std::move(queries));
+  PoisonedMemory memory(SparseScratch(nullptr, answer.shape).bytes);
+  const SparseScratch scratch(memory.as<void>(), answer.shape);
+  RunSparseAttention(answer.shape, options,
+                     {.tasks = tasks.data(),
+                      .queries = answer.queries.data(),
+                      .scratch = memory.as<void>(),
+                      .outputs = answer.outputs.data(),
+                      .log_sum_exps = answer.log_sum_exps.data(),
+                      .counts = {answer.tokens_attended.data(), answer.rows_scored.data()}},
+                     HostLaunch());
+  std::copy_n(scratch.codes, answer.states.size(), answer.states.begin());
+  std::copy_n(scratch.approximations.units, answer.units.size(), answer.units.begin());
+  return answer;
+}
 
 // Attention of one query by definition, to the windows and to what reaches a bar between.
 struct ExpectedAttention {
@@ -163,6 +172,61 @@ struct ExpectedAttention {
   double nearest_to_bar = std::numeric_limits<double>::infinity();
   uint32_t chosen_count = 0;
 };
+
+// The answer of one head to a sound search without estimate: exact attention to what
+// reaches the bar. Half of the queries at least can be compared.
+inline void ExpectAttentionToAllAboveTheBar(const TestHead& head, const SparseAnswer& answer,
+                                            const SparseOptions& options) {
+  const double scale = options.scale;
+  uint32_t compared_count = 0;
+  for (uint32_t q = 0; q < answer.shape.query_count; ++q) {
+    const double best = answer.states[q].best_logit;
+    const ExpectedAttention expected(head, answer.query(q), scale,
+                                     best + double{options.log_alpha});
+    if (std::isfinite(best)) {
+      EXPECT_LE(best, expected.best_logit + 1e-3);
+    }
+    // No token's place is a matter of rounding.
+    if (expected.nearest_to_bar < 1e-4) continue;
+    ++compared_count;
+    EXPECT_EQ(answer.tokens_attended[q], expected.chosen_count) << "query " << q;
+    EXPECT_NEAR(answer.log_sum_exps[q], expected.attention.log_sum_exp, 1e-4) << "query " << q;
+    EXPECT_LT(OutputError(answer.output(q), expected.attention.output), 1e-4) << "query " << q;
+  }
+  EXPECT_GE(2 * compared_count, answer.shape.query_count);
+}
+
+struct SparseCase {
+  const char* name;
+  uint32_t head_dim = 128;
+  uint32_t token_count = 3000;
+  uint32_t query_count = 4;
+  DType dtype = DType::kBF16;
+  uint32_t window = 100;
+  float logit_deviation = 3;
+
+  float scale() const { return 1 / std::sqrt(static_cast<float>(head_dim)); }
+  std::vector<float> Queries() const {
+    return NormalFloats(size_t{query_count} * head_dim, logit_deviation, 9);
+  }
+  std::unique_ptr<TestHead> Head() const {
+    return RandomHead(dtype, head_dim, token_count, window, 3);
+  }
+};
+
+// The host and the device are held to the same cases.
+inline std::vector<SparseCase> SparseCases() {
+  return {{"Standard"},
+          {"Small", 64, 1025, 8, DType::kF16},
+          {"Odd", 96, 1500, 5, DType::kF32},
+          {"NoWholeRun", 80, 1023, 1},
+          {"Large", 256, 700, 8},
+          {"Peaked", 128, 2000, 4, DType::kBF16, 32, 8},
+          {"Diffuse", 128, 2000, 4, DType::kBF16, 32, 1},
+          {"NoWindow", 128, 500, 2, DType::kBF16, 0},
+          {"OneToken", 128, 1, 2, DType::kBF16, 0},
+          {"OnlyWindow", 128, 150, 3, DType::kBF16, 100}};
+}
 
 }  // namespace alaya
 
