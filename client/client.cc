@@ -15,6 +15,7 @@
 #include "alaya/v1/admin_service.grpc.pb.h"
 #include "alaya/v1/context_service.grpc.pb.h"
 #include "alaya/v1/session_service.grpc.pb.h"
+#include "client/retry_policy.h"
 #include "client/rpc_status.h"
 
 namespace alaya::client {
@@ -41,6 +42,7 @@ grpc::ChannelArguments ChannelArgumentsFor(const ClientOptions& options) {
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  if (options.retry_idempotent_calls) arguments.SetServiceConfigJSON(RetryServiceConfig());
   return arguments;
 }
 

@@ -32,6 +32,9 @@ struct ClientOptions {
   std::chrono::milliseconds connect_timeout{10'000};
   // Deadline of each call that is not a stream; 0: none.
   std::chrono::milliseconds call_timeout{60'000};
+  // Repeat calls that do no harm if they run twice (idempotency_level in the contract) for
+  // about 3 s while the server is away, within call_timeout.
+  bool retry_idempotent_calls = true;
   // Largest message that is sent or accepted.
   size_t message_bytes_max = size_t{64} << 20;
   // Null: plaintext.

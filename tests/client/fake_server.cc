@@ -88,6 +88,7 @@ grpc::Status FakeContextService::GetContext(grpc::ServerContext*,
                                             const pb::GetContextRequest* request,
                                             pb::GetContextResponse* response) {
   std::this_thread::sleep_for(get_context_delay);
+  if (get_context_refusals-- > 0) return {grpc::StatusCode::UNAVAILABLE, "restarting"};
   const std::lock_guard lock(mutex_);
   const auto found = contexts_.find(request->context_id());
   if (found == contexts_.end()) {
@@ -153,6 +154,7 @@ std::map<std::string, ImportedContext> FakeContextService::contexts() const {
 grpc::Status FakeSessionService::CreateSession(grpc::ServerContext*,
                                                const pb::CreateSessionRequest* request,
                                                pb::CreateSessionResponse* response) {
+  if (create_session_refusals-- > 0) return {grpc::StatusCode::UNAVAILABLE, "restarting"};
   const std::lock_guard lock(mutex_);
   pb::Session session;
   session.set_session_id("session-" + std::to_string(sessions_.size()));

@@ -7,6 +7,7 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_context.h>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <map>
@@ -65,6 +66,7 @@ class FakeContextService : public pb::ContextService::Service {
   std::vector<pb::ReadContextResponse> read_answer;  // what ReadContext streams
   grpc::Status read_status;                          // how it ends
   std::chrono::milliseconds get_context_delay{0};
+  std::atomic<int> get_context_refusals = 0;  // so many calls get UNAVAILABLE first
 
  private:
   mutable std::mutex mutex_;
@@ -89,6 +91,8 @@ class FakeSessionService : public pb::SessionService::Service {
 
   // The stream's script; default: answers each request at once with EchoAnswer.
   std::function<grpc::Status(grpc::ServerContext*, AttendCall*)> attend_script;
+
+  std::atomic<int> create_session_refusals = 0;  // so many calls get UNAVAILABLE first
 
   // Every item's query as its output; an item of session "unknown" fails alone.
   static pb::AttendResponse EchoAnswer(const pb::AttendRequest& request);

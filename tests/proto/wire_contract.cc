@@ -74,10 +74,14 @@ void Describe(const pb::Descriptor& message, std::vector<std::string>& lines) {
 void Describe(const pb::ServiceDescriptor& service, std::vector<std::string>& lines) {
   for (int i = 0; i < service.method_count(); ++i) {
     const pb::MethodDescriptor& method = *service.method(i);
+    const auto level = method.options().idempotency_level();
     lines.push_back(
-        fmt::format("method {}({}{}) returns ({}{})", method.full_name(),
+        fmt::format("method {}({}{}) returns ({}{}){}", method.full_name(),
                     method.client_streaming() ? "stream " : "", method.input_type()->full_name(),
-                    method.server_streaming() ? "stream " : "", method.output_type()->full_name()));
+                    method.server_streaming() ? "stream " : "", method.output_type()->full_name(),
+                    level == pb::MethodOptions::IDEMPOTENCY_UNKNOWN
+                        ? ""
+                        : " " + pb::MethodOptions::IdempotencyLevel_Name(level)));
   }
 }
 

@@ -19,6 +19,7 @@ namespace alaya {
 namespace {
 
 namespace pb = google::protobuf;
+using testing::Contains;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
@@ -108,6 +109,16 @@ TEST(WireContractTest, ALineSaysAllThatAClientDependsOn) {
                   "message shop.v1.AddRequest", "message shop.v1.AddResponse",
                   "method shop.v1.CartService.Add(stream shop.v1.AddRequest) returns "
                   "(shop.v1.AddResponse)"));
+}
+
+TEST(WireContractTest, ALineSaysWhetherAMethodMayRunTwice) {
+  std::string cart = kCart;
+  cart.replace(cart.find("client_streaming: true"), std::string("client_streaming: true").size(),
+               "options { idempotency_level: IDEMPOTENT }");
+
+  EXPECT_THAT(ParsedContract(cart).Describe(),
+              Contains("method shop.v1.CartService.Add(shop.v1.AddRequest) returns "
+                       "(shop.v1.AddResponse) IDEMPOTENT"));
 }
 
 struct Edit {

@@ -12,40 +12,32 @@ from alayadb._errors import CancelledCallError, UnavailableError, raise_rpc
 from alayadb.v1 import (
     admin_service_pb2,
     admin_service_pb2_grpc,
+    context_service_pb2,
     context_service_pb2_grpc,
+    session_service_pb2,
     session_service_pb2_grpc,
 )
 
 _Response = TypeVar("_Response")
 
-# Running these twice does no harm, so gRPC repeats them by itself while the server is away: for
-# about 3 s, which is a restart.
-_IDEMPOTENT = {
-    "ContextService": (
-        "MatchContext",
-        "ReadContext",
-        "GetContext",
-        "ListContexts",
-        "UpdateContext",
-        "SearchContext",
-    ),
-    "SessionService": ("GetSession", "ListSessions", "TruncateSession"),
-    "AdminService": (
-        "RegisterModel",
-        "ListModels",
-        "GetServerInfo",
-        "GetStats",
-        "CompactStorage",
-        "SetLogLevel",
-    ),
-}
+_SERVICES: list[Any] = [
+    file.DESCRIPTOR.services_by_name[name]
+    for file, name in (
+        (context_service_pb2, "ContextService"),
+        (session_service_pb2, "SessionService"),
+        (admin_service_pb2, "AdminService"),
+    )
+]
+# gRPC repeats what does no harm if it runs twice, as the contract says, while the server is
+# away: for about 3 s, which is a restart.
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
             "name": [
-                {"service": f"alaya.v1.{service}", "method": method}
-                for service, methods in _IDEMPOTENT.items()
-                for method in methods
+                {"service": service.full_name, "method": method.name}
+                for service in _SERVICES
+                for method in service.methods
+                if method.GetOptions().idempotency_level
             ],
             "retryPolicy": {
                 "maxAttempts": 5,
