@@ -109,4 +109,6 @@ int Main(const std::vector<std::string>& arguments) {
 }  // namespace
 }  // namespace alaya
 
+// JSON throws where it is used wrongly; its bytes are made UTF-8 above.
+// NOLINTNEXTLINE(bugprone-exception-escape)
 int main(int argc, char** argv) { return alaya::Main({argv + 1, argv + argc}); }
