@@ -1,0 +1,128 @@
+// What gpu_bench calls: sparse attention through plain C functions over raw addresses,
+// which PyTorch's tensors give.
+//
+// nvcc compiles it for a device, the host's compiler for the host, where the script's
+// checks run at a tiny size; stream is unused there.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "cuda/kernels/sparse_sequence.cuh"
+#include "cuda/kernels/sparse_task.h"
+
+#if defined(__CUDACC__)
+#include "cuda/kernels/launch.cuh"
+#endif
+
+namespace alaya {
+namespace {
+
+#if defined(__CUDACC__)
+using Stream = cudaStream_t;
+using Launcher = LaunchOnStream;
+#else
+using Stream = void*;
+class Launcher {
+ public:
+  explicit Launcher(Stream) {}
+
+  template <class Program>
+  int operator()(const Program& program, uint32_t grid_x, uint32_t grid_y,
+                 uint32_t shared_bytes) const {
+    std::vector<double> shared(shared_bytes / sizeof(double) + 1);
+    for (uint32_t y = 0; y < grid_y; ++y) {
+      for (uint32_t x = 0; x < grid_x; ++x) program(x, y, shared.data());
+    }
+    return 0;
+  }
+};
+#endif
+
+// Runs launch `step` so many times, the others once.
+class RepeatStep {
+ public:
+  RepeatStep(Stream stream, int step, int count) : launcher_(stream), step_(step), count_(count) {}
+
+  template <class Program>
+  auto operator()(const Program& program, uint32_t grid_x, uint32_t grid_y,
+                  uint32_t shared_bytes) const {
+    const int count = at_++ == step_ ? count_ : 1;
+    auto error = launcher_(program, grid_x, grid_y, shared_bytes);
+    for (int i = 1; i < count && error == decltype(error){}; ++i) {
+      error = launcher_(program, grid_x, grid_y, shared_bytes);
+    }
+    return error;
+  }
+
+ private:
+  Launcher launcher_;
+  mutable int at_ = 0;
+  int step_;
+  int count_;
+};
+
+}  // namespace
+
+extern "C" {
+
+size_t alaya_flat_head_bytes(uint32_t head_dim, uint32_t token_count) {
+  return FlatHeadBytes(head_dim, token_count);
+}
+
+size_t alaya_scratch_bytes(const SparseShape* shape) {
+  return SparseScratch(nullptr, *shape).bytes;
+}
+
+size_t alaya_task_bytes() { return sizeof(SparseTask); }
+
+// Rows of one kv head, contiguous: [token_count, head_dim] of `dtype`, a DType's number.
+struct HeadRows {
+  const std::byte* keys;
+  const std::byte* values;
+  uint32_t head_dim;
+  uint32_t token_count;
+  uint32_t dtype;
+};
+
+int alaya_encode(const HeadRows* rows, void* head_memory, void* stream) {
+  const auto dtype = static_cast<DType>(rows->dtype);
+  const size_t stride = rows->head_dim * ElementBytes(dtype);
+  const EncodeTask task = {{rows->keys, stride, dtype},
+                           {rows->values, stride, dtype},
+                           FlatHeadAt(head_memory, rows->head_dim, rows->token_count)};
+  return static_cast<int>(RunEncodeFlatHead(task, Launcher(static_cast<Stream>(stream))));
+}
+
+// Writes a task of which the first and the last tokens are windows; those have rows of
+// their own. No head: windows alone.
+void alaya_make_task(const HeadRows* rows, const HeadRows* sink, const HeadRows* recent,
+                     void* head_memory, void* task_memory) {
+  const auto rows_of = [&](const std::byte* data) {
+    const auto dtype = static_cast<DType>(rows->dtype);
+    return DeviceRows{data, rows->head_dim * ElementBytes(dtype), dtype};
+  };
+  SparseTask task;
+  task.keys = rows_of(rows->keys);
+  task.values = rows_of(rows->values);
+  task.token_begin = sink->token_count;
+  task.token_end = rows->token_count - recent->token_count;
+  if (head_memory != nullptr) {
+    task.head = FlatHeadAt(head_memory, rows->head_dim, rows->token_count);
+  }
+  task.windows[0] = {rows_of(sink->keys), rows_of(sink->values), sink->token_count};
+  task.windows[1] = {rows_of(recent->keys), rows_of(recent->values), recent->token_count};
+  std::memcpy(task_memory, &task, sizeof(task));
+}
+
+// One sequence; launch number `step` of it so often.
+int alaya_attend(const SparseShape* shape, const SparseOptions* options, const SparseBatch* batch,
+                 void* stream, int step, int step_count) {
+  const RepeatStep launch(static_cast<Stream>(stream), step, step_count);
+  return static_cast<int>(RunSparseAttention(*shape, *options, *batch, launch));
+}
+
+}  // extern "C"
+
+}  // namespace alaya
