@@ -37,12 +37,6 @@ struct AttendChosen {
       group_weights = pieces.Take<float>(shape.query_count * kGroups);
       attended = pieces.Take<uint32_t>(shape.query_count);
     }
-    // What a chunk needs of QueryCodes.
-    struct QueryBars {
-      float error_factor, scale_factor, constant, deviation_factor;
-      float dipr_bar, attend_bar, centre_logit, top_logit;
-      int32_t heavy_bar;
-    };
     QueryBars* queries;
     uint8_t* masks;         // a bit per query: first what may be chosen, then what is attended
     uint16_t* list;         // the tokens with any bit, rising
@@ -89,12 +83,7 @@ struct AttendChosen {
 
   ALAYA_HOST_DEVICE void LoadBars(const Shared& shared, uint32_t task_index) const {
     ForEach(shape.query_count, [&](uint32_t q) {
-      const QueryCodes& query = codes[task_index * shape.query_count + q];
-      shared.queries[q] = {query.error_factor, query.scale_factor,
-                           query.constant,     query.deviation_factor,
-                           query.dipr_bar,     query.best_logit + options.log_alpha,
-                           query.centre_logit, ScoreOfKey(query.top) + query.centre_logit,
-                           query.heavy_bar};
+      shared.queries[q] = codes[task_index * shape.query_count + q].bars;
       shared.attended[q] = 0;
     });
   }
@@ -105,8 +94,7 @@ struct AttendChosen {
   }
 
   // Tokens without codes are heavy: nothing is known of them.
-  ALAYA_HOST_DEVICE static bool IsHeavy(const typename Shared::QueryBars& query, int32_t units,
-                                        float error) {
+  ALAYA_HOST_DEVICE static bool IsHeavy(const QueryBars& query, int32_t units, float error) {
     return units >= query.heavy_bar || error == INFINITY;
   }
 
@@ -119,9 +107,8 @@ struct AttendChosen {
         const float scale = FloatOfBF16(at.task.head.scales[at.first + i]);
         for (uint32_t q = 0; q < shape.query_count; ++q) {
           const int32_t units = Units(at, q)[i];
-          const auto& query = shared.queries[q];
-          const float upper = LogitOfUnits(units) + query.error_factor * error +
-                              (query.scale_factor * scale + query.constant);
+          const QueryBars& query = shared.queries[q];
+          const float upper = LogitOfUnits(units) + query.Bound(error, scale);
           const bool may_be_chosen =
               upper >= query.dipr_bar || units == kUnitsMax || IsHeavy(query, units, error);
           if (units != kUnitsOutside && may_be_chosen) mask |= 1U << q;
@@ -165,9 +152,10 @@ struct AttendChosen {
           float& logit = attention.logit(q, row);
           logit *= options.scale;
           const int32_t units = Units(at, q)[i];
-          const auto& query = shared.queries[q];
-          const bool is_attended = units != kUnitsOutside && query.dipr_bar < INFINITY &&
-                                   (logit >= query.attend_bar || IsHeavy(query, units, error));
+          const QueryBars& query = shared.queries[q];
+          const bool is_attended =
+              units != kUnitsOutside && query.dipr_bar < INFINITY &&
+              (logit >= query.best_logit + options.log_alpha || IsHeavy(query, units, error));
           if (is_attended) {
             mask |= 1U << q;
             AtomicAdd(&shared.attended[q], 1U);
@@ -186,7 +174,8 @@ struct AttendChosen {
     const FlatHead& head = at.task.head;
     const uint32_t left = head.token_count - at.first;
     const uint32_t groups = CodeGroups(left < kChunkTokens ? left : kChunkTokens);
-    attention.MakeRoomFor([&](uint32_t q) { return shared.queries[q].top_logit; });
+    attention.MakeRoomFor(
+        [&](uint32_t q) { return shared.queries[q].centre_logit + shared.queries[q].top_logit; });
     SumEach(
         shape.query_count * groups, kGroupTokensOnDevice,
         [&](uint32_t item, uint32_t token) {
@@ -195,10 +184,9 @@ struct AttendChosen {
           if (i >= left || (shared.masks[i] >> q & 1) != 0) return 0.0F;
           const int32_t units = Units(at, q)[i];
           if (units == kUnitsOutside) return 0.0F;
-          const auto& query = shared.queries[q];
+          const QueryBars& query = shared.queries[q];
           const float deviation = query.deviation_factor * FloatOfBF16(head.errors[at.first + i]);
-          return expf(LogitOfUnits(units) + query.centre_logit - deviation * deviation / 2 -
-                      attention.maximum(q));
+          return expf(query.LogWeight(LogitOfUnits(units), deviation) - attention.maximum(q));
         },
         [&](uint32_t item, float sum) { shared.group_weights[item] = sum; });
     const uint16_t* means =

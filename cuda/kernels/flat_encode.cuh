@@ -60,6 +60,7 @@ struct EncodeCentre {
           head.summary->centre_length = sqrtf(square_sum);
           head.summary->deviation_square_sum = 0;
           head.summary->error_square_sum = 0;
+          head.summary->square_sum = 0;
         });
   }
 };
@@ -167,6 +168,16 @@ struct EncodeGroup {
         [&](uint32_t row, float error_square_sum) {
           head.errors[first + row] = Error(shared.square_sum[row], error_square_sum);
         });
+    SumEach(
+        2, rows,
+        [&](uint32_t sum, uint32_t row) {
+          const float error = FloatOfBF16(head.errors[first + row]);
+          const float term = sum == 0 ? error * error : shared.square_sum[row];
+          return shared.inverse_step[row] > 0 ? term : 0;
+        },
+        [&](uint32_t sum, float total) {
+          AtomicAdd(sum == 0 ? &head.summary->error_square_sum : &head.summary->square_sum, total);
+        });
     StoreCodes(shared, first, rows);
   }
 
@@ -235,13 +246,6 @@ struct EncodeGroup {
           return fmaxf(shared.value_square[e] - shared.mean[e] * shared.mean[e] / count, 0.0F);
         },
         [&](uint32_t, float sum) { AtomicAdd(&head.summary->deviation_square_sum, sum); });
-    SumEach(
-        1, kGroupTokensOnDevice,
-        [&](uint32_t, uint32_t token) {
-          const float error = FloatOfBF16(head.errors[group * kGroupTokensOnDevice + token]);
-          return error == INFINITY ? 0.0F : error * error;
-        },
-        [&](uint32_t, float sum) { AtomicAdd(&head.summary->error_square_sum, sum); });
   }
 };
 

@@ -37,9 +37,11 @@ constexpr uint32_t CodeGroups(uint32_t token_count) {
 // What the codes share.
 struct FlatHeadSummary {
   float centre_length = 0;
-  // Sums over all tokens: |value - mean of its group|^2, and finite errors squared.
+  // Sums over all tokens: |value - mean of its group|^2; over all that are coded: the
+  // errors squared, and |x|^2.
   float deviation_square_sum = 0;
   float error_square_sum = 0;
+  float square_sum = 0;
 };
 
 // A view; memory belongs to whoever made it.

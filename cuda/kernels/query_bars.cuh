@@ -106,47 +106,49 @@ struct SetBars {
     SumEach(
         1, head_dim, [&](uint32_t, uint32_t e) { return original[e] * shared.row[e]; },
         [&](uint32_t, float score) {
-          state.best_logit = fmaxf(shared.numbers[0], options.scale * score);
-          state.dipr_bar = state.best_logit + options.log_alpha - state.centre_logit;
+          QueryBars& bars = state.bars;
+          bars.top_logit = ScoreOfKey(state.top);
+          bars.best_logit = fmaxf(shared.numbers[0], options.scale * score);
+          bars.dipr_bar = bars.best_logit + options.log_alpha - bars.centre_logit;
         });
-    if (options.rest_error > 0) SetHeavyBar(shared, task, place, state);
+    if (options.rest_error > 0) SetHeavyBar(shared, task, place, state.bars);
   }
 
  private:
   ALAYA_HOST_DEVICE void SetHeavyBar(const Shared& shared, const SparseTask& task, uint32_t place,
-                                     QueryCodes& state) const {
+                                     QueryBars& bars) const {
     FindWindowNorm(shared, place);
+    const FlatHeadSummary& summary = *task.head.summary;
+    const auto token_count = static_cast<float>(task.head.token_count);
+    const float deviation = bars.deviation_factor * sqrtf(summary.error_square_sum / token_count);
+    // Squares of expected weights, in units of the highest one. The expected squares are
+    // larger, as weights are not known exactly.
+    const float spread = expf(fminf(bars.shrink * deviation * deviation, 40.0F));
     ForEach(kStepCount, [&](uint32_t step) {
       const auto nats = (static_cast<float>(step) + 0.5F) * kUnitsPerStep / kUnitsPerNat;
-      shared.squares[step] =
-          static_cast<float>(step_counts[size_t{place} * kStepCount + step]) * expf(-2 * nats);
+      shared.squares[step] = spread *
+                             static_cast<float>(step_counts[size_t{place} * kStepCount + step]) *
+                             expf(-2 * bars.shrink * nats);
     });
     ForEach(1, [&](uint32_t) {
-      const FlatHeadSummary& summary = *task.head.summary;
-      const auto token_count = static_cast<float>(task.head.token_count);
       const float value_deviation = sqrtf(summary.deviation_square_sum / token_count);
       if (value_deviation <= 0) return;
       float square_sum = 0;
       for (uint32_t step = 0; step < kStepCount; ++step) square_sum += shared.squares[step];
-      // In units of the highest approximate weight; errors of logits with this deviation
-      // make weights seem so much larger.
-      const float deviation =
-          state.deviation_factor * sqrtf(summary.error_square_sum / token_count);
-      const float top_logit =
-          ScoreOfKey(state.top) + state.centre_logit - deviation * deviation / 2;
+      const float log_window = shared.numbers[1] + logf(shared.numbers[2]);
       const float window =
           shared.numbers[2] == 0
               ? 0
               : sqrtf(shared.numbers[3]) / value_deviation *
-                    expf(fminf(shared.numbers[1] + logf(shared.numbers[2]) - top_logit, 40.0F));
+                    expf(fminf(log_window - bars.LogWeight(bars.top_logit, deviation), 40.0F));
       const float budget = options.rest_error * options.rest_error * (window * window + square_sum);
       // From the top down, steps are attended until the others are in the budget.
       uint32_t step = 0;
       float left = square_sum;
       while (step < kStepCount && left > budget) left -= shared.squares[step++];
       if (step == 0) return;
-      state.heavy_bar =
-          UnitsOfLogit(ScoreOfKey(state.top)) - static_cast<int32_t>(step) * kUnitsPerStep + 1;
+      bars.heavy_bar =
+          UnitsOfLogit(bars.top_logit) - static_cast<int32_t>(step) * kUnitsPerStep + 1;
     });
   }
 

@@ -39,29 +39,44 @@ ALAYA_HOST_DEVICE inline float LogitOfUnits(int32_t units) {
 inline constexpr uint32_t kStepCount = 128;
 inline constexpr int32_t kUnitsPerStep = 8;
 
-struct QueryCodes {
-  uint32_t words[kHeadDimMaxOnDevice / 4];  // four signed codes each
-  int32_t code_sum = 0;
-  // A token's logit is about level_factor * its scale * (2 * <codes> - 7 * code_sum), and
-  // centre_logit more.
-  float level_factor = 0;
+// What is known of a query's logits. Those of tokens are relative to the centre's.
+struct QueryBars {
   float centre_logit = 0;
-  // Bound of a token: error_factor * error + scale_factor * scale + constant.
+  // Bound of a token's error: error_factor * error + scale_factor * scale + constant.
   float error_factor = 0;
   float scale_factor = 0;
   float constant = 0;
-  // Standard deviation of a token's logit: this times its error.
+  // Standard deviation of a token's error: this times what its levels leave.
   float deviation_factor = 0;
+  // What an approximate logit says of the exact one. It is the exact one plus an error, so
+  // a high one is more likely too high than too low: of logits with variance s^2 and
+  // errors with e^2, the mean is `shrink` times the approximate one, shrink = s^2 / (s^2 +
+  // e^2), and the variance about it shrink * e^2.
+  float shrink = 1;
 
-  uint64_t top = 0;  // TopKey of the highest logit, relative to the centre
-  // Decided before tokens are chosen, in the relative logits and in units of them.
-  float best_logit = -INFINITY;
+  // Decided before tokens are chosen.
+  float top_logit = 0;           // the highest approximate one
+  float best_logit = -INFINITY;  // the highest exact one that is known, not relative
   float dipr_bar = INFINITY;
-  int32_t heavy_bar = kUnitsMax;
+  int32_t heavy_bar = kUnitsMax;  // of approximate logits, in units
 
   ALAYA_HOST_DEVICE float Bound(float error, float scale) const {
     return error_factor * error + (scale_factor * scale + constant);
   }
+  // ln of the expected weight of a token with this approximate logit, whose error has that
+  // standard deviation.
+  ALAYA_HOST_DEVICE float LogWeight(float logit, float deviation) const {
+    return centre_logit + shrink * (logit + deviation * deviation / 2);
+  }
+};
+
+struct QueryCodes {
+  uint32_t words[kHeadDimMaxOnDevice / 4];  // four signed codes each
+  int32_t code_sum = 0;
+  // A token's logit is about level_factor * its scale * (2 * <codes> - 7 * code_sum).
+  float level_factor = 0;
+  uint64_t top = 0;  // TopKey of the highest logit
+  QueryBars bars;
 };
 
 // One block a query.
@@ -135,14 +150,14 @@ struct PrepareQuery {
     ForEach(1, [&](uint32_t) {
       out.code_sum = static_cast<int32_t>(shared.numbers[1]);
       out.level_factor = 0.5F * options.scale * step;
-      out.centre_logit = options.scale * shared.numbers[0];
-      SetBounds(sqrtf(shared.numbers[2]), sqrtf(shared.numbers[3]), head, out);
+      out.bars.centre_logit = options.scale * shared.numbers[0];
+      SetBounds(sqrtf(shared.numbers[2]), sqrtf(shared.numbers[3]), head, out.bars);
     });
   }
 
  private:
   ALAYA_HOST_DEVICE void SetBounds(float length, float error_length, const FlatHead& head,
-                                   QueryCodes& out) const {
+                                   QueryBars& out) const {
     const auto dim = static_cast<float>(shape.head_dim);
     // Of sums of head_dim products, here and in exact scores, and of the rotation, relative
     // to the product of the lengths.
@@ -154,6 +169,8 @@ struct PrepareQuery {
     out.scale_factor = scale * of_levels * 3.5F * sqrtf(dim);
     out.constant = scale * rounding * length * head.summary->centre_length + 1 / kUnitsPerNat;
     out.deviation_factor = options.scale * length / sqrtf(dim);
+    const float square_sum = head.summary->square_sum;
+    if (square_sum > 0) out.shrink = square_sum / (square_sum + head.summary->error_square_sum);
   }
 };
 

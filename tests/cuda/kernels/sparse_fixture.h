@@ -180,7 +180,7 @@ inline void ExpectAttentionToAllAboveTheBar(const TestHead& head, const SparseAn
   const double scale = options.scale;
   uint32_t compared_count = 0;
   for (uint32_t q = 0; q < answer.shape.query_count; ++q) {
-    const double best = answer.states[q].best_logit;
+    const double best = answer.states[q].bars.best_logit;
     const ExpectedAttention expected(head, answer.query(q), scale,
                                      best + double{options.log_alpha});
     if (std::isfinite(best)) {

@@ -50,9 +50,9 @@ TEST_P(SparseSequenceTest, ApproximateLogitsAreThoseOfTheCodesAndWithinTheirBoun
       const double logit = double{LogitOfUnits(units)};
       ASSERT_NEAR(logit, by_codes, 0.51 / 64 + 1e-4) << "token " << token;
 
-      const float bound = state.Bound(static_cast<float>(head_->index.error(token)),
-                                      static_cast<float>(head_->index.scale(token)));
-      ASSERT_NEAR(logit + double{state.centre_logit}, double{at().scale()} * scores[token],
+      const float bound = state.bars.Bound(static_cast<float>(head_->index.error(token)),
+                                           static_cast<float>(head_->index.scale(token)));
+      ASSERT_NEAR(logit + double{state.bars.centre_logit}, double{at().scale()} * scores[token],
                   double{bound})
           << "token " << token;
     }
@@ -71,7 +71,7 @@ TEST_P(SparseSequenceTest, TheBarIsThatOfTheBestTokenOrALittleLower) {
   for (uint32_t q = 0; q < at().query_count; ++q) {
     const ExpectedAttention expected(*head_, run.query(q), double{at().scale()}, -1e30);
     if (head_->task().token_begin >= head_->task().token_end) continue;
-    const double missed = expected.best_logit - double{run.states[q].best_logit};
+    const double missed = expected.best_logit - double{run.states[q].bars.best_logit};
     EXPECT_GE(missed, -1e-3);
     // The token that looks best may be another one, by the errors of both.
     EXPECT_LT(missed, 6 * 0.186 * double{at().logit_deviation});
