@@ -1,10 +1,5 @@
-// Locks: `pool_mutex` (free frames, the clock's hand) comes before a shard's mutex
+// Locks: the pool's mutex (free frames, the eviction order) comes before a shard's mutex
 // (which pages are where). Nothing that blocks runs under either.
-//
-// A frame is exclusive (free in the pool, or owned by the thread that loads it),
-// published (in a shard's map) or doomed (erased while pinned). Its `state` packs the
-// flags with the pin count, so that "the last pin of a doomed page frees it" and "only
-// an unpinned page is evicted" are decided by one atomic operation.
 //
 // A hit takes no lock: a table of hints names the frame that lately held a page of this
 // hash. The reader pins that frame, whatever it holds, then looks: if it is exclusive
@@ -14,35 +9,22 @@
 
 #include "storage/cache/page_cache.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <bit>
 #include <condition_variable>
-#include <deque>
+#include <cstring>
 #include <mutex>
-#include <optional>
-#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "storage/cache/page_frame.h"
 #include "storage/types/check.h"
 
 namespace alaya {
 namespace {
 
 constexpr size_t kShardCount = 128;
-constexpr size_t kHugePageBytes = size_t{2} << 20;
-constexpr int32_t kNoShard = -1;
-constexpr uint32_t kDoomed = uint32_t{1} << 31;
-constexpr uint32_t kExclusive = uint32_t{1} << 30;
-constexpr uint32_t kPins = kExclusive - 1;
-
-// Rounds of the clock's hand that a page survives unused.
-constexpr uint8_t kDataChances = 1;
-constexpr uint8_t kIndexChances = 3;
 
 // Hints of neighbouring pages share a cache line, as they are read one after the other.
 constexpr size_t kHintsPerLine = 64 / sizeof(uint32_t);
@@ -50,52 +32,15 @@ constexpr size_t kHintsPerLine = 64 / sizeof(uint32_t);
 constexpr size_t kHintsPerFrame = 4;
 constexpr size_t kHitCounterCount = 16;
 
-// Frames that pages read once share when memory is full: enough for some passes at a
-// time.
-constexpr size_t kOnceFrames = 64;
-
-// Waiters for a frame also look by themselves at this interval: a wake-up that was
-// missed costs a little time, never correctness.
-constexpr std::chrono::milliseconds kFramePoll{20};
-
-uint64_t Mix(uint64_t x) {
-  x ^= x >> 32;
-  x *= 0x9E3779B97F4A7C15ULL;
-  x ^= x >> 29;
-  x *= 0xBF58476D1CE4E5B9ULL;
-  return x ^ (x >> 32);
-}
-
-uint64_t Hash(const PageId& id) {
-  // Apart for up to 1024 layers and heads.
-  const uint64_t where = uint64_t{id.page_index} << 32 ^ uint64_t { id.layer } << 16 ^
-                         uint64_t { id.head } << 5 ^ static_cast<uint64_t>(id.kind);
-  return Mix(where ^ Mix(ToInt(id.segment)));
-}
-
 struct PageIdHash {
-  size_t operator()(const PageId& id) const { return Hash(id); }
+  size_t operator()(const PageId& id) const { return HashOf(id); }
 };
+
+FrameSize FrameSizeFor(size_t bytes_max) {
+  return bytes_max <= FramePool::kSmallFrameBytes ? FrameSize::kSmall : FrameSize::kLarge;
+}
 
 }  // namespace
-
-struct alignas(64) PageFrame {
-  PageCache::Impl* cache = nullptr;
-  std::byte* data = nullptr;
-  // Both change only while the frame is exclusive.
-  PageId id;
-  uint32_t payload_bytes = 0;
-  std::atomic<uint32_t> state{kExclusive};
-  std::atomic<int32_t> shard_index{kNoShard};  // set while published
-  std::atomic<uint8_t> chances{0};             // rounds left, refilled by every use
-
-  void Use() {
-    const uint8_t full = IsIndex(id.kind) ? kIndexChances : kDataChances;
-    if (chances.load(std::memory_order_relaxed) != full) {
-      chances.store(full, std::memory_order_relaxed);
-    }
-  }
-};
 
 struct PageCache::Impl {
   struct alignas(64) Shard {
@@ -103,57 +48,41 @@ struct PageCache::Impl {
     std::condition_variable load_ended;
     // A null frame: some thread is loading the page.
     absl::flat_hash_map<PageId, PageFrame*, PageIdHash> pages;
-    uint64_t misses = 0;
+    std::array<PageCacheStats::OfClass, kPageClassCount> classes;  // hits are not counted here
     uint64_t evictions = 0;
+    uint64_t dropped_pages = 0;
+    uint64_t prefetched = 0;
+    uint64_t prefetch_wasted = 0;
   };
   // Threads count hits apart, so that they do not wait for each other's cache line.
   struct alignas(64) HitCounter {
-    std::atomic<uint64_t> count{0};
+    std::array<std::atomic<uint64_t>, kPageClassCount> count{};
+    std::atomic<uint64_t> prefetch_useful{0};
   };
+  // Why a page is brought to memory.
+  enum class Reason : uint8_t { kAskedFor, kPrefetch, kWritten };
 
-  std::chrono::milliseconds frame_timeout{};
-  std::byte* mapping = nullptr;
-  size_t mapping_bytes = 0;
-  std::byte* arena = nullptr;
-  size_t frame_count = 0;
-  std::unique_ptr<PageFrame[]> frames;
+  std::unique_ptr<FramePool> pool;
   std::array<Shard, kShardCount> shards;
   std::array<HitCounter, kHitCounterCount> hits;
   // Number of a frame + 1; 0: none.
   std::unique_ptr<std::atomic<uint32_t>[]> hints;
   size_t hint_line_mask = 0;
-  std::atomic<uint64_t> published_count{0};
-  std::atomic<uint32_t> waiting_count{0};
 
-  std::mutex pool_mutex;
-  std::condition_variable frame_freed;
-  std::vector<PageFrame*> free_frames;
-  size_t untouched_frame = 0;  // frames from here on were never used
-  size_t hand = 0;
-  std::deque<PageFrame*> once_frames;  // that were last loaded to be read once
-
-  ~Impl() {
-    for (size_t i = 0; i < untouched_frame; ++i) {
-      ALAYA_CHECK((frames[i].state.load() & kPins) == 0);
-    }
-    if (mapping != nullptr) munmap(mapping, mapping_bytes);
-  }
-
-  Shard& ShardOf(size_t index) { return shards[index]; }
-  static size_t ShardIndex(const PageId& id) { return Hash(id) >> 57; }
+  static size_t ShardIndex(const PageId& id) { return HashOf(id) >> 57; }
+  Shard& ShardOf(const PageId& id) { return shards[ShardIndex(id)]; }
 
   std::array<std::atomic<uint32_t>*, 2> HintsOf(const PageId& id) const;
   void RememberHint(const PageFrame* frame);
   PageFrame* TryPin(uint32_t hint, const PageId& id);
-  void CountHit();
+  void CountHit(PageFrame* frame, PageUse use);
 
-  bool TryEvict(PageFrame* frame);
-  PageFrame* TryTakeFrame(PageUse use);
-  StatusOr<PageFrame*> TakeFrame(PageUse use);
-  void FreeFrame(PageFrame* frame);
-  bool TryClaimDoomed(PageFrame* frame);
-  void Unpin(PageFrame* frame);
-  StatusOr<PageFrame*> LoadFrame(const PageId& id, const Loader& load, PageUse use);
+  bool TryUnpublish(PageFrame* frame);
+  void CountGone(Shard* shard, const PageFrame& frame);
+  Status Fill(PageFrame* frame, const Loader& load);
+  void Publish(PageFrame* frame, Reason reason, uint32_t pins);
+  void EndLoad(const PageId& id);
+  Status BringIn(const PageId& id, const Loader& load, size_t bytes_max, Reason reason);
 };
 static_assert(kShardCount == 1 << (64 - 57), "ShardIndex takes the hash's upper bits");
 
@@ -161,7 +90,7 @@ static_assert(kShardCount == 1 << (64 - 57), "ShardIndex takes the hash's upper 
 std::array<std::atomic<uint32_t>*, 2> PageCache::Impl::HintsOf(const PageId& id) const {
   PageId line_id = id;
   line_id.page_index = static_cast<uint32_t>(line_id.page_index / kHintsPerLine);
-  const uint64_t hash = Hash(line_id);
+  const uint64_t hash = HashOf(line_id);
   // Short segments have only page 0: the hash spreads them over the line.
   const size_t slot = (id.page_index + (hash >> 60)) % kHintsPerLine;
   const size_t first = (hash & hint_line_mask) * kHintsPerLine + slot;
@@ -171,7 +100,7 @@ std::array<std::atomic<uint32_t>*, 2> PageCache::Impl::HintsOf(const PageId& id)
 
 void PageCache::Impl::RememberHint(const PageFrame* frame) {
   const auto [first, second] = HintsOf(frame->id);
-  const auto number = static_cast<uint32_t>(frame - frames.get()) + 1;
+  const auto number = static_cast<uint32_t>(pool->NumberOf(frame)) + 1;
   const uint32_t held = first->load(std::memory_order_relaxed);
   const bool first_is_free = held == 0 || held == number;
   (first_is_free ? first : second)->store(number, std::memory_order_relaxed);
@@ -180,125 +109,119 @@ void PageCache::Impl::RememberHint(const PageFrame* frame) {
 // Null if the frame does not hold the page.
 PageFrame* PageCache::Impl::TryPin(uint32_t hint, const PageId& id) {
   if (hint == 0) return nullptr;
-  PageFrame* frame = &frames[hint - 1];
+  PageFrame* frame = pool->frame(hint - 1);
   // Acquires what was loaded into the frame before it was published.
   const uint32_t before = frame->state.fetch_add(1, std::memory_order_acquire);
-  if ((before & (kExclusive | kDoomed)) == 0 && frame->id == id) return frame;
-  Unpin(frame);
+  if ((before & (PageFrame::kExclusive | PageFrame::kDoomed)) == 0 && frame->id == id) {
+    return frame;
+  }
+  pool->Unpin(frame);
   return nullptr;
 }
 
-void PageCache::Impl::CountHit() {
+void PageCache::Impl::CountHit(PageFrame* frame, PageUse use) {
   static std::atomic<size_t> thread_count{0};
   thread_local const size_t mine =
       thread_count.fetch_add(1, std::memory_order_relaxed) % kHitCounterCount;
-  hits[mine].count.fetch_add(1, std::memory_order_relaxed);
+  const auto page_class = static_cast<size_t>(ClassOf(frame->id.kind));
+  hits[mine].count[page_class].fetch_add(1, std::memory_order_relaxed);
+  if (use == PageUse::kRepeated) pool->RecordUse(frame);
+  if (frame->unused_prefetch.load(std::memory_order_relaxed) &&
+      frame->unused_prefetch.exchange(false, std::memory_order_relaxed)) {
+    hits[mine].prefetch_useful.fetch_add(1, std::memory_order_relaxed);
+  }
 }
 
-// Requires pool_mutex. While it is held a published frame cannot become another
-// page's: frames change owners only through the pool.
-bool PageCache::Impl::TryEvict(PageFrame* frame) {
-  const int32_t index = frame->shard_index.load(std::memory_order_acquire);
-  if (index == kNoShard || frame->state.load(std::memory_order_relaxed) != 0) return false;
-  const uint8_t chances = frame->chances.load(std::memory_order_relaxed);
-  if (chances > 0) {
-    frame->chances.store(chances - 1, std::memory_order_relaxed);
+// Requires the shard's lock.
+void PageCache::Impl::CountGone(Shard* shard, const PageFrame& frame) {
+  PageCacheStats::OfClass& counts = shard->classes[static_cast<size_t>(ClassOf(frame.id.kind))];
+  counts.used_bytes -= FramePool::BytesOf(pool->SizeOf(&frame));
+  --counts.page_count;
+  if (frame.unused_prefetch.load(std::memory_order_relaxed)) ++shard->prefetch_wasted;
+}
+
+// Requires the pool's lock: frames change owners only through the pool, so a published
+// frame cannot become another page's meanwhile.
+bool PageCache::Impl::TryUnpublish(PageFrame* frame) {
+  const int16_t index = frame->shard_index.load(std::memory_order_acquire);
+  if (index == PageFrame::kNoShard || frame->state.load(std::memory_order_relaxed) != 0) {
     return false;
   }
-  Shard& shard = ShardOf(static_cast<size_t>(index));
+  Shard& shard = shards[static_cast<size_t>(index)];
   const std::lock_guard lock(shard.mutex);
   if (frame->shard_index.load(std::memory_order_relaxed) != index) return false;
   // Acquires what the last reader did before it let go of the page.
   uint32_t unpinned = 0;
-  if (!frame->state.compare_exchange_strong(unpinned, kExclusive, std::memory_order_acquire)) {
+  if (!frame->state.compare_exchange_strong(unpinned, PageFrame::kExclusive,
+                                            std::memory_order_acquire)) {
     return false;
   }
   shard.pages.erase(frame->id);
   ++shard.evictions;
-  frame->shard_index.store(kNoShard, std::memory_order_relaxed);
-  published_count.fetch_sub(1, std::memory_order_relaxed);
+  CountGone(&shard, *frame);
+  frame->shard_index.store(PageFrame::kNoShard, std::memory_order_relaxed);
   return true;
 }
 
-// Requires pool_mutex. Null if every frame is pinned or being loaded.
-PageFrame* PageCache::Impl::TryTakeFrame(PageUse use) {
-  if (!free_frames.empty()) {
-    PageFrame* frame = free_frames.back();
-    free_frames.pop_back();
-    return frame;
-  }
-  if (untouched_frame < frame_count) return &frames[untouched_frame++];
-  if (use == PageUse::kOnce && once_frames.size() >= std::min(kOnceFrames, frame_count / 4)) {
-    for (size_t i = once_frames.size(); i > 0; --i) {
-      PageFrame* frame = once_frames.front();
-      once_frames.pop_front();
-      // A frame that holds another page by now is in use like any other.
-      if (TryEvict(frame)) return frame;
-    }
-  }
-  // All rounds but the last may only take chances away.
-  for (size_t step = 0; step < (kIndexChances + size_t{1}) * frame_count; ++step) {
-    PageFrame* frame = &frames[hand];
-    hand = hand + 1 == frame_count ? 0 : hand + 1;
-    if (TryEvict(frame)) return frame;
-  }
-  return nullptr;
-}
-
-StatusOr<PageFrame*> PageCache::Impl::TakeFrame(PageUse use) {
-  std::unique_lock lock(pool_mutex);
-  PageFrame* frame = TryTakeFrame(use);
-  if (frame != nullptr) {
-    if (use == PageUse::kOnce) once_frames.push_back(frame);
-    if (once_frames.size() > kOnceFrames) once_frames.pop_front();
-    return frame;
-  }
-  const auto deadline = std::chrono::steady_clock::now() + frame_timeout;
-  waiting_count.fetch_add(1);
-  while (frame == nullptr && std::chrono::steady_clock::now() < deadline) {
-    frame_freed.wait_for(lock, std::min(frame_timeout, kFramePoll));
-    frame = TryTakeFrame(use);
-  }
-  waiting_count.fetch_sub(1);
-  if (frame != nullptr) return frame;
-  return ResourceExhausted("all " + std::to_string(frame_count) +
-                           " frames of the page cache stayed pinned for " +
-                           std::to_string(frame_timeout.count()) + " ms (memory budget " +
-                           std::to_string(frame_count * kPagePayloadBytesMax) + " bytes)");
-}
-
-void PageCache::Impl::FreeFrame(PageFrame* frame) {
-  const std::lock_guard lock(pool_mutex);
-  free_frames.push_back(frame);
-  frame_freed.notify_one();
-}
-
-// Of the threads that see a doomed page without pins, one frees it.
-bool PageCache::Impl::TryClaimDoomed(PageFrame* frame) {
-  uint32_t doomed = kDoomed;
-  return frame->state.compare_exchange_strong(doomed, kExclusive, std::memory_order_acquire);
-}
-
-void PageCache::Impl::Unpin(PageFrame* frame) {
-  const uint32_t before = frame->state.fetch_sub(1, std::memory_order_acq_rel);
-  if (before == (kDoomed | 1)) {
-    if (TryClaimDoomed(frame)) FreeFrame(frame);
-  } else if (before == 1 && waiting_count.load() > 0) {
-    frame_freed.notify_one();
-  }
-}
-
-StatusOr<PageFrame*> PageCache::Impl::LoadFrame(const PageId& id, const Loader& load, PageUse use) {
-  ALAYA_ASSIGN_OR_RETURN(PageFrame * frame, TakeFrame(use));
-  StatusOr<size_t> payload_bytes = load(std::span(frame->data, kPagePayloadBytesMax));
+// Loads into an exclusive frame; gives it back on failure.
+Status PageCache::Impl::Fill(PageFrame* frame, const Loader& load) {
+  const size_t frame_bytes = FramePool::BytesOf(pool->SizeOf(frame));
+  const StatusOr<size_t> payload_bytes = load(std::span(frame->data, frame_bytes));
   if (!payload_bytes.ok()) {
-    FreeFrame(frame);
-    return std::move(payload_bytes).status();
+    pool->Free(frame);
+    return payload_bytes.status();
   }
-  ALAYA_CHECK(*payload_bytes <= kPagePayloadBytesMax);
-  frame->id = id;
+  ALAYA_CHECK(*payload_bytes <= frame_bytes);
   frame->payload_bytes = static_cast<uint32_t>(*payload_bytes);
-  return frame;
+  return OkStatus();
+}
+
+// Makes a loaded page visible, with so many pins.
+void PageCache::Impl::Publish(PageFrame* frame, Reason reason, uint32_t pins) {
+  const size_t shard_index = ShardIndex(frame->id);
+  Shard& shard = shards[shard_index];
+  // Pinned or not, it may be evicted as soon as it is published.
+  RememberHint(frame);
+  const std::lock_guard lock(shard.mutex);
+  shard.load_ended.notify_all();
+  shard.pages[frame->id] = frame;
+  PageCacheStats::OfClass& counts = shard.classes[static_cast<size_t>(ClassOf(frame->id.kind))];
+  counts.used_bytes += FramePool::BytesOf(pool->SizeOf(frame));
+  ++counts.page_count;
+  if (reason != Reason::kWritten) counts.loaded_bytes += frame->payload_bytes;
+  if (reason == Reason::kPrefetch) {
+    ++shard.prefetched;
+    frame->unused_prefetch.store(true, std::memory_order_relaxed);
+  }
+  frame->shard_index.store(static_cast<int16_t>(shard_index), std::memory_order_release);
+  // Others may be trying their pins at this moment.
+  frame->state.fetch_sub(PageFrame::kExclusive - pins, std::memory_order_release);
+}
+
+// After a load that failed.
+void PageCache::Impl::EndLoad(const PageId& id) {
+  Shard& shard = ShardOf(id);
+  const std::lock_guard lock(shard.mutex);
+  shard.load_ended.notify_all();
+  shard.pages.erase(id);
+}
+
+Status PageCache::Impl::BringIn(const PageId& id, const Loader& load, size_t bytes_max,
+                                Reason reason) {
+  {
+    Shard& shard = ShardOf(id);
+    const std::lock_guard lock(shard.mutex);
+    if (!shard.pages.try_emplace(id, nullptr).second) return OkStatus();
+  }
+  PageFrame* frame = pool->TryTake(id, FrameSizeFor(bytes_max), PageUse::kRepeated);
+  Status filled = OkStatus();
+  if (frame != nullptr) filled = Fill(frame, load);
+  if (frame == nullptr || !filled.ok()) {
+    EndLoad(id);
+    return filled;
+  }
+  Publish(frame, reason, /*pins=*/0);
+  return OkStatus();
 }
 
 PageCache::PageCache(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -306,53 +229,32 @@ PageCache::~PageCache() = default;
 
 StatusOr<std::unique_ptr<PageCache>> PageCache::Create(uint64_t budget_bytes,
                                                        std::chrono::milliseconds frame_timeout) {
-  const size_t frame_count = budget_bytes / kPagePayloadBytesMax;
-  if (frame_count == 0) {
-    return InvalidArgument("memory budget of " + std::to_string(budget_bytes) +
-                           " bytes holds no page of " + std::to_string(kPagePayloadBytesMax));
-  }
   auto impl = std::make_unique<Impl>();
-  impl->frame_timeout = frame_timeout;
-  impl->frame_count = frame_count;
-  // One huge page more, so that the frames can begin on a huge page's boundary.
-  impl->mapping_bytes = frame_count * kPagePayloadBytesMax + kHugePageBytes;
-  void* mapping = mmap(nullptr, impl->mapping_bytes, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (mapping == MAP_FAILED) {
-    return ResourceExhausted("cannot map a memory budget of " + std::to_string(budget_bytes) +
-                             " bytes");
-  }
-  impl->mapping = static_cast<std::byte*>(mapping);
-  const size_t misaligned = reinterpret_cast<uintptr_t>(mapping) % kHugePageBytes;
-  impl->arena = impl->mapping + (kHugePageBytes - misaligned) % kHugePageBytes;
-  // Only a hint: a kernel without huge pages serves small ones.
-  madvise(impl->arena, frame_count * kPagePayloadBytesMax, MADV_HUGEPAGE);
-  impl->frames = std::make_unique<PageFrame[]>(frame_count);
-  for (size_t i = 0; i < frame_count; ++i) {
-    impl->frames[i].cache = impl.get();
-    impl->frames[i].data = impl->arena + i * kPagePayloadBytesMax;
-  }
-  const size_t hint_lines = std::bit_ceil(frame_count * kHintsPerFrame / kHintsPerLine + 1);
+  Impl* const owner = impl.get();
+  ALAYA_ASSIGN_OR_RETURN(impl->pool,
+                         FramePool::Create(budget_bytes, frame_timeout, [owner](PageFrame* frame) {
+                           return owner->TryUnpublish(frame);
+                         }));
+  const size_t hint_count = impl->pool->frame_count() * kHintsPerFrame;
+  const size_t hint_lines = std::bit_ceil(hint_count / kHintsPerLine + 1);
   impl->hint_line_mask = hint_lines - 1;
   impl->hints = std::make_unique<std::atomic<uint32_t>[]>(hint_lines * kHintsPerLine);
   return std::unique_ptr<PageCache>(new PageCache(std::move(impl)));
 }
 
-PinnedPage PageCache::Find(const PageId& id) {
+PinnedPage PageCache::Find(const PageId& id, PageUse use) {
   for (std::atomic<uint32_t>* hint : impl_->HintsOf(id)) {
     PageFrame* frame = impl_->TryPin(hint->load(std::memory_order_relaxed), id);
     if (frame == nullptr) continue;
-    frame->Use();
-    impl_->CountHit();
+    impl_->CountHit(frame, use);
     return PinnedPage(frame, /*was_resident=*/true);
   }
   return {};
 }
 
-StatusOr<PinnedPage> PageCache::Get(const PageId& id, const Loader& load, PageUse use) {
-  if (PinnedPage page = Find(id); page.valid()) return page;
-  const size_t shard_index = Impl::ShardIndex(id);
-  Impl::Shard& shard = impl_->ShardOf(shard_index);
+StatusOr<PinnedPage> PageCache::Get(const PageId& id, const Loader& load, PageRead read) {
+  if (PinnedPage page = Find(id, read.use); page.valid()) return page;
+  Impl::Shard& shard = impl_->ShardOf(id);
   {
     std::unique_lock lock(shard.mutex);
     for (;;) {
@@ -360,42 +262,53 @@ StatusOr<PinnedPage> PageCache::Get(const PageId& id, const Loader& load, PageUs
       if (inserted) break;
       if (PageFrame* frame = entry->second; frame != nullptr) {
         frame->state.fetch_add(1, std::memory_order_relaxed);
-        frame->Use();
-        impl_->CountHit();
+        impl_->CountHit(frame, read.use);
         impl_->RememberHint(frame);
         return PinnedPage(frame, /*was_resident=*/true);
       }
       // Another thread is loading it. If that fails, this one tries in its turn.
       shard.load_ended.wait(lock);
     }
-    ++shard.misses;
+    ++shard.classes[static_cast<size_t>(ClassOf(id.kind))].misses;
   }
-  StatusOr<PageFrame*> frame = impl_->LoadFrame(id, load, use);
-  const std::lock_guard lock(shard.mutex);
-  shard.load_ended.notify_all();
-  if (!frame.ok()) {
-    shard.pages.erase(id);
-    return std::move(frame).status();
+  StatusOr<PageFrame*> frame = impl_->pool->Take(id, FrameSizeFor(read.bytes_max), read.use);
+  const Status filled = frame.ok() ? impl_->Fill(*frame, load) : frame.status();
+  if (!filled.ok()) {
+    impl_->EndLoad(id);
+    return filled;
   }
-  shard.pages[id] = *frame;
-  if (use == PageUse::kRepeated) {
-    (*frame)->Use();
-  } else {
-    (*frame)->chances.store(0, std::memory_order_relaxed);
-  }
-  (*frame)->shard_index.store(static_cast<int32_t>(shard_index), std::memory_order_release);
-  // From exclusive to one pin; others may be trying theirs at this moment.
-  (*frame)->state.fetch_sub(kExclusive - 1, std::memory_order_release);
-  impl_->RememberHint(*frame);
-  impl_->published_count.fetch_add(1, std::memory_order_relaxed);
+  impl_->Publish(*frame, Impl::Reason::kAskedFor, /*pins=*/1);
   return PinnedPage(*frame, /*was_resident=*/false);
 }
 
+Status PageCache::Prefetch(const PageId& id, const Loader& load, size_t bytes_max) {
+  return impl_->BringIn(id, load, bytes_max, Impl::Reason::kPrefetch);
+}
+
+void PageCache::Put(const PageId& id, std::span<const std::byte> payload) {
+  const auto copy = [payload](std::span<std::byte> frame) -> StatusOr<size_t> {
+    std::memcpy(frame.data(), payload.data(), payload.size());
+    return payload.size();
+  };
+  // Copying does not fail.
+  impl_->BringIn(id, copy, payload.size(), Impl::Reason::kWritten).IgnoreError();
+}
+
 bool PageCache::Contains(const PageId& id) const {
-  Impl::Shard& shard = impl_->ShardOf(Impl::ShardIndex(id));
+  Impl::Shard& shard = impl_->ShardOf(id);
   const std::lock_guard lock(shard.mutex);
   const auto entry = shard.pages.find(id);
   return entry != shard.pages.end() && entry->second != nullptr;
+}
+
+bool PageCache::ProbablyContains(const PageId& id) const {
+  for (std::atomic<uint32_t>* hint : impl_->HintsOf(id)) {
+    PageFrame* frame = impl_->TryPin(hint->load(std::memory_order_relaxed), id);
+    if (frame == nullptr) continue;
+    impl_->pool->Unpin(frame);
+    return true;
+  }
+  return false;
 }
 
 void PageCache::Erase(SegmentId segment) {
@@ -405,30 +318,45 @@ void PageCache::Erase(SegmentId segment) {
     absl::erase_if(shard.pages, [&](const auto& entry) {
       PageFrame* frame = entry.second;
       if (entry.first.segment != segment || frame == nullptr) return false;
-      frame->shard_index.store(kNoShard, std::memory_order_relaxed);
-      impl_->published_count.fetch_sub(1, std::memory_order_relaxed);
-      frame->state.fetch_or(kDoomed, std::memory_order_relaxed);
-      if (impl_->TryClaimDoomed(frame)) unpinned.push_back(frame);
+      ++shard.dropped_pages;
+      impl_->CountGone(&shard, *frame);
+      frame->shard_index.store(PageFrame::kNoShard, std::memory_order_relaxed);
+      frame->state.fetch_or(PageFrame::kDoomed, std::memory_order_relaxed);
+      if (FramePool::TryClaimDoomed(frame)) unpinned.push_back(frame);
       return true;
     });
   }
-  for (PageFrame* frame : unpinned) impl_->FreeFrame(frame);
+  for (PageFrame* frame : unpinned) impl_->pool->Free(frame);
 }
 
 PageCacheStats PageCache::stats() const {
   PageCacheStats stats;
-  stats.capacity_bytes = impl_->frame_count * kPagePayloadBytesMax;
-  stats.used_bytes = impl_->published_count.load() * kPagePayloadBytesMax;
-  for (size_t i = 0; i < impl_->frame_count; ++i) {
-    const uint32_t state = impl_->frames[i].state.load(std::memory_order_relaxed);
-    if ((state & kExclusive) == 0 && (state & kPins) > 0)
-      stats.pinned_bytes += kPagePayloadBytesMax;
+  stats.capacity_bytes = impl_->pool->capacity_bytes();
+  stats.pinned_bytes = impl_->pool->pinned_bytes();
+  for (size_t c = 0; c < kPageClassCount; ++c) {
+    PageCacheStats::OfClass& counts = stats.classes[c];
+    for (const Impl::HitCounter& hits : impl_->hits) counts.hits += hits.count[c].load();
+    stats.hits += counts.hits;
   }
-  for (const Impl::HitCounter& hits : impl_->hits) stats.hits += hits.count.load();
+  for (const Impl::HitCounter& hits : impl_->hits) {
+    stats.prefetch_useful += hits.prefetch_useful.load();
+  }
   for (Impl::Shard& shard : impl_->shards) {
     const std::lock_guard lock(shard.mutex);
-    stats.misses += shard.misses;
+    for (size_t c = 0; c < kPageClassCount; ++c) {
+      PageCacheStats::OfClass& counts = stats.classes[c];
+      const PageCacheStats::OfClass& part = shard.classes[c];
+      counts.used_bytes += part.used_bytes;
+      counts.page_count += part.page_count;
+      counts.misses += part.misses;
+      counts.loaded_bytes += part.loaded_bytes;
+      stats.used_bytes += part.used_bytes;
+      stats.misses += part.misses;
+    }
     stats.evictions += shard.evictions;
+    stats.dropped_pages += shard.dropped_pages;
+    stats.prefetched += shard.prefetched;
+    stats.prefetch_wasted += shard.prefetch_wasted;
   }
   return stats;
 }
@@ -445,7 +373,7 @@ void* PinnedPage::Detach() { return std::exchange(frame_, nullptr); }
 void PinnedPage::ReleasePin(void* detached) {
   if (detached == nullptr) return;
   auto* frame = static_cast<PageFrame*>(detached);
-  frame->cache->Unpin(frame);
+  frame->pool->Unpin(frame);
 }
 
 }  // namespace alaya

@@ -1,14 +1,13 @@
-// The memory tier: a buffer pool of equal, aligned frames under a hard budget.
+// The memory tier: a buffer pool of aligned pages under a hard budget.
 //
-// Pages are pinned while used; pinned pages stay, others leave about in LRU order
-// (CLOCK: a hit costs no list surgery) when a frame is needed. Pages of indexes get
-// more chances than pages of keys and values: every search reads them. All frames have
-// kPagePayloadBytesMax bytes, so memory never fragments and the budget is exact.
-// Frames lie in one mapping of huge pages and take memory when first used.
+// Pages are pinned while used; pinned pages stay, others leave when room is needed, in
+// the order that frame_pool.h describes. Frames lie in one mapping of huge pages and
+// take memory when first used.
 
 #ifndef ALAYA_STORAGE_CACHE_PAGE_CACHE_H_
 #define ALAYA_STORAGE_CACHE_PAGE_CACHE_H_
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -17,27 +16,49 @@
 #include <span>
 #include <utility>
 
+#include "storage/cache/frame_pool.h"
 #include "storage/page/page.h"
 #include "storage/types/ids.h"
 #include "storage/types/status.h"
 
 namespace alaya {
 
+// Pages as they are counted: keys, values, queries, indexes of any kind.
+enum class PageClass : uint8_t { kKey, kValue, kQuery, kIndex };
+inline constexpr size_t kPageClassCount = 4;
+constexpr PageClass ClassOf(PageKind kind) {
+  return IsIndex(kind) ? PageClass::kIndex : static_cast<PageClass>(kind);
+}
+
 struct PageCacheStats {
+  struct OfClass {
+    uint64_t used_bytes = 0;  // frames that hold a page
+    uint64_t page_count = 0;
+    uint64_t hits = 0;
+    uint64_t misses = 0;
+    uint64_t loaded_bytes = 0;  // read into memory, also ahead of use
+  };
+
   uint64_t capacity_bytes = 0;
-  uint64_t used_bytes = 0;    // frames that hold a page
+  uint64_t used_bytes = 0;
   uint64_t pinned_bytes = 0;  // frames in use right now
   uint64_t hits = 0;
   uint64_t misses = 0;
-  uint64_t evictions = 0;
+  uint64_t evictions = 0;                        // pages that made room
+  uint64_t dropped_pages = 0;                    // pages that went with their segment
+  uint64_t prefetched = 0;                       // pages loaded before anyone asked
+  uint64_t prefetch_useful = 0;                  // of those, pages that were asked for later
+  uint64_t prefetch_wasted = 0;                  // and pages that left without
+  std::array<OfClass, kPageClassCount> classes;  // by PageClass
 };
 
-// kOnce: a pass over much data that will not come again, as a build's. Once memory is
-// full such pages take each other's frames, and not those of pages in use.
-enum class PageUse : uint8_t { kRepeated, kOnce };
+// How a page is asked for.
+struct PageRead {
+  size_t bytes_max = kPagePayloadBytesMax;  // what it may have
+  PageUse use = PageUse::kRepeated;
+};
 
 class PageCache;
-struct PageFrame;
 
 // A page that stays in memory while this lives; move-only.
 class PinnedPage {
@@ -72,8 +93,8 @@ class PinnedPage {
 
 class PageCache {
  public:
-  // Writes the page's payload to `frame` (kPagePayloadBytesMax bytes) and returns
-  // how many bytes it has.
+  // Writes the page's payload to `frame`, which has room for what was asked for, and
+  // returns how many bytes it has.
   using Loader = std::function<StatusOr<size_t>(std::span<std::byte> frame)>;
 
   // How long Get waits for a frame while all are pinned.
@@ -94,20 +115,27 @@ class PageCache {
   //   the loader returns (nothing is cached then).
   // Threads: any; the loader runs outside every lock.
   // Cost: a hit takes no lock, some ten nanoseconds; a search pins thousands of pages.
-  StatusOr<PinnedPage> Get(const PageId& id, const Loader& load, PageUse use = PageUse::kRepeated);
+  StatusOr<PinnedPage> Get(const PageId& id, const Loader& load, PageRead read = {});
   // The page, pinned, if it is found in memory without a lock; else an invalid one.
   // Misses a page now and then that Get would find there.
-  PinnedPage Find(const PageId& id);
+  PinnedPage Find(const PageId& id, PageUse use = PageUse::kRepeated);
+
+  // Loads a page that will be asked for soon, unless it is there or being loaded. Does
+  // not wait for a frame: if all are pinned, nothing happens.
+  // Errors: the loader's.
+  Status Prefetch(const PageId& id, const Loader& load, size_t bytes_max);
+  // Keeps a page that was just written, as far as there is room for it.
+  void Put(const PageId& id, std::span<const std::byte> payload);
 
   bool Contains(const PageId& id) const;
+  // As Contains, without a lock; says false now and then for a page that is there.
+  bool ProbablyContains(const PageId& id) const;
   // Drops a segment's unpinned pages; pinned ones leave when unpinned.
   void Erase(SegmentId segment);
 
   PageCacheStats stats() const;
 
  private:
-  friend class PinnedPage;
-  friend struct PageFrame;
   struct Impl;
   explicit PageCache(std::unique_ptr<Impl> impl);
 

@@ -354,13 +354,13 @@ StatusOr<size_t> ContextStoreImpl::LoadPage(const PageId& id, const Decoder& dec
 StatusOr<PinnedPage> ContextStoreImpl::ReadPage(const Segment& segment, const PageId& id,
                                                 PageUse use) {
   // What is in memory was checked when it was read.
-  if (PinnedPage page = cache_->Find(id); page.valid()) return page;
+  if (PinnedPage page = cache_->Find(id, use); page.valid()) return page;
   ALAYA_ASSIGN_OR_RETURN(const PageInfo expected, ExpectedPage(segment, id));
   const auto decode = [&expected](std::span<const std::byte> stored) {
     return DecodePage(expected, stored);
   };
-  return cache_->Get(
-      id, [&](std::span<std::byte> frame) { return LoadPage(id, decode, frame); }, use);
+  return cache_->Get(id, [&](std::span<std::byte> frame) { return LoadPage(id, decode, frame); },
+                     {.bytes_max = expected.payload_bytes(), .use = use});
 }
 
 StatusOr<PinnedPage> ContextStoreImpl::ReadIndexBlock(const Segment& segment,

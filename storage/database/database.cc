@@ -31,13 +31,14 @@ namespace {
 constexpr char kCatalogFamily[] = "catalog";
 constexpr char kPagesFamily[] = "pages";
 constexpr char kFormatKey[] = "format";
-constexpr char kFormat[] = "alayadb 1";
+constexpr char kFormat[] = "alayadb 2";
 
 // Small, so that a write that fails on a full disk holds little back and heals by
 // itself once there is room.
 constexpr size_t kWriteBufferBytes = size_t{4} << 20;
-// Small pages share a block; a page of 64 KiB is a block of its own.
-constexpr size_t kPageBlockBytes = size_t{16} << 10;
+// Pages shorter than this share a block; any other one is a block of its own, so that
+// reading a page reads nothing else.
+constexpr size_t kPageBlockBytes = size_t{4} << 10;
 constexpr int kOpenFilesMax = 512;
 
 rocksdb::DBOptions MakeDbOptions(const DatabaseOptions& wanted, rocksdb::Env* env,

@@ -164,7 +164,7 @@ std::string ToString(const PageId& id) {
 }
 
 size_t PageTokens(const Model& model) {
-  const size_t rows = kPagePayloadBytesMax / model.row_bytes() / 8 * 8;
+  const size_t rows = kKvPagePayloadBytesMax / model.row_bytes() / 8 * 8;
   return rows < 8 ? 8 : rows;
 }
 

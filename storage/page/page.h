@@ -3,7 +3,9 @@
 // A page holds consecutive tokens of one kind (keys, values or sampled queries) of
 // one head of one layer of one segment. Every page of a model holds the same number
 // of tokens but the last of a segment, chosen so that the payload fills at most
-// kPagePayloadBytesMax: cache frames are all of one size and never fragment.
+// kKvPagePayloadBytesMax. It is small because the tokens that a sparse query selects lie
+// scattered: a page is the unit in which they are read from disk and kept in memory
+// (how it was chosen: tests/benchmarks/RESULTS.md).
 //
 // Indexes are kept in pages too: a block of bytes each, of its own length, of one head
 // of one layer. An index has a number of its own, drawn from the segments' numbers, so
@@ -31,6 +33,7 @@
 namespace alaya {
 
 inline constexpr size_t kPagePayloadBytesMax = size_t{64} * 1024;
+inline constexpr size_t kKvPagePayloadBytesMax = size_t{16} * 1024;
 inline constexpr size_t kPageHeaderBytes = 64;
 inline constexpr uint16_t kPageFormatVersion = 1;
 
@@ -60,7 +63,7 @@ struct PageId {
 std::string ToString(const PageId& id);
 
 // Tokens of a full page: the largest multiple of 8 (at least 8) whose rows fit
-// kPagePayloadBytesMax.
+// kKvPagePayloadBytesMax. Rows of more than an eighth of that make larger pages.
 size_t PageTokens(const Model& model);
 
 // The page's RocksDB key. Keys sort by segment, class (keys and values before

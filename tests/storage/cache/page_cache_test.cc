@@ -114,7 +114,7 @@ TEST(PageCacheTest, APassOverMuchDataLeavesThePagesInUse) {
 
   for (uint32_t i = 0; i < 5'000; ++i) {
     const PageId id = Id(i, /*segment=*/2);
-    const auto page = cache->Get(id, LoaderOf(id), PageUse::kOnce);
+    const auto page = cache->Get(id, LoaderOf(id), {.use = PageUse::kOnce});
     ASSERT_TRUE(page.ok() && Holds(*page, id));
   }
 
@@ -240,6 +240,114 @@ TEST(PageCacheTest, ADetachedPinHoldsUntilReleased) {
   EXPECT_TRUE(cache->Get(Id(2), LoaderOf(Id(2))).ok());
 }
 
+PageRead Small() { return {.bytes_max = FramePool::kSmallFrameBytes}; }
+
+TEST(PageCacheTest, SmallPagesTakeASmallPartOfTheBudget) {
+  constexpr uint32_t kPages = 4 * FramePool::kSmallFramesPerChunk;
+  const auto cache = MakeCache(4);
+
+  std::vector<PinnedPage> pages;
+  for (uint32_t i = 0; i < kPages; ++i) {
+    pages.push_back(cache->Get(Id(i), LoaderOf(Id(i)), Small()).value());
+  }
+
+  for (uint32_t i = 0; i < kPages; ++i) EXPECT_TRUE(Holds(pages[i], Id(i))) << i;
+  EXPECT_EQ(cache->stats().used_bytes, 4 * kPagePayloadBytesMax);
+  EXPECT_EQ(cache->stats().pinned_bytes, 4 * kPagePayloadBytesMax);
+  EXPECT_FALSE(cache->Get(Id(kPages), LoaderOf(Id(kPages)), Small()).ok());
+}
+
+TEST(PageCacheTest, ALargePageTakesThePlaceOfSmallOnes) {
+  constexpr uint32_t kPages = 4 * FramePool::kSmallFramesPerChunk;
+  const auto cache = MakeCache(4);
+  for (uint32_t i = 0; i < kPages; ++i) {
+    ASSERT_TRUE(cache->Get(Id(i), LoaderOf(Id(i)), Small()).ok());
+  }
+
+  const auto large = cache->Get(Id(1000), LoaderOf(Id(1000)));
+
+  ASSERT_TRUE(large.ok());
+  EXPECT_TRUE(Holds(*large, Id(1000)));
+  EXPECT_EQ(cache->stats().evictions, FramePool::kSmallFramesPerChunk);
+  EXPECT_EQ(cache->stats().used_bytes, 4 * kPagePayloadBytesMax);
+  ASSERT_TRUE(cache->Get(Id(0), LoaderOf(Id(0)), Small()).ok());
+  EXPECT_TRUE(Holds(*large, Id(1000)));
+}
+
+TEST(PageCacheTest, WhatIsPrefetchedIsCountedAsUsefulOrWasted) {
+  const auto cache = MakeCache(4);
+  std::atomic<int> loads{0};
+  for (uint32_t i = 0; i < 4; ++i) {
+    ASSERT_TRUE(cache->Prefetch(Id(i), LoaderOf(Id(i), &loads), kPagePayloadBytesMax).ok());
+    ASSERT_TRUE(cache->Prefetch(Id(i), LoaderOf(Id(i), &loads), kPagePayloadBytesMax).ok());
+  }
+  EXPECT_EQ(loads.load(), 4);
+
+  const auto used = cache->Get(Id(0), LoaderOf(Id(0), &loads));
+  ASSERT_TRUE(used.ok());
+  EXPECT_TRUE(used->was_resident());
+  EXPECT_TRUE(Holds(*used, Id(0)));
+  ASSERT_TRUE(cache->Get(Id(0), LoaderOf(Id(0), &loads)).ok());
+  for (uint32_t i = 10; i < 20; ++i) ASSERT_TRUE(cache->Get(Id(i), LoaderOf(Id(i))).ok());
+
+  const PageCacheStats stats = cache->stats();
+  EXPECT_EQ(stats.prefetched, 4U);
+  EXPECT_EQ(stats.prefetch_useful, 1U);
+  EXPECT_EQ(stats.prefetch_wasted, 3U);
+}
+
+TEST(PageCacheTest, APrefetchNeverWaitsForAFrame) {
+  const auto cache = MakeCache(1, milliseconds(60'000));
+  const auto pinned = cache->Get(Id(0), LoaderOf(Id(0)));
+
+  EXPECT_TRUE(cache->Prefetch(Id(1), LoaderOf(Id(1)), kPagePayloadBytesMax).ok());
+
+  EXPECT_FALSE(cache->Contains(Id(1)));
+  EXPECT_TRUE(Holds(*pinned, Id(0)));
+}
+
+TEST(PageCacheTest, WhatIsPutIsThereWithoutALoad) {
+  const auto cache = MakeCache(4);
+  std::vector<std::byte> payload(kPagePayloadBytesMax);
+  ASSERT_TRUE(LoaderOf(Id(5))(payload).ok());
+
+  cache->Put(Id(5), std::span(payload).first(4096));
+
+  const auto page = cache->Get(Id(5), nullptr);
+  ASSERT_TRUE(page.ok());
+  EXPECT_TRUE(Holds(*page, Id(5)));
+  EXPECT_TRUE(cache->ProbablyContains(Id(5)));
+  EXPECT_FALSE(cache->ProbablyContains(Id(6)));
+  EXPECT_EQ(cache->stats().misses, 0U);
+}
+
+TEST(PageCacheTest, PagesAreCountedByClass) {
+  const auto cache = MakeCache(8);
+  PageId value = Id(1);
+  value.kind = PageKind::kValue;
+  PageId index = Id(1, /*segment=*/2);
+  index.kind = IndexPageKind(2);
+  ASSERT_TRUE(cache->Get(Id(1), LoaderOf(Id(1)), Small()).ok());
+  ASSERT_TRUE(cache->Get(value, LoaderOf(value), Small()).ok());
+  ASSERT_TRUE(cache->Get(value, LoaderOf(value), Small()).ok());
+  ASSERT_TRUE(cache->Get(index, LoaderOf(index)).ok());
+
+  const auto of = [&](PageClass page_class) {
+    return cache->stats().classes[static_cast<size_t>(page_class)];
+  };
+  EXPECT_EQ(of(PageClass::kKey).misses, 1U);
+  EXPECT_EQ(of(PageClass::kKey).hits, 0U);
+  EXPECT_EQ(of(PageClass::kValue).hits, 1U);
+  EXPECT_EQ(of(PageClass::kValue).used_bytes, FramePool::kSmallFrameBytes);
+  EXPECT_EQ(of(PageClass::kIndex).used_bytes, kPagePayloadBytesMax);
+  EXPECT_EQ(of(PageClass::kIndex).loaded_bytes, 4096U);
+  EXPECT_EQ(of(PageClass::kQuery).page_count, 0U);
+  cache->Erase(SegmentId{1});
+  EXPECT_EQ(of(PageClass::kValue).used_bytes, 0U);
+  EXPECT_EQ(of(PageClass::kIndex).page_count, 1U);
+  EXPECT_EQ(cache->stats().dropped_pages, 2U);
+}
+
 TEST(PageCacheTest, ThreadsThatGetAndEraseAlwaysSeeTheRightPage) {
   const auto cache = MakeCache(32, milliseconds(10'000));
   std::vector<std::thread> threads;
@@ -250,7 +358,11 @@ TEST(PageCacheTest, ThreadsThatGetAndEraseAlwaysSeeTheRightPage) {
       for (int i = 0; i < 5'000; ++i) {
         const PageId id = Id(static_cast<uint32_t>(random() % 60), 1 + random() % 3);
         if (random() % 500 == 0) cache->Erase(id.segment);
-        auto page = cache->Get(id, LoaderOf(id));
+        const PageRead read = id.page_index % 3 == 0 ? PageRead() : Small();
+        if (random() % 8 == 0) {
+          ASSERT_TRUE(cache->Prefetch(id, LoaderOf(id), read.bytes_max).ok());
+        }
+        auto page = cache->Get(id, LoaderOf(id), read);
         ASSERT_TRUE(page.ok());
         ASSERT_TRUE(Holds(*page, id));
         held.push_back(*std::move(page));

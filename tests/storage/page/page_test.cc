@@ -106,8 +106,10 @@ TEST(PageTest, AFullPageFillsAFrameAndNoMore) {
       const Model model{"m", 1, 1, 1, head_dim, dtype};
       const size_t tokens = PageTokens(model);
       EXPECT_EQ(tokens % 8, 0U);
+      EXPECT_LE(tokens * model.row_bytes(),
+                std::max(kKvPagePayloadBytesMax, 8 * model.row_bytes()));
       EXPECT_LE(tokens * model.row_bytes(), kPagePayloadBytesMax);
-      EXPECT_GT((tokens + 8) * model.row_bytes(), kPagePayloadBytesMax);
+      EXPECT_GT((tokens + 8) * model.row_bytes(), kKvPagePayloadBytesMax);
     }
   }
 }

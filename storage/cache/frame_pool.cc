@@ -1,0 +1,326 @@
+#include "storage/cache/frame_pool.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <string>
+#include <utility>
+
+#include "storage/types/check.h"
+
+namespace alaya {
+namespace {
+
+constexpr size_t kHugePageBytes = size_t{2} << 20;
+
+constexpr uint32_t kEpochsPerTurnover = 64;
+// Uses closer to each other are one use.
+constexpr uint32_t kUseGapEpochs = 2;
+constexpr uint32_t kIndexStayEpochs = kEpochsPerTurnover;
+// By number of uses: half a turnover for every doubling.
+constexpr std::array<uint32_t, 16> kStayEpochs = {0,  0,   32,  51,  64,  74,  83,  90,
+                                                  96, 101, 106, 111, 115, 118, 122, 125};
+constexpr uint8_t kUseCountMax = kStayEpochs.size() - 1;
+
+// Pages that left and are remembered, per small frame.
+constexpr size_t kGhostsPerFrame = 8;
+
+// Waiters for a frame also look by themselves at this interval: a wake-up that was
+// missed costs a little time, never correctness.
+constexpr std::chrono::milliseconds kFramePoll{20};
+
+uint64_t Mix(uint64_t x) {
+  x ^= x >> 32;
+  x *= 0x9E3779B97F4A7C15ULL;
+  x ^= x >> 29;
+  x *= 0xBF58476D1CE4E5B9ULL;
+  return x ^ (x >> 32);
+}
+
+}  // namespace
+
+uint64_t HashOf(const PageId& id) {
+  // Apart for up to 1024 layers and heads.
+  const uint64_t where = uint64_t{id.page_index} << 32 ^ uint64_t { id.layer } << 16 ^
+                         uint64_t { id.head } << 5 ^ static_cast<uint64_t>(id.kind);
+  return Mix(where ^ Mix(ToInt(id.segment)));
+}
+
+StatusOr<std::unique_ptr<FramePool>> FramePool::Create(uint64_t budget_bytes,
+                                                       std::chrono::milliseconds frame_timeout,
+                                                       Unpublish unpublish) {
+  const size_t chunk_count = budget_bytes / kPagePayloadBytesMax;
+  if (chunk_count == 0) {
+    return InvalidArgument("memory budget of " + std::to_string(budget_bytes) +
+                           " bytes holds no page of " + std::to_string(kPagePayloadBytesMax));
+  }
+  // One huge page more, so that the frames can begin on a huge page's boundary.
+  const size_t mapping_bytes = chunk_count * kPagePayloadBytesMax + kHugePageBytes;
+  void* mapping = mmap(nullptr, mapping_bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapping == MAP_FAILED) {
+    return ResourceExhausted("cannot map a memory budget of " + std::to_string(budget_bytes) +
+                             " bytes");
+  }
+  std::unique_ptr<FramePool> pool(new FramePool(frame_timeout, std::move(unpublish)));
+  pool->mapping_ = static_cast<std::byte*>(mapping);
+  pool->mapping_bytes_ = mapping_bytes;
+  const size_t misaligned = reinterpret_cast<uintptr_t>(mapping) % kHugePageBytes;
+  std::byte* const arena = pool->mapping_ + (kHugePageBytes - misaligned) % kHugePageBytes;
+  // Only a hint: a kernel without huge pages serves small ones.
+  madvise(arena, chunk_count * kPagePayloadBytesMax, MADV_HUGEPAGE);
+  pool->chunks_.resize(chunk_count);
+  pool->frames_ = std::make_unique<PageFrame[]>(chunk_count * kFramesPerChunk);
+  for (size_t c = 0; c < chunk_count; ++c) {
+    std::byte* const data = arena + c * kPagePayloadBytesMax;
+    for (size_t i = 0; i < kFramesPerChunk; ++i) {
+      PageFrame* frame = pool->FrameOf(c, i);
+      frame->pool = pool.get();
+      frame->data = i == 0 ? data : data + (i - 1) * kSmallFrameBytes;
+    }
+  }
+  pool->epoch_bytes_ = std::max<uint64_t>(pool->capacity_bytes() / kEpochsPerTurnover, 1);
+  pool->ghosts_.resize(std::bit_ceil(chunk_count * kSmallFramesPerChunk * kGhostsPerFrame));
+  return pool;
+}
+
+FramePool::~FramePool() {
+  for (size_t i = 0; i < untouched_chunk_ * kFramesPerChunk; ++i) {
+    ALAYA_CHECK((frames_[i].state.load() & PageFrame::kPins) == 0);
+  }
+  munmap(mapping_, mapping_bytes_);
+}
+
+void FramePool::RecordUse(PageFrame* frame) const {
+  const uint32_t now = epoch_.load(std::memory_order_relaxed);
+  const uint32_t before = frame->last_epoch.load(std::memory_order_relaxed);
+  const uint8_t use_count = frame->use_count.load(std::memory_order_relaxed);
+  if (before == now && use_count > 0) return;
+  frame->last_epoch.store(now, std::memory_order_relaxed);
+  // Of uses at the same moment one may go uncounted.
+  if (use_count == 0 || (now - before >= kUseGapEpochs && use_count < kUseCountMax)) {
+    frame->use_count.store(static_cast<uint8_t>(use_count + 1), std::memory_order_relaxed);
+  }
+}
+
+uint64_t FramePool::Due(const PageFrame& frame) const {
+  const uint8_t use_count = frame.use_count.load(std::memory_order_relaxed);
+  if (use_count == 0) return 0;
+  uint64_t epoch = uint64_t{frame.last_epoch.load(std::memory_order_relaxed)} +
+                   kStayEpochs[std::min(use_count, kUseCountMax)];
+  if (IsIndex(frame.id.kind)) epoch += kIndexStayEpochs;
+  return epoch << 32 | static_cast<uint32_t>(~frame.id.page_index);
+}
+
+void FramePool::Push(const PageFrame* frame, uint64_t due) {
+  order_.push_back({due, static_cast<uint32_t>(NumberOf(frame)), frame->generation});
+  std::push_heap(order_.begin(), order_.end(), std::greater<>());
+}
+
+FramePool::Ghost& FramePool::GhostOf(const PageId& id, uint32_t* tag) {
+  const uint64_t hash = HashOf(id);
+  *tag = static_cast<uint32_t>(hash >> 40);
+  return ghosts_[hash & (ghosts_.size() - 1)];
+}
+
+// Makes the frame the page's; its place in the order begins now.
+void FramePool::Enter(PageFrame* frame, PageUse use) {
+  uint8_t use_count = 0;
+  if (use == PageUse::kRepeated) {
+    uint32_t tag = 0;
+    Ghost& ghost = GhostOf(frame->id, &tag);
+    use_count = ghost.tag == tag ? static_cast<uint8_t>(ghost.use_count) : uint8_t{0};
+    use_count = std::min<uint8_t>(static_cast<uint8_t>(use_count + 1), kUseCountMax);
+  }
+  loaded_bytes_ += BytesOf(SizeOf(frame));
+  const auto now = static_cast<uint32_t>(1 + loaded_bytes_ / epoch_bytes_);
+  epoch_.store(now, std::memory_order_relaxed);
+  frame->use_count.store(use_count, std::memory_order_relaxed);
+  frame->last_epoch.store(now, std::memory_order_relaxed);
+  frame->unused_prefetch.store(false, std::memory_order_relaxed);
+  Push(frame, Due(*frame));
+}
+
+bool FramePool::TryEvict(PageFrame* frame) {
+  if (!unpublish_(frame)) return false;
+  ++frame->generation;
+  if (const uint8_t use_count = frame->use_count.load(std::memory_order_relaxed); use_count > 0) {
+    uint32_t tag = 0;
+    Ghost& ghost = GhostOf(frame->id, &tag);
+    ghost.tag = tag & 0xFFFFFFU;
+    ghost.use_count = use_count;
+  }
+  return true;
+}
+
+PageFrame* FramePool::TakeSmallOf(size_t chunk_index) {
+  Chunk& chunk = chunks_[chunk_index];
+  const auto small_index = static_cast<size_t>(std::countr_zero(chunk.free_mask));
+  chunk.free_mask &= chunk.free_mask - 1;
+  if (chunk.free_mask != 0 && !chunk.is_listed) {
+    chunk.is_listed = true;
+    partly_free_.push_back(static_cast<uint32_t>(chunk_index));
+  }
+  return FrameOf(chunk_index, 1 + small_index);
+}
+
+void FramePool::FreeSmall(size_t chunk_index, size_t small_index) {
+  Chunk& chunk = chunks_[chunk_index];
+  chunk.free_mask |= uint32_t{1} << small_index;
+  if (chunk.free_mask == kAllFree) {
+    chunk.is_split = false;
+    free_chunks_.push_back(static_cast<uint32_t>(chunk_index));
+  } else if (!chunk.is_listed) {
+    chunk.is_listed = true;
+    partly_free_.push_back(static_cast<uint32_t>(chunk_index));
+  }
+}
+
+void FramePool::FreeLocked(PageFrame* frame) {
+  ++frame->generation;
+  const size_t chunk_index = NumberOf(frame) / kFramesPerChunk;
+  if (SizeOf(frame) == FrameSize::kLarge) {
+    free_chunks_.push_back(static_cast<uint32_t>(chunk_index));
+  } else {
+    FreeSmall(chunk_index, NumberOf(frame) % kFramesPerChunk - 1);
+  }
+}
+
+PageFrame* FramePool::TakeFree(FrameSize size) {
+  if (size == FrameSize::kSmall) {
+    while (!partly_free_.empty()) {
+      const size_t chunk_index = partly_free_.back();
+      Chunk& chunk = chunks_[chunk_index];
+      if (chunk.is_split && chunk.free_mask != 0) return TakeSmallOf(chunk_index);
+      chunk.is_listed = false;
+      partly_free_.pop_back();
+    }
+  }
+  size_t chunk_index = 0;
+  if (!free_chunks_.empty()) {
+    chunk_index = free_chunks_.back();
+    free_chunks_.pop_back();
+  } else if (untouched_chunk_ < chunks_.size()) {
+    chunk_index = untouched_chunk_++;
+  } else {
+    return nullptr;
+  }
+  return Reuse(FrameOf(chunk_index, 0), size);
+}
+
+// A frame of the wanted size out of one that was evicted or is a free chunk's; null if
+// that takes more room than it had.
+PageFrame* FramePool::Reuse(PageFrame* evicted, FrameSize size) {
+  if (SizeOf(evicted) == size) return evicted;
+  const size_t chunk_index = NumberOf(evicted) / kFramesPerChunk;
+  Chunk& chunk = chunks_[chunk_index];
+  if (size == FrameSize::kSmall) {
+    chunk.is_split = true;
+    chunk.free_mask = kAllFree;
+    return TakeSmallOf(chunk_index);
+  }
+  // The others of its chunk go too: they were mostly loaded along with it.
+  for (size_t i = 0; i < kSmallFramesPerChunk; ++i) {
+    PageFrame* frame = FrameOf(chunk_index, 1 + i);
+    const bool is_free = (chunk.free_mask >> i & 1) != 0;
+    if (frame == evicted || (!is_free && TryEvict(frame))) FreeSmall(chunk_index, i);
+  }
+  if (chunk.is_split) return nullptr;
+  free_chunks_.pop_back();  // where the last of them put it
+  return FrameOf(chunk_index, 0);
+}
+
+// Null if every frame is pinned or being loaded.
+PageFrame* FramePool::Evict(FrameSize size) {
+  std::vector<PageFrame*> in_use;
+  PageFrame* taken = nullptr;
+  while (taken == nullptr && !order_.empty()) {
+    std::pop_heap(order_.begin(), order_.end(), std::greater<>());
+    const Place place = order_.back();
+    order_.pop_back();
+    PageFrame* frame = &frames_[place.frame];
+    if (place.generation != frame->generation) continue;
+    if (const uint64_t due = Due(*frame); due > place.due) {
+      Push(frame, due);
+    } else if (TryEvict(frame)) {
+      taken = Reuse(frame, size);
+    } else {
+      in_use.push_back(frame);
+    }
+  }
+  // A pin is a use: what is pinned now need not be looked at again soon.
+  for (PageFrame* frame : in_use) {
+    if (frame->use_count.load(std::memory_order_relaxed) > 0) RecordUse(frame);
+    Push(frame, Due(*frame));
+  }
+  return taken;
+}
+
+PageFrame* FramePool::TakeLocked(const PageId& id, FrameSize size, PageUse use) {
+  PageFrame* frame = TakeFree(size);
+  if (frame == nullptr) frame = Evict(size);
+  // What was evicted for a large frame in vain is free now.
+  if (frame == nullptr) frame = TakeFree(size);
+  if (frame == nullptr) return nullptr;
+  frame->id = id;
+  Enter(frame, use);
+  return frame;
+}
+
+PageFrame* FramePool::TryTake(const PageId& id, FrameSize size, PageUse use) {
+  const std::lock_guard lock(mutex_);
+  return TakeLocked(id, size, use);
+}
+
+StatusOr<PageFrame*> FramePool::Take(const PageId& id, FrameSize size, PageUse use) {
+  std::unique_lock lock(mutex_);
+  PageFrame* frame = TakeLocked(id, size, use);
+  if (frame != nullptr) return frame;
+  const auto deadline = std::chrono::steady_clock::now() + frame_timeout_;
+  waiting_count_.fetch_add(1);
+  while (frame == nullptr && std::chrono::steady_clock::now() < deadline) {
+    frame_freed_.wait_for(lock, std::min(frame_timeout_, kFramePoll));
+    frame = TakeLocked(id, size, use);
+  }
+  waiting_count_.fetch_sub(1);
+  if (frame != nullptr) return frame;
+  return ResourceExhausted("all frames of the page cache stayed pinned for " +
+                           std::to_string(frame_timeout_.count()) + " ms (memory budget " +
+                           std::to_string(capacity_bytes()) + " bytes)");
+}
+
+void FramePool::Free(PageFrame* frame) {
+  const std::lock_guard lock(mutex_);
+  FreeLocked(frame);
+  frame_freed_.notify_one();
+}
+
+bool FramePool::TryClaimDoomed(PageFrame* frame) {
+  uint32_t doomed = PageFrame::kDoomed;
+  return frame->state.compare_exchange_strong(doomed, PageFrame::kExclusive,
+                                              std::memory_order_acquire);
+}
+
+void FramePool::Unpin(PageFrame* frame) {
+  const uint32_t before = frame->state.fetch_sub(1, std::memory_order_acq_rel);
+  if (before == (PageFrame::kDoomed | 1)) {
+    if (TryClaimDoomed(frame)) Free(frame);
+  } else if (before == 1 && waiting_count_.load() > 0) {
+    frame_freed_.notify_one();
+  }
+}
+
+uint64_t FramePool::pinned_bytes() const {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < frame_count(); ++i) {
+    const uint32_t state = frames_[i].state.load(std::memory_order_relaxed);
+    if ((state & PageFrame::kExclusive) == 0 && (state & PageFrame::kPins) > 0) {
+      bytes += BytesOf(SizeOf(&frames_[i]));
+    }
+  }
+  return bytes;
+}
+
+}  // namespace alaya

@@ -1,0 +1,163 @@
+// The frames of the page cache: one arena under a hard budget, and who leaves it next.
+//
+// The arena is a row of chunks of kPagePayloadBytesMax. A chunk is one large frame
+// (blocks of indexes) or kSmallFramesPerChunk small ones (pages of keys, values and
+// queries), by what is needed at the moment; so pages of both sizes share one budget
+// and nothing fragments.
+//
+// Eviction order: least recently used first, but a page that comes back stays longer,
+// half a turnover for every doubling of its uses, and pages of indexes one turnover
+// longer than others. A turnover is the loading of as many bytes as the pool has; it is
+// divided into epochs, which is how finely uses are told apart. Uses that follow each
+// other within two epochs are one use: a decode reads the same pages at every step. How
+// often a page was used is remembered for a while after it left: without that, what
+// comes back at longer intervals than a turnover would always look new. Within an epoch
+// later pages leave first, since a prefix is of use only up to the first gap.
+//
+// Uses are recorded in the frames without a lock. The order is a heap that learns of
+// them when a page comes to its top, so it is exact although a hit never touches it.
+//
+// Measured against LRU, CLOCK, S3-FIFO and W-TinyLFU: README.md.
+
+#ifndef ALAYA_STORAGE_CACHE_FRAME_POOL_H_
+#define ALAYA_STORAGE_CACHE_FRAME_POOL_H_
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "storage/cache/page_frame.h"
+#include "storage/page/page.h"
+#include "storage/types/status.h"
+
+namespace alaya {
+
+enum class FrameSize : uint8_t { kSmall, kLarge };
+
+// kOnce: a pass over much data that will not come again, as a build's: it leaves first.
+enum class PageUse : uint8_t { kRepeated, kOnce };
+
+class FramePool {
+ public:
+  static constexpr size_t kSmallFrameBytes = kKvPagePayloadBytesMax;
+  static constexpr size_t kSmallFramesPerChunk = kPagePayloadBytesMax / kSmallFrameBytes;
+
+  // Takes an unpinned page out of the cache's table; false if it is in use. Called with
+  // the pool's lock held.
+  using Unpublish = std::function<bool(PageFrame*)>;
+
+  // Errors: as PageCache::Create's.
+  static StatusOr<std::unique_ptr<FramePool>> Create(uint64_t budget_bytes,
+                                                     std::chrono::milliseconds frame_timeout,
+                                                     Unpublish unpublish);
+  ~FramePool();  // requires: nothing pinned
+  FramePool(const FramePool&) = delete;
+  FramePool& operator=(const FramePool&) = delete;
+
+  // An exclusive frame for the page; waits for one while all are pinned.
+  // Errors: ResourceExhausted after the frame timeout.
+  StatusOr<PageFrame*> Take(const PageId& id, FrameSize size, PageUse use);
+  // The same, but null at once if all are pinned.
+  PageFrame* TryTake(const PageId& id, FrameSize size, PageUse use);
+  // Takes an exclusive frame back.
+  void Free(PageFrame* frame);
+
+  // Threads: any, for a pinned frame; no lock.
+  void RecordUse(PageFrame* frame) const;
+  void Unpin(PageFrame* frame);
+
+  // Of the threads that see a doomed page without pins, one frees it.
+  static bool TryClaimDoomed(PageFrame* frame);
+
+  uint64_t capacity_bytes() const { return chunks_.size() * kPagePayloadBytesMax; }
+  size_t frame_count() const { return chunks_.size() * kFramesPerChunk; }
+  // Frames are numbered; which one a number stands for never changes.
+  PageFrame* frame(size_t number) const { return &frames_[number]; }
+  size_t NumberOf(const PageFrame* frame) const {
+    return static_cast<size_t>(frame - frames_.get());
+  }
+  static size_t BytesOf(FrameSize size) {
+    return size == FrameSize::kLarge ? kPagePayloadBytesMax : kSmallFrameBytes;
+  }
+  FrameSize SizeOf(const PageFrame* frame) const {
+    return NumberOf(frame) % kFramesPerChunk == 0 ? FrameSize::kLarge : FrameSize::kSmall;
+  }
+  uint64_t pinned_bytes() const;
+
+ private:
+  // The large frame, then the small ones.
+  static constexpr size_t kFramesPerChunk = 1 + kSmallFramesPerChunk;
+  static constexpr uint32_t kAllFree = (uint32_t{1} << kSmallFramesPerChunk) - 1;
+
+  struct Chunk {
+    bool is_split = false;
+    bool is_listed = false;  // in partly_free_
+    uint32_t free_mask = 0;  // of small frames, while split
+  };
+  // A page's place in the eviction order. Smallest leaves first.
+  struct Place {
+    uint64_t due = 0;
+    uint32_t frame = 0;
+    uint32_t generation = 0;
+    bool operator>(const Place& other) const { return due > other.due; }
+  };
+  // What is remembered of a page that left.
+  struct Ghost {
+    uint32_t tag : 24 = 0;
+    uint32_t use_count : 8 = 0;
+  };
+
+  FramePool(std::chrono::milliseconds frame_timeout, Unpublish unpublish)
+      : frame_timeout_(frame_timeout), unpublish_(std::move(unpublish)) {}
+
+  // All of these require mutex_.
+  PageFrame* TakeLocked(const PageId& id, FrameSize size, PageUse use);
+  PageFrame* TakeFree(FrameSize size);
+  PageFrame* Evict(FrameSize size);
+  PageFrame* Reuse(PageFrame* evicted, FrameSize size);
+  PageFrame* TakeSmallOf(size_t chunk_index);
+  void FreeSmall(size_t chunk_index, size_t small_index);
+  void FreeLocked(PageFrame* frame);
+  bool TryEvict(PageFrame* frame);
+  void Enter(PageFrame* frame, PageUse use);
+  uint64_t Due(const PageFrame& frame) const;
+  void Push(const PageFrame* frame, uint64_t due);
+
+  PageFrame* FrameOf(size_t chunk_index, size_t index_in_chunk) const {
+    return &frames_[chunk_index * kFramesPerChunk + index_in_chunk];
+  }
+  Ghost& GhostOf(const PageId& id, uint32_t* tag);
+
+  const std::chrono::milliseconds frame_timeout_;
+  const Unpublish unpublish_;
+  std::byte* mapping_ = nullptr;
+  size_t mapping_bytes_ = 0;
+  std::unique_ptr<PageFrame[]> frames_;
+  uint64_t epoch_bytes_ = 0;
+  std::atomic<uint32_t> epoch_{1};
+  std::atomic<uint32_t> waiting_count_{0};
+
+  std::mutex mutex_;
+  std::condition_variable frame_freed_;
+  // The rest is guarded by mutex_.
+  std::vector<Chunk> chunks_;   // their number never changes
+  size_t untouched_chunk_ = 0;  // chunks from here on were never used
+  std::vector<uint32_t> free_chunks_;
+  std::vector<uint32_t> partly_free_;  // split chunks with a free frame, and some that were
+  std::vector<Place> order_;           // a heap
+  std::vector<Ghost> ghosts_;
+  uint64_t loaded_bytes_ = 0;
+};
+
+// Well mixed, equal for equal ids only by chance otherwise.
+uint64_t HashOf(const PageId& id);
+
+}  // namespace alaya
+
+#endif  // ALAYA_STORAGE_CACHE_FRAME_POOL_H_

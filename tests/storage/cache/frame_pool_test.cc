@@ -1,0 +1,236 @@
+#include "storage/cache/frame_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <list>
+#include <map>
+#include <random>
+#include <set>
+#include <vector>
+
+namespace alaya {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr size_t kPerChunk = FramePool::kSmallFramesPerChunk;
+
+// A pool and the pages in it, as the page cache would keep them.
+class PoolFixture {
+ public:
+  explicit PoolFixture(size_t chunks)
+      : pool_(FramePool::Create(chunks * kPagePayloadBytesMax, milliseconds(0),
+                                [this](PageFrame* frame) { return Unpublish(frame); })
+                  .value()) {}
+
+  // Reads a page: loads it if it is not there. False if there is no room for it.
+  bool Read(const PageId& id, FrameSize size = FrameSize::kSmall,
+            PageUse use = PageUse::kRepeated) {
+    if (const auto found = frames_.find(Key(id)); found != frames_.end()) {
+      pool_->RecordUse(found->second);
+      return true;
+    }
+    PageFrame* frame = pool_->TryTake(id, size, use);
+    if (frame == nullptr) return false;
+    frames_[Key(id)] = frame;
+    return true;
+  }
+  bool Holds(const PageId& id) const { return frames_.contains(Key(id)); }
+  void Pin(const PageId& id) { pinned_.insert(frames_.at(Key(id))); }
+  void Unpin(const PageId& id) { pinned_.erase(frames_.at(Key(id))); }
+  void Drop(const PageId& id) {
+    pool_->Free(frames_.at(Key(id)));
+    frames_.erase(Key(id));
+  }
+  PageFrame* frame(const PageId& id) const { return frames_.at(Key(id)); }
+  size_t page_count() const { return frames_.size(); }
+
+  // No byte belongs to two pages, and none lies outside of the budget.
+  void ExpectApart() const {
+    std::map<const std::byte*, size_t> ranges;
+    uint64_t bytes = 0;
+    for (const auto& [key, frame] : frames_) {
+      const size_t size = FramePool::BytesOf(pool_->SizeOf(frame));
+      EXPECT_TRUE(ranges.emplace(frame->data, size).second);
+      bytes += size;
+    }
+    EXPECT_LE(bytes, pool_->capacity_bytes());
+    const std::byte* end = nullptr;
+    for (const auto& [begin, size] : ranges) {
+      EXPECT_GE(begin, end);
+      end = begin + size;
+    }
+    if (!ranges.empty()) {
+      EXPECT_LE(static_cast<size_t>(end - ranges.begin()->first), pool_->capacity_bytes());
+    }
+  }
+
+ private:
+  using PageKey = std::tuple<uint64_t, uint32_t, uint8_t>;
+  static PageKey Key(const PageId& id) {
+    return {ToInt(id.segment), id.page_index, static_cast<uint8_t>(id.kind)};
+  }
+  bool Unpublish(PageFrame* frame) {
+    if (pinned_.contains(frame)) return false;
+    return frames_.erase(Key(frame->id)) == 1;
+  }
+
+  std::map<PageKey, PageFrame*> frames_;
+  std::set<PageFrame*> pinned_;
+  std::unique_ptr<FramePool> pool_;
+};
+
+PageId Page(uint32_t page_index, uint64_t segment = 1) {
+  return {.segment = SegmentId{segment}, .page_index = page_index};
+}
+
+PageId IndexPage(uint32_t page_index) {
+  return {.segment = SegmentId{9}, .page_index = page_index, .kind = IndexPageKind(2)};
+}
+
+TEST(FramePoolTest, ABudgetBelowOneFrameIsRefused) {
+  const auto refused =
+      FramePool::Create(kPagePayloadBytesMax - 1, milliseconds(0), [](PageFrame*) { return true; });
+
+  EXPECT_EQ(refused.status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST(FramePoolTest, PagesReadOnceLeaveInTheOrderInWhichTheyCame) {
+  constexpr size_t kChunks = 64;
+  constexpr size_t kPages = kChunks * kPerChunk;
+  // Uses within an epoch are not told apart.
+  constexpr size_t kEpochPages = kPages / 64;
+  PoolFixture pool(kChunks);
+  std::list<uint32_t> oracle;
+
+  for (uint32_t i = 0; i < 5 * kPages; ++i) {
+    ASSERT_TRUE(pool.Read(Page(i)));
+    oracle.push_back(i);
+    if (oracle.size() > kPages) oracle.pop_front();
+  }
+
+  EXPECT_EQ(pool.page_count(), kPages);
+  size_t resident = 0;
+  for (const uint32_t i : oracle) resident += pool.Holds(Page(i)) ? 1U : 0U;
+  EXPECT_GE(resident, kPages - kEpochPages);
+}
+
+TEST(FramePoolTest, PagesThatComeBackStayThroughAScan) {
+  constexpr uint32_t kPages = 64 * kPerChunk;
+  PoolFixture pool(64);
+  uint32_t scanned = 0;
+  const auto scan = [&](uint32_t count) {
+    for (uint32_t i = 0; i < count; ++i) ASSERT_TRUE(pool.Read(Page(scanned++, /*segment=*/2)));
+  };
+  for (int round = 0; round < 4; ++round) {
+    for (uint32_t i = 0; i < kPages / 8; ++i) ASSERT_TRUE(pool.Read(Page(i)));
+    scan(kPages / 4);
+  }
+
+  scan(kPages);  // everything that was used once leaves
+
+  uint32_t resident = 0;
+  for (uint32_t i = 0; i < kPages / 8; ++i) resident += pool.Holds(Page(i)) ? 1U : 0U;
+  EXPECT_EQ(resident, kPages / 8);
+  scan(3 * kPages);  // nor do they stay for ever
+  for (uint32_t i = 0; i < kPages / 8; ++i) EXPECT_FALSE(pool.Holds(Page(i)));
+}
+
+TEST(FramePoolTest, UsesThatFollowEachOtherCountAsOne) {
+  PoolFixture pool(64);
+  ASSERT_TRUE(pool.Read(Page(0)));
+  for (int i = 0; i < 1000; ++i) ASSERT_TRUE(pool.Read(Page(0)));
+
+  EXPECT_EQ(pool.frame(Page(0))->use_count.load(), 1);
+
+  for (uint32_t i = 0; i < 8 * kPerChunk; ++i) ASSERT_TRUE(pool.Read(Page(i, /*segment=*/2)));
+  ASSERT_TRUE(pool.Read(Page(0)));
+  EXPECT_EQ(pool.frame(Page(0))->use_count.load(), 2);
+}
+
+TEST(FramePoolTest, APageThatWasEvictedIsRemembered) {
+  constexpr uint32_t kPages = 16 * kPerChunk;
+  PoolFixture pool(16);
+  ASSERT_TRUE(pool.Read(Page(0)));
+  for (uint32_t i = 0; i < 2 * kPages; ++i) ASSERT_TRUE(pool.Read(Page(i, /*segment=*/2)));
+  ASSERT_FALSE(pool.Holds(Page(0)));
+
+  ASSERT_TRUE(pool.Read(Page(0)));
+
+  EXPECT_EQ(pool.frame(Page(0))->use_count.load(), 2);
+}
+
+TEST(FramePoolTest, PagesOfIndexesStayATurnoverLonger) {
+  constexpr uint32_t kPages = 64 * kPerChunk;
+  PoolFixture pool(64);
+  for (uint32_t i = 0; i < 8; ++i) ASSERT_TRUE(pool.Read(IndexPage(i), FrameSize::kLarge));
+
+  for (uint32_t i = 0; i < kPages * 3 / 2; ++i) ASSERT_TRUE(pool.Read(Page(i)));
+  for (uint32_t i = 0; i < 8; ++i) EXPECT_TRUE(pool.Holds(IndexPage(i))) << i;
+  for (uint32_t i = 0; i < kPages; ++i) ASSERT_TRUE(pool.Read(Page(i, /*segment=*/2)));
+
+  for (uint32_t i = 0; i < 8; ++i) EXPECT_FALSE(pool.Holds(IndexPage(i))) << i;
+}
+
+TEST(FramePoolTest, PagesReadOnceForGoodLeaveFirst) {
+  constexpr uint32_t kPages = 16 * kPerChunk;
+  PoolFixture pool(16);
+  for (uint32_t i = 0; i < kPages / 2; ++i) ASSERT_TRUE(pool.Read(Page(i)));
+
+  for (uint32_t i = 0; i < 10 * kPages; ++i) {
+    ASSERT_TRUE(pool.Read(Page(i, /*segment=*/2), FrameSize::kSmall, PageUse::kOnce));
+  }
+
+  for (uint32_t i = 0; i < kPages / 2; ++i) EXPECT_TRUE(pool.Holds(Page(i))) << i;
+}
+
+TEST(FramePoolTest, WithoutAnUnpinnedPageThereIsNoFrame) {
+  PoolFixture pool(2);
+  for (uint32_t i = 0; i < 2 * kPerChunk; ++i) {
+    ASSERT_TRUE(pool.Read(Page(i)));
+    pool.Pin(Page(i));
+  }
+
+  EXPECT_FALSE(pool.Read(Page(100)));
+  EXPECT_FALSE(pool.Read(IndexPage(0), FrameSize::kLarge));
+  pool.Unpin(Page(1));
+  // One small frame is no large one, but it is a small one.
+  EXPECT_FALSE(pool.Read(IndexPage(0), FrameSize::kLarge));
+  EXPECT_TRUE(pool.Read(Page(100)));
+}
+
+TEST(FramePoolTest, PagesOfBothSizesNeverMeetAndPinnedOnesStay) {
+  constexpr uint64_t kSeed = 7;
+  SCOPED_TRACE(testing::Message() << "seed " << kSeed);
+  std::mt19937_64 random(kSeed);
+  PoolFixture pool(12);
+  std::vector<std::pair<PageId, PageFrame*>> pinned;
+  for (int step = 0; step < 20'000; ++step) {
+    const bool is_index = random() % 4 == 0;
+    const auto number = static_cast<uint32_t>(random() % 200);
+    const PageId id = is_index ? IndexPage(number) : Page(number, 1 + random() % 2);
+    const FrameSize size = is_index ? FrameSize::kLarge : FrameSize::kSmall;
+    if (!pool.Read(id, size)) continue;
+    ASSERT_EQ(pool.frame(id)->id, id);
+    const bool is_pinned =
+        std::ranges::any_of(pinned, [&](const auto& page) { return page.first == id; });
+    if (random() % 8 == 0 && !is_pinned) {
+      pool.Pin(id);
+      pinned.emplace_back(id, pool.frame(id));
+    } else if (random() % 16 == 0 && !is_pinned) {
+      pool.Drop(id);
+    }
+    while (pinned.size() > random() % 12) {
+      const size_t i = random() % pinned.size();
+      ASSERT_TRUE(pool.Holds(pinned[i].first));
+      ASSERT_EQ(pool.frame(pinned[i].first), pinned[i].second);
+      pool.Unpin(pinned[i].first);
+      pinned.erase(pinned.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    if (step % 100 == 0) pool.ExpectApart();
+  }
+}
+
+}  // namespace
+}  // namespace alaya
