@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <utility>
 
 #include "storage/types/status.h"
@@ -66,6 +67,11 @@ class KvReader {
   //   is full of pinned blocks.
   // Threads: any number of calls at a time.
   virtual StatusOr<PinnedRows> ReadBlock(KvKind kind, size_t block_index) const = 0;
+
+  // Says which blocks will be read next, at most kReadAheadBlocks, so that a reader with
+  // a slow source can get them at the same time. May wait for them; fails at nothing.
+  virtual void ReadAhead(KvKind /*kind*/, std::span<const uint32_t> /*blocks*/) const {}
+  static constexpr size_t kReadAheadBlocks = 64;
 
   size_t block_count() const { return (token_count() + block_tokens() - 1) / block_tokens(); }
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <limits>
+#include <numeric>
 
 #include "index/attention/attention_merge.h"
 #include "index/attention/softmax_state.h"
@@ -60,13 +61,26 @@ void WeighBlock(const ExactAttentionTask& task, TokenRange block, MatrixView<flo
   }
 }
 
+// Before block b of a pass up to block `last`: announces the blocks that follow.
+void ReadBlocksAhead(const KvReader& reader, uint64_t first, uint64_t b, uint64_t last) {
+  if ((b - first) % KvReader::kReadAheadBlocks != 0) return;
+  uint32_t blocks[KvReader::kReadAheadBlocks];
+  const size_t count = std::min<uint64_t>(last - b + 1, KvReader::kReadAheadBlocks);
+  std::iota(blocks, blocks + count, static_cast<uint32_t>(b));
+  reader.ReadAhead(KvKind::kKey, {blocks, count});
+  reader.ReadAhead(KvKind::kValue, {blocks, count});
+}
+
 Status AttendBlocks(const ExactAttentionTask& task, Scratch& scratch,
                     std::span<SoftmaxState> states, MatrixView<float> sums) {
   const KvReader& reader = *task.reader;
   const TokenRange hull = Intersect(Hull(task.visible), {0, reader.token_count()});
   if (hull.empty()) return OkStatus();
   const uint64_t block_tokens = reader.block_tokens();
-  for (uint64_t b = hull.begin / block_tokens; b <= (hull.end - 1) / block_tokens; ++b) {
+  const uint64_t first_block = hull.begin / block_tokens;
+  const uint64_t last_block = (hull.end - 1) / block_tokens;
+  for (uint64_t b = first_block; b <= last_block; ++b) {
+    ReadBlocksAhead(reader, first_block, b, last_block);
     const TokenRange whole = {b * block_tokens, (b + 1) * block_tokens};
     TokenRange seen_by[kSlabQueries];
     for (size_t i = 0; i < task.visible.size(); ++i) {

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 #include "index/attention/attention_merge.h"
 #include "index/attention/softmax_state.h"
@@ -25,6 +26,7 @@ struct Scratch {
   ScratchBuffer<float> sums;
   ScratchBuffer<float> log_sum_exp;
   ScratchBuffer<SoftmaxState> states;
+  std::vector<uint32_t> blocks;  // to read ahead
 };
 
 // The tokens of one query that are not attended yet, and their weights.
@@ -96,6 +98,27 @@ uint64_t NextBlock(std::span<const Pending> pending, uint64_t block_tokens) {
   return next;
 }
 
+// The next blocks that have a token of some query, from `first_block` on; by rising number.
+std::span<const uint32_t> NextBlocks(std::span<const Pending> pending, uint64_t first_block,
+                                     uint64_t block_tokens, std::vector<uint32_t>* blocks) {
+  blocks->clear();
+  for (const Pending& query : pending) {
+    size_t count = 0;
+    uint64_t last = 0;
+    for (const ScoredToken& token : query.tokens) {
+      const uint64_t block = token.token / block_tokens;
+      if (block < first_block || (count > 0 && block == last)) continue;
+      if (++count > KvReader::kReadAheadBlocks) break;
+      last = block;
+      blocks->push_back(static_cast<uint32_t>(block));
+    }
+  }
+  std::ranges::sort(*blocks);
+  const auto repeated = std::ranges::unique(*blocks);
+  blocks->erase(repeated.begin(), repeated.end());
+  return std::span(*blocks).first(std::min(blocks->size(), KvReader::kReadAheadBlocks));
+}
+
 }  // namespace
 
 Status AddGatheredAttention(const GatheredAttentionTask& task, AttentionPart total) {
@@ -111,8 +134,15 @@ Status AddGatheredAttention(const GatheredAttentionTask& task, AttentionPart tot
 
   const uint64_t block_tokens = task.reader->block_tokens();
   std::vector<Pending> taken(count);
+  uint64_t read_ahead_end = 0;  // blocks before it are announced
   for (uint64_t b = NextBlock(pending, block_tokens); b < task.reader->block_count();
        b = NextBlock(pending, block_tokens)) {
+    if (b >= read_ahead_end) {
+      const std::span<const uint32_t> next =
+          NextBlocks(pending, b, block_tokens, &scratch.blocks);
+      task.reader->ReadAhead(KvKind::kValue, next);
+      read_ahead_end = uint64_t{next.back()} + 1;
+    }
     size_t taken_count = 0;
     for (size_t i = 0; i < count; ++i) {
       taken[i] = pending[i].TakeBefore((b + 1) * block_tokens);

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstring>
 #include <numeric>
+#include <vector>
 
 #include "index/kernels/key_scores.h"
 
@@ -30,6 +31,7 @@ struct FetchedRows {
 };
 
 struct Scratch {
+  std::vector<uint32_t> blocks;  // to read ahead
   ScratchBuffer<uint32_t> tokens;
   ScratchBuffer<std::byte> rows;
   ScratchBuffer<float> scores;
@@ -104,6 +106,23 @@ class Batch {
   EncodedMatrixView view_;
 };
 
+// Announces the next blocks with marks from block `first` on; returns the one behind them.
+size_t ReadBlocksAhead(const KvReader& keys, const TokenMarks& marks, size_t first,
+                       std::vector<uint32_t>* blocks) {
+  const size_t block_tokens = keys.block_tokens();
+  blocks->clear();
+  size_t b = first;
+  for (; b < keys.block_count() && blocks->size() < KvReader::kReadAheadBlocks; ++b) {
+    const size_t end = std::min((b + 1) * block_tokens, keys.token_count());
+    uint32_t token = 0;
+    if (marks.List(b * block_tokens, end, {&token, 1}) > 0) {
+      blocks->push_back(static_cast<uint32_t>(b));
+    }
+  }
+  if (!blocks->empty()) keys.ReadAhead(KvKind::kKey, *blocks);
+  return b;
+}
+
 }  // namespace
 
 void TokenMarks::Reset(size_t token_count) {
@@ -139,7 +158,9 @@ StatusOr<uint64_t> ScoreMarkedKeys(const KvReader& keys, const TokenMarks& marks
       batch.Add(fetched[(next_place + i) % fetched.size()]);
     }
   };
+  size_t read_ahead_end = 0;  // blocks before it are announced
   for (size_t b = 0; b < keys.block_count(); ++b) {
+    if (b == read_ahead_end) read_ahead_end = ReadBlocksAhead(keys, marks, b, &scratch.blocks);
     const size_t begin = b * block_tokens;
     const size_t size = std::min(block_tokens, keys.token_count() - begin);
     FetchedRows& next = fetched[next_place];

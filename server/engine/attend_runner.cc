@@ -6,6 +6,7 @@
 
 #include "server/engine/attend_checks.h"
 #include "server/engine/attention_fan_out.h"
+#include "server/engine/prefetch.h"
 #include "server/engine/sequence_view.h"
 
 namespace alaya {
@@ -124,8 +125,18 @@ Status AttendRunner::Answer(const TensorView& query, const AttendItem& item, con
   request.tail_token_count = sequence.tail_token_count();
   request.window = item.options.window;
   request.explain = item.options.explain;
+  bool is_in_memory = true;
   for (size_t i = 0; i < sequence.segment_count(); ++i) {
     request.segments.push_back(FactsOf(sequence, i));
+    if (request.segments.back().resident_share == 1) {
+      sequence.ExpectInMemory(i);
+    } else {
+      is_in_memory = false;
+    }
+  }
+  // What is in memory came layer by layer: if this one is, the next one mostly is.
+  if (!is_in_memory) {
+    PrefetchLayer(store_, session.prefix().chain, LayerIndex{ToInt(item.layer) + 1});
   }
   AttendPlan plan = planner_->Plan(request);
   for (size_t i = 0; i < plan.segments.size(); ++i) sequence.Choose(i, plan.segments[i].index);

@@ -29,17 +29,24 @@ class ContextCatalog {
   // The longest stored prefix; counts as a lookup.
   PrefixMatch Match(std::string_view tenant, ModelId model, std::span<const TokenId> tokens);
 
+  // Counts what a session that starts with these tokens finds in memory.
+  void CountMemoryHit(const std::vector<SegmentLink>& chain) {
+    memory_hit_tokens_.fetch_add(store_->ResidentTokens(chain), std::memory_order_relaxed);
+  }
+
   StatusOr<std::shared_ptr<const StoredContext>> Update(const UpdateContextParams& params);
   StatusOr<uint64_t> Delete(std::string_view tenant, std::string_view id);
 
   uint64_t lookup_tokens() const { return lookup_tokens_.load(std::memory_order_relaxed); }
   uint64_t hit_tokens() const { return hit_tokens_.load(std::memory_order_relaxed); }
+  uint64_t memory_hit_tokens() const { return memory_hit_tokens_.load(std::memory_order_relaxed); }
 
  private:
   ContextStore* store_;
   const Clock* clock_;
   std::atomic<uint64_t> lookup_tokens_{0};
   std::atomic<uint64_t> hit_tokens_{0};
+  std::atomic<uint64_t> memory_hit_tokens_{0};
 };
 
 }  // namespace alaya

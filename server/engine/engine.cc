@@ -19,6 +19,7 @@
 #include "server/engine/index_table.h"
 #include "server/engine/new_context.h"
 #include "server/engine/planner.h"
+#include "server/engine/prefetch.h"
 #include "server/engine/random_ids.h"
 #include "server/engine/request_checks.h"
 #include "server/engine/session.h"
@@ -251,6 +252,8 @@ StatusOr<StandardEngine::SessionStart> StandardEngine::FindSessionStart(
 StatusOr<SessionInfo> StandardEngine::CreateSession(const CreateSessionParams& params) {
   ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
   ALAYA_ASSIGN_OR_RETURN(SessionStart start, FindSessionStart(params));
+  if (params.context_id.empty()) catalog_.CountMemoryHit(start.prefix.chain);
+  PrefetchSession(store_, start.prefix.chain);
   Tail tail(start.model->model, &tail_budget_, options_.indexes.tail_min_tokens);
   const auto session = std::make_shared<Session>(
       SessionOwner{ids_.Next(), params.tenant, start.model, clock_->now()}, std::move(start.prefix),
@@ -319,6 +322,7 @@ EngineStats StandardEngine::stats() const {
   stats.tail_bytes = tail_budget_.used_bytes();
   stats.lookup_tokens = catalog_.lookup_tokens();
   stats.hit_tokens = catalog_.hit_tokens();
+  stats.memory_hit_tokens = catalog_.memory_hit_tokens();
   stats.attend_items_in_flight = attend_queue_.items_in_flight();
   stats.attended_tokens = attend_queue_.attended_tokens();
   stats.scored_tokens = attend_queue_.scored_tokens();

@@ -165,6 +165,8 @@ struct EngineStats {
   uint64_t tail_bytes = 0;
   uint64_t lookup_tokens = 0;  // asked for in prefix lookups
   uint64_t hit_tokens = 0;     // found
+  // Of those, tokens in memory up to the first that was not, when a session began.
+  uint64_t memory_hit_tokens = 0;
   uint64_t attend_items_in_flight = 0;
   uint64_t attended_tokens = 0;
   uint64_t scored_tokens = 0;

@@ -1,6 +1,7 @@
 #include "server/engine/segment_reader.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "storage/types/check.h"
@@ -25,13 +26,25 @@ PageId SegmentReader::Page(KvKind kind, size_t block_index) const {
           .head = ToInt(head_)};
 }
 
+void SegmentReader::CountDiskReads(uint64_t count) const {
+  read_from_disk_.store(true, std::memory_order_relaxed);
+  if (disk_reads_ != nullptr) disk_reads_->fetch_add(count, std::memory_order_relaxed);
+}
+
+void SegmentReader::ReadAhead(KvKind kind, std::span<const uint32_t> blocks) const {
+  // Pages of a pass that will not come again come through frames of their own.
+  if (is_expected_in_memory_ || page_use_ == PageUse::kOnce) return;
+  std::array<PageId, kReadAheadBlocks> pages;
+  const size_t count = std::min(blocks.size(), pages.size());
+  for (size_t i = 0; i < count; ++i) pages[i] = Page(kind, blocks[i]);
+  if (const size_t loaded = store_->LoadPages(segment_, std::span(pages).first(count)); loaded > 0)
+    CountDiskReads(loaded);
+}
+
 StatusOr<PinnedRows> SegmentReader::ReadBlock(KvKind kind, size_t block_index) const {
   ALAYA_ASSIGN_OR_RETURN(PinnedPage page,
                          store_->ReadPage(segment_, Page(kind, block_index), page_use_));
-  if (!page.was_resident()) {
-    read_from_disk_.store(true, std::memory_order_relaxed);
-    if (disk_reads_ != nullptr) disk_reads_->fetch_add(1, std::memory_order_relaxed);
-  }
+  if (!page.was_resident()) CountDiskReads(1);
   // The page may hold more than is kept of the segment.
   const size_t row_count =
       std::min<size_t>(page_tokens_, token_count_ - block_index * page_tokens_);

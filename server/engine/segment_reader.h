@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "index/kv_reader.h"
 #include "storage/context/context_store.h"
@@ -27,11 +28,14 @@ class SegmentReader : public KvReader {
   void CountDiskReads(std::atomic<uint64_t>* disk_reads) { disk_reads_ = disk_reads; }
   // Tells the page cache that this pass will not come again.
   void ReadOnce() { page_use_ = PageUse::kOnce; }
+  // Of a segment that is all in memory, to be asked for nothing ahead.
+  void ExpectInMemory() { is_expected_in_memory_ = true; }
 
   size_t token_count() const override { return token_count_; }
   size_t block_tokens() const override { return page_tokens_; }
   size_t head_dim() const override { return model_.head_dim; }
   StatusOr<PinnedRows> ReadBlock(KvKind kind, size_t block_index) const override;
+  void ReadAhead(KvKind kind, std::span<const uint32_t> blocks) const override;
 
   // True if some block had to be read from disk.
   bool read_from_disk() const { return read_from_disk_.load(std::memory_order_relaxed); }
@@ -41,6 +45,7 @@ class SegmentReader : public KvReader {
   SegmentReader(ContextStore* store, const Segment& segment, uint64_t token_count, LayerIndex layer,
                 KvHeadIndex head);
   PageId Page(KvKind kind, size_t block_index) const;
+  void CountDiskReads(uint64_t count) const;
 
   ContextStore* store_;
   const Segment& segment_;
@@ -51,6 +56,7 @@ class SegmentReader : public KvReader {
   size_t page_tokens_;
   std::atomic<uint64_t>* disk_reads_ = nullptr;
   PageUse page_use_ = PageUse::kRepeated;
+  bool is_expected_in_memory_ = false;
   mutable std::atomic<bool> read_from_disk_{false};
 };
 

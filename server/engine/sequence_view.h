@@ -65,6 +65,11 @@ class SequenceView {
 
   // Share of a segment's visible keys, or of an index's blocks, in memory, by sample.
   double ResidentShare(size_t i, IndexKind kind = IndexKind::kExact) const;
+  // Says that segment i is in memory, so that reading it need not look ahead.
+  // Threads: before anyone reads parts().
+  void ExpectInMemory(size_t i) {
+    for (Head& head : heads_) head.readers[i].ExpectInMemory();
+  }
   // Where the blocks read so far came from. Blocks that others read of the same
   // segment's index meanwhile count too.
   Tier tier(size_t i) const;

@@ -32,6 +32,11 @@ class StoredIndexReader : public IndexBlockReader {
   bool IsResident(size_t block_index) const;
 
  private:
+  // Indexes are mostly read in order: after a block that was not in memory the next ones
+  // are fetched, too.
+  static constexpr size_t kReadAheadBlocks = 16;
+  void ReadAhead(size_t first_block) const;
+
   PageId Page(size_t block_index) const {
     return index_.page(layer_, head_, static_cast<uint32_t>(block_index));
   }

@@ -80,6 +80,9 @@ void ToProto(const EngineStats& stats, v1::GetStatsResponse* proto) {
   memory->set_misses(store.cache.misses);
   memory->set_evictions(store.cache.evictions);
   memory->set_pinned_bytes(store.cache.pinned_bytes);
+  for (const PageCacheStats::OfClass& counts : store.cache.classes) {
+    memory->set_loaded_bytes(memory->loaded_bytes() + counts.loaded_bytes);
+  }
   v1::TierStats* disk = proto->add_tiers();
   disk->set_tier(v1::TIER_DISK);
   disk->set_used_bytes(store.disk_bytes);
@@ -110,6 +113,7 @@ void ToProto(const EngineStats& stats, v1::GetStatsResponse* proto) {
   proto->set_tail_bytes(stats.tail_bytes);
   proto->set_lookup_tokens(stats.lookup_tokens);
   proto->set_hit_tokens(stats.hit_tokens);
+  proto->set_memory_hit_tokens(stats.memory_hit_tokens);
   proto->set_evicted_contexts(store.evicted_contexts);
 }
 

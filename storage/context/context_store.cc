@@ -13,6 +13,7 @@
 #include "storage/context/backup.h"
 #include "storage/context/catalog.h"
 #include "storage/context/index_commit.h"
+#include "storage/context/page_reader.h"
 #include "storage/context/segment_reaper.h"
 #include "storage/context/segment_writer.h"
 #include "storage/database/database.h"
@@ -23,6 +24,8 @@ namespace alaya {
 namespace {
 
 constexpr uint64_t kMemoryBudgetBytesMin = uint64_t{16} << 20;
+// A new segment is kept in memory if it has at most one part in this many of it.
+constexpr uint64_t kKeptSegmentShare = 4;
 constexpr char kLockFile[] = "LOCK";
 constexpr std::string_view kImportPrefix = "import-";
 
@@ -79,6 +82,8 @@ class ContextStoreImpl : public ContextStore {
   ContextStoreImpl(ContextStoreOptions options, std::optional<FileLock> lock)
       : options_(std::move(options)), lock_(std::move(lock)) {}
   ~ContextStoreImpl() override {
+    // It may hold segments that the reaper has to drop.
+    reader_.reset();
     if (reaper_ != nullptr) reaper_->Stop();
   }
 
@@ -117,7 +122,19 @@ class ContextStoreImpl : public ContextStore {
   StatusOr<size_t> DeleteExpired(WallTime now) override { return catalog_->DeleteExpired(now); }
 
   StatusOr<std::unique_ptr<ContextWriter>> BeginContext(ContextDraft draft) override;
-  StatusOr<PinnedPage> ReadPage(const Segment& segment, const PageId& id, PageUse use) override;
+  StatusOr<PinnedPage> ReadPage(const Segment& segment, const PageId& id, PageUse use) override {
+    return reader_->ReadPage(segment, id, use);
+  }
+  size_t LoadPages(const Segment& segment, std::span<const PageId> ids) override {
+    return reader_->LoadPages(segment, ids);
+  }
+  void Announce(std::shared_ptr<const Segment> segment, std::vector<PageId> ids) override {
+    reader_->Announce(std::move(segment), std::move(ids));
+  }
+  uint64_t memory_budget_bytes() const override { return options_.memory_budget_bytes; }
+  uint64_t ResidentTokens(const std::vector<SegmentLink>& chain) const override {
+    return reader_->ResidentTokens(chain);
+  }
   bool IsResident(const PageId& id) const override { return cache_->Contains(id); }
   std::vector<std::shared_ptr<const Segment>> ListSegments() const override {
     return catalog_->ListSegments();
@@ -126,7 +143,9 @@ class ContextStoreImpl : public ContextStore {
   StatusOr<std::unique_ptr<IndexWriter>> BeginIndex(std::shared_ptr<const Segment> segment,
                                                     uint8_t kind, uint32_t version) override;
   StatusOr<PinnedPage> ReadIndexBlock(const Segment& segment, const StoredIndex& index,
-                                      const PageId& id) override;
+                                      const PageId& id) override {
+    return reader_->ReadIndexBlock(segment, index, id);
+  }
   StatusOr<uint64_t> CreateBackup(const std::string& directory) override {
     return WriteBackup(database_.get(), directory);
   }
@@ -137,15 +156,12 @@ class ContextStoreImpl : public ContextStore {
   DiskQuota* quota() { return quota_.get(); }
   Catalog* catalog() { return catalog_.get(); }
   Database* database() { return database_.get(); }
+  PageCache* cache() { return cache_.get(); }
   const SegmentReaper& reaper() const { return *reaper_; }
 
  private:
-  // What a stored page holds, or why it is not the one.
-  using Decoder = std::function<StatusOr<std::span<const std::byte>>(std::span<const std::byte>)>;
-
   void DropPages(SegmentId id);
   void Evict();
-  StatusOr<size_t> LoadPage(const PageId& id, const Decoder& decode, std::span<std::byte> frame);
 
   const ContextStoreOptions options_;
   std::optional<FileLock> lock_;
@@ -155,7 +171,7 @@ class ContextStoreImpl : public ContextStore {
   std::unique_ptr<Catalog> catalog_;
   std::unique_ptr<DiskQuota> quota_;
   std::atomic<uint64_t> evicted_contexts_{0};
-  std::atomic<uint64_t> checksum_failures_{0};
+  std::unique_ptr<PageReader> reader_;
 };
 
 class ContextWriterImpl : public ContextWriter {
@@ -212,16 +228,25 @@ Status ContextWriterImpl::Start(const ContextStoreOptions& options) {
   segment_->wanted_indexes = std::move(draft_.wanted_indexes);
   directory_ = options.directory + "/" + std::string(kImportPrefix) + Count(ToInt(segment_->id));
   ALAYA_RETURN_IF_ERROR(CreateDirectories(directory_));
-  files_ = std::make_unique<SegmentWriter>(
-      store_->database(), *segment_,
-      SegmentWriterOptions{.directory = directory_,
-                           .disk_reserve_bytes = options.disk_reserve_bytes,
-                           .quota = store_->quota()});
+  SegmentWriterOptions writing{.directory = directory_,
+                               .disk_reserve_bytes = options.disk_reserve_bytes,
+                               .quota = store_->quota()};
+  // Who wrote it will mostly read it next. A large segment would push everything else
+  // out, and itself.
+  const uint64_t bytes = segment_->token_count() * draft_.model->model.token_bytes();
+  if (bytes <= options.memory_budget_bytes / kKeptSegmentShare) {
+    writing.keep = [this](const PageId& id, std::span<const std::byte> payload) {
+      store_->cache()->Put(id, payload);
+    };
+  }
+  files_ = std::make_unique<SegmentWriter>(store_->database(), *segment_, std::move(writing));
   return OkStatus();
 }
 
 ContextWriterImpl::~ContextWriterImpl() {
   files_.reset();
+  // Not handed on to the reaper: nobody else will drop what was kept of it.
+  if (segment_ != nullptr) store_->cache()->Erase(segment_->id);
   // What cannot be removed is swept at the next start.
   if (!directory_.empty()) RemoveTree(directory_).IgnoreError();
   store_->catalog()->ReleaseName({draft_.tenant, draft_.id});
@@ -271,6 +296,7 @@ Status ContextStoreImpl::Start() {
       database_,
       Database::Open(database_directory,
                      {.log = options_.log, .read_only = options_.read_only, .env = options_.env}));
+  reader_ = std::make_unique<PageReader>(database_.get(), cache_.get());
   reaper_ = std::make_unique<SegmentReaper>();
   ALAYA_ASSIGN_OR_RETURN(catalog_, Catalog::Load(database_.get(), reaper_.get()));
   quota_ = std::make_unique<DiskQuota>(
@@ -309,83 +335,6 @@ StatusOr<std::unique_ptr<ContextWriter>> ContextStoreImpl::BeginContext(ContextD
   return std::unique_ptr<ContextWriter>(std::move(writer));
 }
 
-// What the page must be to belong to the segment.
-StatusOr<PageInfo> ExpectedPage(const Segment& segment, const PageId& id) {
-  const Model& model = segment.model->model;
-  const bool is_query = id.kind == PageKind::kQuery;
-  const uint64_t page_tokens = PageTokens(model);
-  const uint64_t first_row = id.page_index * page_tokens;
-  uint64_t row_count = 0;
-  if (id.layer < model.num_layers) {
-    row_count = is_query ? segment.query_counts[id.layer] : segment.token_count();
-  }
-  const uint32_t head_count = is_query ? model.num_query_heads : model.num_kv_heads;
-  if (id.segment != segment.id || id.head >= head_count || first_row >= row_count) {
-    return InvalidArgument("no such page in segment " + Count(ToInt(segment.id)) + ": " +
-                           ToString(id));
-  }
-  return PageInfo{.id = id,
-                  .model = segment.model->id,
-                  .tenant_hash = TenantHash(segment.tenant),
-                  .dtype = model.dtype,
-                  .row_count = static_cast<uint32_t>(std::min(page_tokens, row_count - first_row)),
-                  .head_dim = model.head_dim};
-}
-
-StatusOr<size_t> ContextStoreImpl::LoadPage(const PageId& id, const Decoder& decode,
-                                            std::span<std::byte> frame) {
-  size_t payload_bytes = 0;
-  Status status = database_->ReadPage(EncodePageKey(id), [&](std::span<const std::byte> stored) {
-    const StatusOr<std::span<const std::byte>> payload = decode(stored);
-    if (!payload.ok()) return payload.status();
-    std::memcpy(frame.data(), payload->data(), payload->size());
-    payload_bytes = payload->size();
-    return OkStatus();
-  });
-  if (status.code() == StatusCode::kNotFound) status = DataLoss(ToString(id) + " is missing");
-  if (status.code() == StatusCode::kDataLoss) {
-    checksum_failures_.fetch_add(1, std::memory_order_relaxed);
-    status = Annotate(status, ToString(id));
-  }
-  if (!status.ok()) return status;
-  return payload_bytes;
-}
-
-StatusOr<PinnedPage> ContextStoreImpl::ReadPage(const Segment& segment, const PageId& id,
-                                                PageUse use) {
-  // What is in memory was checked when it was read.
-  if (PinnedPage page = cache_->Find(id, use); page.valid()) return page;
-  ALAYA_ASSIGN_OR_RETURN(const PageInfo expected, ExpectedPage(segment, id));
-  const auto decode = [&expected](std::span<const std::byte> stored) {
-    return DecodePage(expected, stored);
-  };
-  return cache_->Get(id, [&](std::span<std::byte> frame) { return LoadPage(id, decode, frame); },
-                     {.bytes_max = expected.payload_bytes(), .use = use});
-}
-
-StatusOr<PinnedPage> ContextStoreImpl::ReadIndexBlock(const Segment& segment,
-                                                      const StoredIndex& index, const PageId& id) {
-  if (PinnedPage page = cache_->Find(id); page.valid()) return page;
-  const Model& model = segment.model->model;
-  if (id.segment != index.id || id.kind != IndexPageKind(index.kind) ||
-      id.layer >= model.num_layers || id.head >= model.num_kv_heads ||
-      id.page_index >= index.block_count(LayerIndex{id.layer}, KvHeadIndex{id.head})) {
-    return InvalidArgument("no such block in the index of segment " + Count(ToInt(segment.id)) +
-                           ": " + ToString(id));
-  }
-  const IndexPageInfo expected{.id = id,
-                               .model = segment.model->id,
-                               .tenant_hash = TenantHash(segment.tenant),
-                               .indexed_segment = segment.id};
-  const auto decode = [&expected](std::span<const std::byte> stored) {
-    return DecodeIndexPage(expected, stored);
-  };
-  StatusOr<PinnedPage> page =
-      cache_->Get(id, [&](std::span<std::byte> frame) { return LoadPage(id, decode, frame); });
-  if (page.ok()) return page;
-  return Annotate(page.status(), "index of segment " + Count(ToInt(segment.id)));
-}
-
 StatusOr<std::unique_ptr<IndexWriter>> ContextStoreImpl::BeginIndex(
     std::shared_ptr<const Segment> segment, uint8_t kind, uint32_t version) {
   const IndexWriting writing{.catalog = catalog_.get(),
@@ -418,7 +367,7 @@ ContextStoreStats ContextStoreImpl::stats() const {
   stats.disk_bytes = database.disk_bytes;
   stats.disk_free_bytes = FreeBytes(options_.directory).value_or(0);
   stats.evicted_contexts = evicted_contexts_.load(std::memory_order_relaxed);
-  stats.checksum_failures = checksum_failures_.load(std::memory_order_relaxed);
+  stats.checksum_failures = reader_->checksum_failures();
   stats.background_errors = database.background_errors;
   stats.pending_compaction_bytes = database.pending_compaction_bytes;
   stats.write_stopped = database.write_stopped;

@@ -155,6 +155,16 @@ class ContextStore {
   // `row_count` is the number of rows the page was stored with.
   virtual StatusOr<PinnedPage> ReadPage(const Segment& segment, const PageId& id,
                                         PageUse use = PageUse::kRepeated) = 0;
+  // Brings pages that will be read at once to memory, many at a time, as far as there is
+  // room; of the segment or its current indexes. Waits for them and returns how many
+  // were not there. What goes wrong is ReadPage's to report.
+  virtual size_t LoadPages(const Segment& segment, std::span<const PageId> ids) = 0;
+  // The same for pages that will be needed soon: in the background, in this order, after
+  // what somebody waits for.
+  virtual void Announce(std::shared_ptr<const Segment> segment, std::vector<PageId> ids) = 0;
+  virtual uint64_t memory_budget_bytes() const = 0;
+  // Tokens at the chain's beginning whose keys and values are all in memory.
+  virtual uint64_t ResidentTokens(const std::vector<SegmentLink>& chain) const = 0;
   // True if reading the page would do no I/O.
   virtual bool IsResident(const PageId& id) const = 0;
 

@@ -139,6 +139,9 @@ Status SegmentWriter::WritePages(Stream* stream) {
       const std::span<std::byte> page(slot, kPageHeaderBytes + payload_bytes);
       EncodePageHeader(info, page.subspan(kPageHeaderBytes), page.first<kPageHeaderBytes>());
       ALAYA_RETURN_IF_ERROR(stream->file->Add(EncodePageKey(info.id), page));
+      if (options_.keep && kind != PageKind::kQuery) {
+        options_.keep(info.id, page.subspan(kPageHeaderBytes));
+      }
       slot += PageSlotBytes();
     }
   }

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -32,6 +33,8 @@ struct SegmentWriterOptions {
   uint64_t disk_reserve_bytes = 0;
   // And when the quota is used up; may be null, must outlive the writer.
   DiskQuota* quota = nullptr;
+  // Called with every page of keys and values that was written; may be null.
+  std::function<void(const PageId& id, std::span<const std::byte> payload)> keep = nullptr;
 };
 
 // Life: Append*, in any order of layers -> Finish. After an error only destruction.

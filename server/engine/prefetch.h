@@ -1,0 +1,26 @@
+// Tells the store what a session will need before it asks: for every layer the windows
+// and the index blocks of its segments, or all keys and values where there is no index.
+
+#ifndef ALAYA_SERVER_ENGINE_PREFETCH_H_
+#define ALAYA_SERVER_ENGINE_PREFETCH_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "storage/context/context_store.h"
+#include "storage/types/ids.h"
+
+namespace alaya {
+
+// Announces the first layers of a new session, as many as fill half of memory: more
+// would push each other out before they are used.
+// Cost: some microseconds per layer if all is in memory.
+void PrefetchSession(ContextStore* store, const std::vector<SegmentLink>& chain);
+
+// Announces one layer, while the one before it computes. Does nothing for layers that
+// the model does not have or that, by sample, are in memory.
+void PrefetchLayer(ContextStore* store, const std::vector<SegmentLink>& chain, LayerIndex layer);
+
+}  // namespace alaya
+
+#endif  // ALAYA_SERVER_ENGINE_PREFETCH_H_

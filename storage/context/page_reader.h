@@ -1,0 +1,53 @@
+// The way of a page from disk to memory: read, checked, cached; one at a time when
+// somebody needs it, many at a time when it is known what will be needed.
+
+#ifndef ALAYA_STORAGE_CONTEXT_PAGE_READER_H_
+#define ALAYA_STORAGE_CONTEXT_PAGE_READER_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "storage/cache/page_cache.h"
+#include "storage/context/read_pool.h"
+#include "storage/context/stored_context.h"
+#include "storage/context/stored_index.h"
+#include "storage/database/database.h"
+#include "storage/page/page.h"
+#include "storage/types/status.h"
+
+namespace alaya {
+
+class PageReader {
+ public:
+  // Both must outlive the reader.
+  PageReader(const Database* database, PageCache* cache);
+  ~PageReader();
+
+  // These are ContextStore's.
+  StatusOr<PinnedPage> ReadPage(const Segment& segment, const PageId& id, PageUse use);
+  StatusOr<PinnedPage> ReadIndexBlock(const Segment& segment, const StoredIndex& index,
+                                      const PageId& id);
+  size_t LoadPages(const Segment& segment, std::span<const PageId> ids);
+  void Announce(std::shared_ptr<const Segment> segment, std::vector<PageId> ids);
+  uint64_t ResidentTokens(const std::vector<SegmentLink>& chain) const;
+
+  uint64_t checksum_failures() const { return checksum_failures_.load(std::memory_order_relaxed); }
+
+ private:
+  struct Expected;
+
+  StatusOr<size_t> Load(const Expected& expected, std::span<std::byte> frame);
+  Status Prefetch(const Segment& segment, const PageId& id);
+
+  const Database* const database_;
+  PageCache* const cache_;
+  std::atomic<uint64_t> checksum_failures_{0};
+  ReadPool pool_;  // last: its threads use all of the above
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_STORAGE_CONTEXT_PAGE_READER_H_

@@ -1,0 +1,82 @@
+#include "storage/context/read_pool.h"
+
+#include <utility>
+
+namespace alaya {
+namespace {
+
+// Calls that may be announced: a few contexts' indexes.
+constexpr size_t kAnnouncedMax = size_t{1} << 17;
+
+}  // namespace
+
+ReadPool::ReadPool(size_t thread_count) {
+  threads_.reserve(thread_count);
+  for (size_t i = 0; i < thread_count; ++i) threads_.emplace_back([this] { Work(); });
+}
+
+ReadPool::~ReadPool() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+  }
+  added_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+ReadPool::Queue* ReadPool::NextQueue() {
+  if (!awaited_.empty()) return &awaited_;
+  return announced_.empty() ? nullptr : &announced_;
+}
+
+void ReadPool::RunOne(Queue* queue, std::unique_lock<std::mutex>* lock) {
+  const std::shared_ptr<Batch> batch = queue->front();
+  const size_t i = batch->next++;
+  if (batch->next == batch->count) queue->pop_front();
+  if (queue == &announced_) --announced_count_;
+  lock->unlock();
+  batch->task(i);
+  lock->lock();
+  if (++batch->ended == batch->count) ended_.notify_all();
+}
+
+void ReadPool::Work() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    added_.wait(lock, [this] { return stopped_ || NextQueue() != nullptr; });
+    if (stopped_) return;
+    RunOne(NextQueue(), &lock);
+  }
+}
+
+void ReadPool::RunAll(size_t count, const Task& task) {
+  if (count == 0) return;
+  if (count == 1) return task(0);
+  const auto batch = std::make_shared<Batch>();
+  batch->count = count;
+  batch->task = task;
+  std::unique_lock lock(mutex_);
+  awaited_.push_back(batch);
+  added_.notify_all();
+  // Others' calls may stand before it: whoever waits for them is helped.
+  while (batch->next < batch->count) RunOne(&awaited_, &lock);
+  ended_.wait(lock, [&] { return batch->ended == batch->count; });
+}
+
+void ReadPool::Announce(size_t count, Task task) {
+  const std::lock_guard lock(mutex_);
+  if (count == 0 || announced_count_ + count > kAnnouncedMax) return;
+  const auto batch = std::make_shared<Batch>();
+  batch->count = count;
+  batch->task = std::move(task);
+  announced_.push_back(batch);
+  announced_count_ += count;
+  added_.notify_all();
+}
+
+size_t ReadPool::announced_count() const {
+  const std::lock_guard lock(mutex_);
+  return announced_count_;
+}
+
+}  // namespace alaya

@@ -1,0 +1,65 @@
+// Threads that wait for the disk, so that many reads are under way at a time: a disk
+// serves scattered pages ten times faster sixteen at a time than one by one.
+//
+// Two queues: what somebody waits for goes before what will be needed later.
+
+#ifndef ALAYA_STORAGE_CONTEXT_READ_POOL_H_
+#define ALAYA_STORAGE_CONTEXT_READ_POOL_H_
+
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace alaya {
+
+class ReadPool {
+ public:
+  // Called with 0 .. count - 1, by several threads at a time.
+  using Task = std::function<void(size_t i)>;
+
+  explicit ReadPool(size_t thread_count);
+  // What was announced and is not begun is dropped.
+  ~ReadPool();
+  ReadPool(const ReadPool&) = delete;
+  ReadPool& operator=(const ReadPool&) = delete;
+
+  // Returns when all calls have ended; the calling thread makes some of them.
+  void RunAll(size_t count, const Task& task);
+  // Calls later, in the order of the announcements. Nothing happens if too much is
+  // announced already: whoever needs the pages reads them then.
+  void Announce(size_t count, Task task);
+
+  size_t announced_count() const;
+
+ private:
+  struct Batch {
+    size_t count = 0;
+    Task task;
+    size_t next = 0;
+    size_t ended = 0;
+  };
+  using Queue = std::deque<std::shared_ptr<Batch>>;
+
+  // All of these require mutex_.
+  Queue* NextQueue();
+  void RunOne(Queue* queue, std::unique_lock<std::mutex>* lock);
+  void Work();
+
+  mutable std::mutex mutex_;
+  std::condition_variable added_;
+  std::condition_variable ended_;
+  Queue awaited_;    // guarded by mutex_, as what follows
+  Queue announced_;
+  size_t announced_count_ = 0;  // calls that are announced and not begun
+  bool stopped_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace alaya
+
+#endif  // ALAYA_STORAGE_CONTEXT_READ_POOL_H_
