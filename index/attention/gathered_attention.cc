@@ -138,8 +138,7 @@ Status AddGatheredAttention(const GatheredAttentionTask& task, AttentionPart tot
   for (uint64_t b = NextBlock(pending, block_tokens); b < task.reader->block_count();
        b = NextBlock(pending, block_tokens)) {
     if (b >= read_ahead_end) {
-      const std::span<const uint32_t> next =
-          NextBlocks(pending, b, block_tokens, &scratch.blocks);
+      const std::span<const uint32_t> next = NextBlocks(pending, b, block_tokens, &scratch.blocks);
       task.reader->ReadAhead(KvKind::kValue, next);
       read_ahead_end = uint64_t{next.back()} + 1;
     }

@@ -1,5 +1,6 @@
 #include "server/telemetry/engine_collector.h"
 
+#include <initializer_list>
 #include <string>
 #include <utility>
 
@@ -29,7 +30,33 @@ class FamilyList {
     Gauge(name, help, static_cast<double>(value));
   }
   void TierGauge(const char* name, const char* help, uint64_t memory, uint64_t disk) {
-    Add(name, help, prometheus::MetricType::Gauge, {Tier("memory", memory), Tier("disk", disk)});
+    Add(name, help, prometheus::MetricType::Gauge,
+        {Labelled(prometheus::MetricType::Gauge, "tier", "memory", memory),
+         Labelled(prometheus::MetricType::Gauge, "tier", "disk", disk)});
+  }
+
+  // One value per class of pages.
+  void PageClasses(const char* name, const char* help, prometheus::MetricType type,
+                   const PageCacheStats& cache, uint64_t PageCacheStats::OfClass::*value) {
+    constexpr const char* kNames[kPageClassCount] = {"key", "value", "query", "index"};
+    std::vector<prometheus::ClientMetric> metrics;
+    for (size_t i = 0; i < kPageClassCount; ++i) {
+      metrics.push_back(Labelled(type, "kind", kNames[i], cache.classes[i].*value));
+    }
+    Add(name, help, type, std::move(metrics));
+  }
+  struct LabelValue {
+    const char* label;
+    uint64_t value;
+  };
+  void Counters(const char* name, const char* help, const char* label_name,
+                std::initializer_list<LabelValue> values) {
+    std::vector<prometheus::ClientMetric> metrics;
+    for (const LabelValue& each : values) {
+      metrics.push_back(
+          Labelled(prometheus::MetricType::Counter, label_name, each.label, each.value));
+    }
+    Add(name, help, prometheus::MetricType::Counter, std::move(metrics));
   }
 
   // One value per index kind.
@@ -47,10 +74,12 @@ class FamilyList {
   std::vector<prometheus::MetricFamily> Take() { return std::move(families_); }
 
  private:
-  static prometheus::ClientMetric Tier(const char* tier, uint64_t value) {
+  static prometheus::ClientMetric Labelled(prometheus::MetricType type, const char* name,
+                                           const char* label, uint64_t value) {
     prometheus::ClientMetric metric;
-    metric.label.push_back({"tier", tier});
-    metric.gauge.value = static_cast<double>(value);
+    metric.label.push_back({name, label});
+    (type == prometheus::MetricType::Counter ? metric.counter.value : metric.gauge.value) =
+        static_cast<double>(value);
     return metric;
   }
   void Add(const char* name, const char* help, prometheus::MetricType type,
@@ -70,6 +99,9 @@ void AddEngine(const EngineStats& stats, FamilyList* list) {
                 stats.lookup_tokens);
   list->Counter("alaya_hit_tokens_total", "Tokens that prefix lookups found stored.",
                 stats.hit_tokens);
+  list->Counter("alaya_memory_hit_tokens_total",
+                "Of tokens found stored, those in memory up to the first that was not.",
+                stats.memory_hit_tokens);
   list->Counter("alaya_attended_tokens_total", "Tokens attended, over query heads and queries.",
                 stats.attended_tokens);
   list->Counter("alaya_scored_tokens_total", "Keys scored exactly, over query heads and queries.",
@@ -105,10 +137,25 @@ void AddStore(const ContextStoreStats& store, FamilyList* list) {
   list->Gauge("alaya_disk_free_bytes", "Free space of the data directory's file system.",
               store.disk_free_bytes);
   list->Gauge("alaya_pinned_bytes", "Memory of pages in use right now.", cache.pinned_bytes);
-  list->Counter("alaya_page_hits_total", "Page reads that memory answered.", cache.hits);
-  list->Counter("alaya_page_misses_total", "Page reads that went to disk.", cache.misses);
-  list->Counter("alaya_page_evictions_total", "Pages that left memory for others.",
-                cache.evictions);
+  using OfClass = PageCacheStats::OfClass;
+  const auto counter = prometheus::MetricType::Counter;
+  const auto gauge = prometheus::MetricType::Gauge;
+  list->PageClasses("alaya_page_bytes", "Memory that holds pages.", gauge, cache,
+                    &OfClass::used_bytes);
+  list->PageClasses("alaya_pages", "Pages in memory.", gauge, cache, &OfClass::page_count);
+  list->PageClasses("alaya_page_hits_total", "Page reads that memory answered.", counter, cache,
+                    &OfClass::hits);
+  list->PageClasses("alaya_page_misses_total", "Page reads that went to disk.", counter, cache,
+                    &OfClass::misses);
+  list->PageClasses("alaya_page_loaded_bytes_total", "Bytes of pages read from disk.", counter,
+                    cache, &OfClass::loaded_bytes);
+  list->Counters("alaya_page_evictions_total", "Pages that left memory.", "reason",
+                 {{"room", cache.evictions}, {"deleted", cache.dropped_pages}});
+  list->Counters("alaya_page_prefetch_total", "Pages read ahead of use; used later; gone without.",
+                 "result",
+                 {{"loaded", cache.prefetched},
+                  {"useful", cache.prefetch_useful},
+                  {"wasted", cache.prefetch_wasted}});
   list->Counter("alaya_checksum_failures_total", "Pages that failed their checksum or identity.",
                 store.checksum_failures);
   list->Counter("alaya_rocksdb_background_errors_total", "Background errors of RocksDB.",

@@ -50,6 +50,12 @@ struct PageCacheStats {
   uint64_t prefetch_useful = 0;                  // of those, pages that were asked for later
   uint64_t prefetch_wasted = 0;                  // and pages that left without
   std::array<OfClass, kPageClassCount> classes;  // by PageClass
+
+  uint64_t page_count() const {
+    uint64_t count = 0;
+    for (const OfClass& of_class : classes) count += of_class.page_count;
+    return count;
+  }
 };
 
 // How a page is asked for.

@@ -99,9 +99,8 @@ StatusOr<PinnedPage> PageReader::ReadPage(const Segment& segment, const PageId& 
   if (PinnedPage page = cache_->Find(id, use); page.valid()) return page;
   ALAYA_ASSIGN_OR_RETURN(const PageInfo rows, ExpectedRows(segment, id));
   const Expected expected{rows};
-  return cache_->Get(
-      id, [&](std::span<std::byte> frame) { return Load(expected, frame); },
-      {.bytes_max = expected.bytes_max(), .use = use});
+  return cache_->Get(id, [&](std::span<std::byte> frame) { return Load(expected, frame); },
+                     {.bytes_max = expected.bytes_max(), .use = use});
 }
 
 StatusOr<PinnedPage> PageReader::ReadIndexBlock(const Segment& segment, const StoredIndex& index,

@@ -53,7 +53,7 @@ class ReadPool {
   mutable std::mutex mutex_;
   std::condition_variable added_;
   std::condition_variable ended_;
-  Queue awaited_;    // guarded by mutex_, as what follows
+  Queue awaited_;  // guarded by mutex_, as what follows
   Queue announced_;
   size_t announced_count_ = 0;  // calls that are announced and not begun
   bool stopped_ = false;

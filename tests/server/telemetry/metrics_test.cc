@@ -82,6 +82,11 @@ TEST(MetricsTest, TheEngineIsAskedWhenSomebodyScrapes) {
   EXPECT_THAT(text, HasSubstr("alaya_sessions 3\n"));
   EXPECT_THAT(text, HasSubstr("alaya_lookup_tokens_total 100\n"));
   EXPECT_THAT(text, HasSubstr("alaya_hit_tokens_total 60\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_memory_hit_tokens_total 40\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_page_bytes{kind=\"value\"} 4096\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_page_misses_total{kind=\"index\"} 7\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_page_evictions_total{reason=\"room\"} 5\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_page_prefetch_total{result=\"useful\"} 2\n"));
   EXPECT_THAT(text, HasSubstr("alaya_tier_bytes{tier=\"memory\"} 4096\n"));
   EXPECT_THAT(text, HasSubstr("alaya_tier_capacity_bytes{tier=\"disk\"} 15\n"));
   EXPECT_THAT(text, Not(HasSubstr("process_resident_memory_bytes 0\n")));

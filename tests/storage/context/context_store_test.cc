@@ -356,9 +356,11 @@ TEST_F(ContextStoreTest, AContextLargerThanTheMemoryBudgetReads) {
 }
 
 TEST_F(ContextStoreTest, ReadingTwiceIsServedFromMemory) {
-  const auto committed = Import(*store_, {.tokens = SomeTokens(100, 1)});
-  ASSERT_OK(committed.status());
-  const Segment& segment = *committed->context->chain[0].segment;
+  ASSERT_OK(Import(*store_, {.tokens = SomeTokens(100, 1)}).status());
+  Reopen();
+  const auto context = store_->FindContext("default", "a");
+  ASSERT_OK(context.status());
+  const Segment& segment = *(*context)->chain[0].segment;
   const PageId id{.segment = segment.id, .layer = 1, .kind = PageKind::kValue, .head = 1};
 
   EXPECT_FALSE(store_->IsResident(id));

@@ -1,0 +1,65 @@
+#include "server/engine/prefetch.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "tests/server/engine/engine_fixture.h"
+
+namespace alaya {
+namespace {
+
+class PrefetchTest : public EngineTest {
+ protected:
+  // A context that is on disk only.
+  std::vector<SegmentLink> OnDisk(uint64_t token_count) {
+    Register(GroupedModel());
+    const TestSequence sequence(GroupedModel(), token_count, 1);
+    EXPECT_FALSE(Import(sequence, token_count, "a").context_id.empty());
+    OpenEngine();
+    return store_->FindContext(kTenant, "a").value()->chain;
+  }
+  uint64_t PagesOfLayer(const std::vector<SegmentLink>& chain) const {
+    const Model& model = chain[0].segment->model->model;
+    const uint64_t page_tokens = PageTokens(model);
+    return (chain[0].token_count + page_tokens - 1) / page_tokens * model.num_kv_heads * 2;
+  }
+  void WaitForPrefetched(uint64_t count) {
+    while (store_->stats().cache.prefetched < count) std::this_thread::yield();
+  }
+};
+
+TEST_F(PrefetchTest, ALayerWithoutAnIndexComesWhole) {
+  const std::vector<SegmentLink> chain = OnDisk(1000);
+
+  PrefetchLayer(store_.get(), chain, kSecond);
+
+  WaitForPrefetched(PagesOfLayer(chain));
+  EXPECT_EQ(store_->stats().cache.page_count(), PagesOfLayer(chain));
+  EXPECT_FALSE(store_->IsResident({.segment = chain[0].segment->id, .layer = 0}));
+  EXPECT_TRUE(store_->IsResident({.segment = chain[0].segment->id, .layer = 1}));
+}
+
+TEST_F(PrefetchTest, ANewSessionAnnouncesAllLayersThatFit) {
+  const std::vector<SegmentLink> chain = OnDisk(1000);
+
+  PrefetchSession(store_.get(), chain);
+
+  WaitForPrefetched(2 * PagesOfLayer(chain));
+  EXPECT_EQ(store_->ResidentTokens(chain), 1000U);
+}
+
+TEST_F(PrefetchTest, WhatIsInMemoryOrNotThereIsNotAnnounced) {
+  const std::vector<SegmentLink> chain = OnDisk(1000);
+  PrefetchSession(store_.get(), chain);
+  WaitForPrefetched(2 * PagesOfLayer(chain));
+
+  PrefetchSession(store_.get(), chain);
+  PrefetchLayer(store_.get(), chain, LayerIndex{2});
+  PrefetchLayer(store_.get(), {}, kFirst);
+
+  EXPECT_EQ(store_->stats().cache.prefetched, 2 * PagesOfLayer(chain));
+}
+
+}  // namespace
+}  // namespace alaya
