@@ -25,6 +25,11 @@ std::shared_ptr<EngineCollector> SomeCollector() {
   stats.sessions = 3;
   stats.lookup_tokens = 100;
   stats.hit_tokens = 60;
+  stats.memory_hit_tokens = 40;
+  stats.store.cache.classes[static_cast<size_t>(PageClass::kValue)].used_bytes = 4096;
+  stats.store.cache.classes[static_cast<size_t>(PageClass::kIndex)].misses = 7;
+  stats.store.cache.evictions = 5;
+  stats.store.cache.prefetch_useful = 2;
   stats.store.cache.used_bytes = 4096;
   stats.store.cache.capacity_bytes = 8192;
   stats.store.disk_bytes = 10;
