@@ -29,10 +29,17 @@ class FamilyList {
   void Gauge(const char* name, const char* help, uint64_t value) {
     Gauge(name, help, static_cast<double>(value));
   }
-  void TierGauge(const char* name, const char* help, uint64_t memory, uint64_t disk) {
-    Add(name, help, prometheus::MetricType::Gauge,
-        {Labelled(prometheus::MetricType::Gauge, "tier", "memory", memory),
-         Labelled(prometheus::MetricType::Gauge, "tier", "disk", disk)});
+  struct LabelValue {
+    const char* label;
+    uint64_t value;
+  };
+  void Gauges(const char* name, const char* help, const char* label_name,
+              std::initializer_list<LabelValue> values) {
+    AddLabelled(name, help, prometheus::MetricType::Gauge, label_name, values);
+  }
+  void Counters(const char* name, const char* help, const char* label_name,
+                std::initializer_list<LabelValue> values) {
+    AddLabelled(name, help, prometheus::MetricType::Counter, label_name, values);
   }
 
   // One value per class of pages.
@@ -44,19 +51,6 @@ class FamilyList {
       metrics.push_back(Labelled(type, "kind", kNames[i], cache.classes[i].*value));
     }
     Add(name, help, type, std::move(metrics));
-  }
-  struct LabelValue {
-    const char* label;
-    uint64_t value;
-  };
-  void Counters(const char* name, const char* help, const char* label_name,
-                std::initializer_list<LabelValue> values) {
-    std::vector<prometheus::ClientMetric> metrics;
-    for (const LabelValue& each : values) {
-      metrics.push_back(
-          Labelled(prometheus::MetricType::Counter, label_name, each.label, each.value));
-    }
-    Add(name, help, prometheus::MetricType::Counter, std::move(metrics));
   }
 
   // One value per index kind.
@@ -81,6 +75,14 @@ class FamilyList {
     (type == prometheus::MetricType::Counter ? metric.counter.value : metric.gauge.value) =
         static_cast<double>(value);
     return metric;
+  }
+  void AddLabelled(const char* name, const char* help, prometheus::MetricType type,
+                   const char* label_name, std::initializer_list<LabelValue> values) {
+    std::vector<prometheus::ClientMetric> metrics;
+    for (const LabelValue& each : values) {
+      metrics.push_back(Labelled(type, label_name, each.label, each.value));
+    }
+    Add(name, help, type, std::move(metrics));
   }
   void Add(const char* name, const char* help, prometheus::MetricType type,
            std::vector<prometheus::ClientMetric> metrics) {
@@ -108,6 +110,13 @@ void AddEngine(const EngineStats& stats, FamilyList* list) {
                 stats.scored_tokens);
 }
 
+void AddContexts(const EngineStats& stats, FamilyList* list) {
+  list->Gauge("alaya_contexts", "Stored contexts.", stats.store.contexts);
+  list->Counters("alaya_context_evictions_total", "Contexts deleted without being told to.",
+                 "reason",
+                 {{"quota", stats.store.evicted_contexts}, {"expired", stats.expired_contexts}});
+}
+
 void AddIndexes(const EngineStats& stats, FamilyList* list) {
   list->IndexGauge("alaya_index_segments", "Segments that have an index, by kind.", stats.store,
                    &IndexCount::segments);
@@ -126,14 +135,19 @@ void AddIndexes(const EngineStats& stats, FamilyList* list) {
 void AddStore(const ContextStoreStats& store, FamilyList* list) {
   const PageCacheStats& cache = store.cache;
   list->Gauge("alaya_models", "Registered models.", store.models);
-  list->Gauge("alaya_contexts", "Stored contexts.", store.contexts);
   list->Gauge("alaya_segments", "Stored segments.", store.segments);
   list->Gauge("alaya_stored_tokens", "Tokens of all segments; shared ones count once.",
               store.stored_tokens);
   list->Gauge("alaya_stored_bytes", "Bytes of all segments.", store.stored_bytes);
-  list->TierGauge("alaya_tier_bytes", "Bytes in use by tier.", cache.used_bytes, store.disk_bytes);
-  list->TierGauge("alaya_tier_capacity_bytes", "Bytes that a tier can hold.", cache.capacity_bytes,
-                  store.disk_bytes + store.disk_free_bytes);
+  list->Gauges("alaya_tier_bytes", "Bytes in use by tier.", "tier",
+               {{"memory", cache.used_bytes}, {"disk", store.disk_bytes}});
+  list->Gauges(
+      "alaya_tier_capacity_bytes", "Bytes that a tier can hold.", "tier",
+      {{"memory", cache.capacity_bytes}, {"disk", store.disk_bytes + store.disk_free_bytes}});
+  list->Gauges("alaya_disk_mark_bytes", "Marks of the quota on stored bytes; 0: no quota.", "mark",
+               {{"high", store.disk_high_water_bytes}, {"low", store.disk_low_water_bytes}});
+  list->Gauge("alaya_disk_reserve_bytes", "Free space below which writes stop.",
+              store.disk_reserve_bytes);
   list->Gauge("alaya_disk_free_bytes", "Free space of the data directory's file system.",
               store.disk_free_bytes);
   list->Gauge("alaya_pinned_bytes", "Memory of pages in use right now.", cache.pinned_bytes);
@@ -162,6 +176,9 @@ void AddStore(const ContextStoreStats& store, FamilyList* list) {
                 store.background_errors);
   list->Gauge("alaya_rocksdb_pending_compaction_bytes", "Bytes that compaction still has to read.",
               store.pending_compaction_bytes);
+  list->Gauge("alaya_rocksdb_delayed_write_bytes_per_second",
+              "What RocksDB slows writes to; 0: it does not.",
+              store.delayed_write_bytes_per_second);
   list->Gauge("alaya_rocksdb_write_stopped", "1 while RocksDB refuses writes.",
               uint64_t{store.write_stopped ? 1U : 0U});
 }
@@ -188,6 +205,7 @@ std::vector<prometheus::MetricFamily> EngineCollector::Collect() const {
   FamilyList list;
   const EngineStats stats = engine_stats_();
   AddEngine(stats, &list);
+  AddContexts(stats, &list);
   AddStore(stats.store, &list);
   AddIndexes(stats, &list);
   AddProcess(process_stats_(), start_time_, &list);

@@ -366,10 +366,14 @@ ContextStoreStats ContextStoreImpl::stats() const {
   stats.indexes = counts.indexes;
   stats.disk_bytes = database.disk_bytes;
   stats.disk_free_bytes = FreeBytes(options_.directory).value_or(0);
+  stats.disk_reserve_bytes = options_.disk_reserve_bytes;
+  stats.disk_high_water_bytes = options_.quota.high_water_bytes;
+  stats.disk_low_water_bytes = options_.quota.low_water();
   stats.evicted_contexts = evicted_contexts_.load(std::memory_order_relaxed);
   stats.checksum_failures = reader_->checksum_failures();
   stats.background_errors = database.background_errors;
   stats.pending_compaction_bytes = database.pending_compaction_bytes;
+  stats.delayed_write_bytes_per_second = database.delayed_write_bytes_per_second;
   stats.write_stopped = database.write_stopped;
   stats.cache = cache_->stats();
   return stats;

@@ -101,12 +101,16 @@ struct ContextStoreStats {
   uint64_t stored_tokens = 0;                           // of segments, so shared ones count once
   uint64_t stored_bytes = 0;                            // of segments, indexes not counted
   std::array<IndexCount, kIndexKindMax + 1> indexes{};  // by kind
-  uint64_t disk_bytes = 0;        // of the data directory's files, as RocksDB counts them
-  uint64_t disk_free_bytes = 0;   // of the file system
+  uint64_t disk_bytes = 0;             // of the data directory's files, as RocksDB counts them
+  uint64_t disk_free_bytes = 0;        // of the file system
+  uint64_t disk_reserve_bytes = 0;     // free space below which writes stop
+  uint64_t disk_high_water_bytes = 0;  // as DiskQuotaOptions; 0: no quota
+  uint64_t disk_low_water_bytes = 0;
   uint64_t evicted_contexts = 0;  // because of the quota
   uint64_t checksum_failures = 0;
   uint64_t background_errors = 0;
   uint64_t pending_compaction_bytes = 0;
+  uint64_t delayed_write_bytes_per_second = 0;  // what RocksDB slows writes to; 0: it does not
   bool write_stopped = false;
   PageCacheStats cache;
 };

@@ -437,6 +437,9 @@ DatabaseStats Database::stats() const {
     stats.disk_bytes += impl_->Property(family, rocksdb::DB::Properties::kTotalSstFilesSize);
     stats.pending_compaction_bytes +=
         impl_->Property(family, rocksdb::DB::Properties::kEstimatePendingCompactionBytes);
+    // One rate for all families.
+    stats.delayed_write_bytes_per_second =
+        impl_->Property(family, rocksdb::DB::Properties::kActualDelayedWriteRate);
     stats.write_stopped |= impl_->Property(family, rocksdb::DB::Properties::kIsWriteStopped) != 0;
   }
   stats.background_errors = impl_->errors->count();

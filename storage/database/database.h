@@ -45,6 +45,7 @@ struct DatabaseStats {
   uint64_t disk_bytes = 0;
   uint64_t background_errors = 0;
   uint64_t pending_compaction_bytes = 0;
+  uint64_t delayed_write_bytes_per_second = 0;  // 0: writes are not slowed
   bool write_stopped = false;
 };
 

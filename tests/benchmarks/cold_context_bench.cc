@@ -52,6 +52,7 @@ struct BenchPlan {
   int warm_runs = 20;
   std::string memory_budget = "4GiB";
   std::string data_directory;  // empty: a temporary one
+  std::vector<std::string> targets = {"dipr", "dipr + rest", "open", "full"};
   bool page_sizes = false;
   bool drop_page_cache = true;  // false: cold figures mean nothing
 };
@@ -92,7 +93,7 @@ class ColdContextBench {
 
   Status Run() {
     ALAYA_RETURN_IF_ERROR(StartServer());
-    ALAYA_RETURN_IF_ERROR(Import());
+    if (!IsStored()) ALAYA_RETURN_IF_ERROR(Import());
     ALAYA_RETURN_IF_ERROR(WaitForIndexes());
     ALAYA_RETURN_IF_ERROR(MakeSteps());
     ALAYA_RETURN_IF_ERROR(StopServer());
@@ -101,12 +102,8 @@ class ColdContextBench {
     fmt::print("{:<22} {:>10} {:>10} {:>10} {:>10} {:>10} {:>12}\n", "", "median ms", "min", "max",
                "read MiB", "whole / it", "checksum");
     ALAYA_RETURN_IF_ERROR(MeasureReading());
-    for (const char* target : {"dipr", "dipr + rest", "open", "full"}) {
-      ALAYA_RETURN_IF_ERROR(MeasureCold(target));
-    }
-    for (const char* target : {"dipr", "dipr + rest", "open", "full"}) {
-      ALAYA_RETURN_IF_ERROR(MeasureWarm(target));
-    }
+    for (const std::string& target : plan_.targets) ALAYA_RETURN_IF_ERROR(MeasureCold(target));
+    for (const std::string& target : plan_.targets) ALAYA_RETURN_IF_ERROR(MeasureWarm(target));
     return OkStatus();
   }
 
@@ -133,6 +130,13 @@ class ColdContextBench {
 
   client::TensorView View(const std::vector<std::byte>& rows, size_t tokens) const {
     return {model().dtype, tokens, model().num_kv_heads, model().head_dim, rows};
+  }
+
+  // By an earlier run in the same directory.
+  bool IsStored() const {
+    pb::GetContextRequest request;
+    request.set_context_id(kContext);
+    return client_->GetContext(request).ok();
   }
 
   Status Import() {
@@ -386,12 +390,14 @@ StatusOr<BenchPlan> ParsePlan(int argc, char** argv) {
       plan.page_sizes = true;
     } else if (argument == "--data-directory" && i + 1 < argc) {
       plan.data_directory = argv[++i];
+    } else if (argument == "--target" && i + 1 < argc) {
+      plan.targets = {argv[++i]};
     } else if (argument == "--cold-runs" && i + 1 < argc) {
       plan.cold_runs = std::atoi(argv[++i]);
     } else {
       return InvalidArgument(
-          "usage: cold_context_bench [--tiny] [--page-sizes] [--data-directory EMPTY] "
-          "[--cold-runs N]");
+          "usage: cold_context_bench [--tiny] [--page-sizes] [--data-directory NEW_OR_EARLIER] "
+          "[--cold-runs N] [--target NAME]");
     }
   }
   return plan;

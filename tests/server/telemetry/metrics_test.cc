@@ -34,6 +34,10 @@ std::shared_ptr<EngineCollector> SomeCollector() {
   stats.store.cache.capacity_bytes = 8192;
   stats.store.disk_bytes = 10;
   stats.store.disk_free_bytes = 5;
+  stats.store.disk_high_water_bytes = 8;
+  stats.store.disk_low_water_bytes = 6;
+  stats.store.evicted_contexts = 2;
+  stats.expired_contexts = 1;
   return std::make_shared<EngineCollector>([stats] { return stats; }, ReadProcessStats, WallTime());
 }
 
@@ -94,6 +98,10 @@ TEST(MetricsTest, TheEngineIsAskedWhenSomebodyScrapes) {
   EXPECT_THAT(text, HasSubstr("alaya_page_prefetch_total{result=\"useful\"} 2\n"));
   EXPECT_THAT(text, HasSubstr("alaya_tier_bytes{tier=\"memory\"} 4096\n"));
   EXPECT_THAT(text, HasSubstr("alaya_tier_capacity_bytes{tier=\"disk\"} 15\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_disk_mark_bytes{mark=\"high\"} 8\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_disk_mark_bytes{mark=\"low\"} 6\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_context_evictions_total{reason=\"quota\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_context_evictions_total{reason=\"expired\"} 1\n"));
   EXPECT_THAT(text, Not(HasSubstr("process_resident_memory_bytes 0\n")));
   metrics.SetCollectable(nullptr);
   EXPECT_THAT(metrics.Text(), Not(HasSubstr("alaya_sessions")));
