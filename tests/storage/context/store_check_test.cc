@@ -201,8 +201,8 @@ TEST_F(DamageTest, ACheckOfASoundStoreReadsAllOfIt) {
 
   ASSERT_TRUE(report.ok()) << report.status().ToString();
   EXPECT_EQ(last_done, last_total);
-  // 1100 tokens: 3 pages per head, layer and kind; 600 queries: 2; an index: 1 per layer.
-  EXPECT_EQ(report->page_count, kContextCount * 2 * (2 * 2 * 3 + 4 * 2 + 1));
+  // 1100 tokens: 9 pages per head, layer and kind; 600 queries: 5; an index: 1 per layer.
+  EXPECT_EQ(report->page_count, kContextCount * 2 * (2 * 2 * 9 + 4 * 5 + 1));
   ASSERT_EQ(report->contexts.size(), kContextCount);
   for (const CheckedContext& context : report->contexts) {
     EXPECT_THAT(context.damages, IsEmpty());
@@ -217,7 +217,7 @@ TEST_F(DamageTest, ACheckNamesTheDamagedPageAndSparesShorterContexts) {
   ASSERT_OK(whole.status());
   const SegmentId segment = (*whole)->chain[0].segment->id;
   // Shares the first page only.
-  ASSERT_OK(Import(*store_, {.id = "short", .prefix = ChainPrefix((*whole)->chain, 300)}).status());
+  ASSERT_OK(Import(*store_, {.id = "short", .prefix = ChainPrefix((*whole)->chain, 100)}).status());
   store_.reset();
   bool hit = false;
   for (const fs::path& file : PageFiles()) {

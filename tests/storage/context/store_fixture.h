@@ -20,7 +20,7 @@
 
 namespace alaya {
 
-// 2 layers, 4 query heads, 2 kv heads, head_dim 64, bf16: a full page holds 512 tokens.
+// 2 layers, 4 query heads, 2 kv heads, head_dim 64, bf16: a full page holds 128 tokens.
 Model TestModel();
 WallTime TimeAt(int64_t milliseconds);
 // `count` tokens, a pure function of the seed.
