@@ -1,4 +1,7 @@
-"""Adds up the JUnit reports of all stages: one row a stage, the failures by name, the total."""
+"""Adds up the JUnit reports of all stages: one row a stage, the failures by name, the total.
+
+STAGE.skipped holds the reason why a whole stage was not run.
+"""
 
 import sys
 import xml.etree.ElementTree as ET
@@ -38,6 +41,9 @@ def main() -> int:
         if stage not in failed_with_report:
             print(f"  FAILED {stage}: did not configure, build or lint")
             total_failed += 1
+    for path in sorted(reports.glob("*.skipped")):
+        print(f"  SKIPPED {path.stem}, all of it: {path.read_text().strip()}")
+        total_skipped += 1
     print(f"{total_passed} passed, {total_failed} failed, {total_skipped} skipped")
     return 1 if total_failed or not total_passed else 0
 
