@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from unittest import mock
+
 import pytest
+
+from alayadb import PendingAttend
 
 MISSING = "PyTorch and transformers are not installed: run deploy/install-deps --transformers"
 torch = pytest.importorskip("torch", reason=MISSING)
@@ -85,3 +90,18 @@ def logit_error(got, expected) -> float:
 def assert_same(got, expected) -> None:
     assert torch.equal(got.sequences, expected.sequences)
     assert logit_error(got, expected) <= LOGIT_ERROR_MAX
+
+
+@contextmanager
+def record_attended():
+    """A list that grows by the tokens that each answer attended to, all query heads together."""
+    counts = []
+    result = PendingAttend.result
+
+    def recorded(pending, **options):
+        answers = result(pending, **options)
+        counts.extend(a.stats.tokens_attended for a in answers if a.output.size)
+        return answers
+
+    with mock.patch.object(PendingAttend, "result", recorded):
+        yield counts

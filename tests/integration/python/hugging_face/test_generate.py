@@ -14,6 +14,7 @@ from models import (
     logit_error,
     make_model,
     make_prompt,
+    record_attended,
     torch,
     transformers,
 )
@@ -81,18 +82,16 @@ def test_half_precision_is_as_near_as_the_models_own(db):
     assert error <= 1.5 * (own - expected)[:, 280:].norm()
 
 
-def test_dipr_with_high_coverage_is_close_and_attends_to_less(db, monkeypatch):
+def test_dipr_with_high_coverage_is_close_and_attends_to_less(db):
     model, ids = make_model(), make_prompt(4000)
     for layer in model.model.layers:
         layer.self_attn.q_proj.weight.data *= 4  # few tokens have nearly all of the weight
     first = generate(model, ids, session := full(db, model), new_tokens=1)
     session.store(first.sequences)
     expected = generate(model, ids, new_tokens=16)
-    attended = record_attended(monkeypatch)
 
     errors, shares = {}, {}
     for alpha in (1e-5, 0.9):
-        attended.clear()
         sparse = alayadb.Session(
             db,
             model,
@@ -101,7 +100,8 @@ def test_dipr_with_high_coverage_is_close_and_attends_to_less(db, monkeypatch):
             window=alayadb.Window(4, 16),
             tail_estimate=False,
         )
-        got = generate(model, ids, sparse, new_tokens=16, logits_processor=force(expected))
+        with record_attended() as attended:
+            got = generate(model, ids, sparse, new_tokens=16, logits_processor=force(expected))
         errors[alpha] = logit_error(got, expected)
         shares[alpha] = np.mean(attended) / (8 * 4000)
 
@@ -252,18 +252,4 @@ def count_columns(model):
     model.get_input_embeddings().register_forward_pre_hook(
         lambda module, arguments: counts.append(arguments[0].shape[1])
     )
-    return counts
-
-
-def record_attended(monkeypatch):
-    """Grows by the tokens that each answer attended to."""
-    counts = []
-    result = plain.PendingAttend.result
-
-    def recorded(pending, **options):
-        answers = result(pending, **options)
-        counts.extend(a.stats.tokens_attended for a in answers if a.output.size)
-        return answers
-
-    monkeypatch.setattr(plain.PendingAttend, "result", recorded)
     return counts
