@@ -90,6 +90,16 @@ ALAYA_HOST_DEVICE inline void AtomicMax(uint64_t* target, uint64_t value) {
 #endif
 }
 
+// The same where neighbouring turns have one target: of the threads that come together
+// only those with the highest upper half go on.
+ALAYA_HOST_DEVICE inline void AtomicMaxOfOneTarget(uint64_t* target, uint64_t value) {
+#if defined(__CUDA_ARCH__)
+  const auto upper = static_cast<uint32_t>(value >> 32);
+  if (__reduce_max_sync(__activemask(), upper) != upper) return;
+#endif
+  AtomicMax(target, value);
+}
+
 // Returns what was there before.
 ALAYA_HOST_DEVICE inline uint32_t AtomicAdd(uint32_t* target, uint32_t value) {
 #if defined(__CUDA_ARCH__)

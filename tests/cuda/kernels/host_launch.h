@@ -3,6 +3,8 @@
 #ifndef ALAYA_TESTS_CUDA_KERNELS_HOST_LAUNCH_H_
 #define ALAYA_TESTS_CUDA_KERNELS_HOST_LAUNCH_H_
 
+#include <gtest/gtest.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -40,6 +42,7 @@ struct HostLaunch {
   template <class Program>
   int operator()(const Program& program, uint32_t grid_x, uint32_t grid_y,
                  uint32_t shared_bytes) const {
+    EXPECT_LE(shared_bytes, 48U * 1024) << "more than a block gets without asking";
     for (uint32_t y = 0; y < grid_y; ++y) {
       for (uint32_t x = 0; x < grid_x; ++x) {
         PoisonedMemory shared(shared_bytes);
