@@ -1,8 +1,10 @@
-"""What the documentation shows runs as it stands, and the benchmark does not rot."""
+"""What the documentation shows runs as it stands, and the benchmarks do not rot."""
 
 import re
 import subprocess
 import sys
+
+import pytest
 
 from models import make_model, make_prompt, torch
 from server_process import REPOSITORY
@@ -29,6 +31,14 @@ def test_the_two_lines_run(server, capsys):
     assert torch.equal(output, model.generate(ids, max_new_tokens=64))
 
 
-def test_the_benchmark_runs():
-    script = REPOSITORY / "tests/benchmarks/transformers_bench.py"
-    subprocess.run([sys.executable, script, "--runs", "3", "--batch", "1", "2"], check=True)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "transformers_bench.py --runs 3 --batch 1 2",
+        "recall_bench.py --tokens 1024 --texts 1 --questions 5",
+    ],
+)
+def test_the_benchmarks_run(command):
+    script, *arguments = command.split()
+    path = REPOSITORY / "tests/benchmarks" / script
+    subprocess.run([sys.executable, path, *arguments], check=True)
