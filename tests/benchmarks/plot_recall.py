@@ -41,12 +41,12 @@ def main(csv_path: str, png_path: str) -> None:
     by_length.minorticks_off()
     by_length.legend(fontsize=8, loc="lower left")
 
-    for family in ("DIPR", "top-k"):
+    for family, below in (("DIPR", -10), ("top-k", 6)):
         points = sorted(p for name in (family, f"{family} as many") for p in budgets[name])
         by_budget.plot([p[0] for p in points], [p[1] for p in points], marker="o", label=family)
         for attended, right, budget in points:
             by_budget.annotate(budget or "alpha = 0.012", (attended, right), fontsize=7,
-                               xytext=(4, -9), textcoords="offset points")
+                               xytext=(3, below), textcoords="offset points")
     for family in ("full", "sink and window"):
         by_budget.plot(*budgets[family][0][:2], marker="D", linestyle="", label=family)
     by_budget.set(xscale="log", xlabel="tokens attended to, mean of heads and layers",

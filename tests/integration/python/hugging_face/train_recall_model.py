@@ -1,4 +1,4 @@
-"""Trains the model of recall.py and writes its weights: some 8 minutes of processor time.
+"""Trains the model of recall.py and writes its weights: some 6 minutes of processor time.
 
     OMP_WAIT_POLICY=PASSIVE python tests/integration/python/hugging_face/train_recall_model.py
 
