@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <deque>
 #include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "server/engine/prefetch.h"
 #include "server/engine/request_checks.h"
 #include "server/engine/segment_reader.h"
 #include "server/engine/token_gather.h"
@@ -16,21 +18,58 @@ namespace {
 
 // Keys and values of one chunk together.
 constexpr size_t kChunkBytesMax = size_t{1} << 20;
+// Chunks that are read from disk while one is sent.
+constexpr size_t kChunksAhead = 8;
 
-// Tokens of `link` in sequence positions `range`, which lies within the link.
-StatusOr<ReadChunk> ReadTokens(ContextStore* store, const SegmentLink& link, LayerIndex layer,
-                               TokenRange range) {
-  const Model& model = link.segment->model->model;
+// What one chunk holds: sequence positions `range` of one layer, all of one link.
+struct Piece {
+  const SegmentLink* link;
+  LayerIndex layer;
+  TokenRange range;
+
+  TokenRange in_segment() const {
+    const uint64_t segment_begin = link->range().begin;
+    return {range.begin - segment_begin, range.end - segment_begin};
+  }
+};
+
+// In the order in which they are sent.
+std::vector<Piece> Pieces(const StoredContext& context, TokenRange wanted,
+                          std::span<const uint32_t> layers) {
+  const Model& model = context.model->model;
+  const size_t token_bytes = size_t{2} * model.num_kv_heads * model.row_bytes();
+  const uint64_t chunk_tokens = std::max<uint64_t>(1, kChunkBytesMax / token_bytes);
+  std::vector<Piece> pieces;
+  for (const uint32_t layer : layers) {
+    for (const SegmentLink& link : context.chain) {
+      const TokenRange tokens = Intersect(link.range(), wanted);
+      for (uint64_t begin = tokens.begin; begin < tokens.end; begin += chunk_tokens) {
+        const uint64_t end = std::min(begin + chunk_tokens, tokens.end);
+        pieces.push_back({&link, LayerIndex{layer}, {begin, end}});
+      }
+    }
+  }
+  return pieces;
+}
+
+ReadPool::Pending StartLoading(ContextStore* store, const Piece& piece) {
+  std::vector<PageId> pages;
+  AppendTokenPages(*piece.link->segment, piece.layer, piece.in_segment(), &pages);
+  return store->StartLoading(piece.link->segment, pages);
+}
+
+StatusOr<ReadChunk> ReadTokens(ContextStore* store, const Piece& piece) {
+  const auto& [link, layer, range] = piece;
+  const Model& model = link->segment->model->model;
   const size_t bytes = range.size() * model.num_kv_heads * model.row_bytes();
   ReadChunk chunk{.layer = layer,
                   .token_begin = range.begin,
                   .tokens = range.size(),
                   .keys = std::string(bytes, '\0'),
                   .values = std::string(bytes, '\0')};
-  const uint64_t segment_begin = link.range().begin;
-  const TokenRange in_segment{range.begin - segment_begin, range.end - segment_begin};
+  const TokenRange in_segment = piece.in_segment();
   for (uint32_t head = 0; head < model.num_kv_heads; ++head) {
-    const SegmentReader reader(store, link, layer, KvHeadIndex{head});
+    const SegmentReader reader(store, *link, layer, KvHeadIndex{head});
     ALAYA_RETURN_IF_ERROR(GatherHead(reader, KvKind::kKey, in_segment, head, model.num_kv_heads,
                                      std::as_writable_bytes(std::span(chunk.keys))));
     ALAYA_RETURN_IF_ERROR(GatherHead(reader, KvKind::kValue, in_segment, head, model.num_kv_heads,
@@ -58,17 +97,16 @@ Status ReadStoredContext(ContextStore* store, const StoredContext& context,
 
   const TokenRange all{0, context.token_count()};
   const TokenRange wanted = range ? Intersect(*range, all) : all;
-  const size_t token_bytes = size_t{2} * model.num_kv_heads * model.row_bytes();
-  const uint64_t chunk_tokens = std::max<uint64_t>(1, kChunkBytesMax / token_bytes);
-  for (const uint32_t layer : layers) {
-    for (const SegmentLink& link : context.chain) {
-      const TokenRange tokens = Intersect(link.range(), wanted);
-      for (uint64_t begin = tokens.begin; begin < tokens.end; begin += chunk_tokens) {
-        const TokenRange piece{begin, std::min(begin + chunk_tokens, tokens.end)};
-        ALAYA_ASSIGN_OR_RETURN(ReadChunk chunk, ReadTokens(store, link, LayerIndex{layer}, piece));
-        if (!sink(std::move(chunk))) return OkStatus();
-      }
+  const std::vector<Piece> pieces = Pieces(context, wanted, layers);
+  std::deque<ReadPool::Pending> ahead;
+  size_t started = 0;
+  for (const Piece& piece : pieces) {
+    while (ahead.size() <= kChunksAhead && started < pieces.size()) {
+      ahead.push_back(StartLoading(store, pieces[started++]));
     }
+    ahead.pop_front();  // waits
+    ALAYA_ASSIGN_OR_RETURN(ReadChunk chunk, ReadTokens(store, piece));
+    if (!sink(std::move(chunk))) return OkStatus();
   }
   return OkStatus();
 }

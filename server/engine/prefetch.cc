@@ -13,45 +13,14 @@ namespace {
 // Pages that are looked at to guess whether a layer is in memory.
 constexpr size_t kResidencySamples = 8;
 
-// Pages of one segment in one layer.
-class LayerPages {
- public:
-  LayerPages(const Segment& segment, LayerIndex layer) : segment_(segment), layer_(layer) {}
-
-  // Keys and values of tokens [begin, end) of the segment, in the order on disk.
-  void AddTokens(uint64_t begin, uint64_t end) {
-    if (begin >= end) return;
-    const Model& model = segment_.model->model;
-    const uint64_t page_tokens = PageTokens(model);
-    for (uint64_t page = begin / page_tokens; page <= (end - 1) / page_tokens; ++page) {
-      for (uint32_t head = 0; head < model.num_kv_heads; ++head) {
-        for (const PageKind kind : {PageKind::kKey, PageKind::kValue}) {
-          ids_.push_back({.segment = segment_.id,
-                          .layer = ToInt(layer_),
-                          .page_index = static_cast<uint32_t>(page),
-                          .kind = kind,
-                          .head = head});
-        }
-      }
+void AppendIndex(const StoredIndex& index, LayerIndex layer, std::vector<PageId>* ids) {
+  for (uint32_t head = 0; head < index.num_kv_heads; ++head) {
+    const uint32_t count = index.block_count(layer, KvHeadIndex{head});
+    for (uint32_t block = 0; block < count; ++block) {
+      ids->push_back(index.page(layer, KvHeadIndex{head}, block));
     }
   }
-
-  void AddIndex(const StoredIndex& index) {
-    for (uint32_t head = 0; head < index.num_kv_heads; ++head) {
-      const uint32_t count = index.block_count(layer_, KvHeadIndex{head});
-      for (uint32_t block = 0; block < count; ++block) {
-        ids_.push_back(index.page(layer_, KvHeadIndex{head}, block));
-      }
-    }
-  }
-
-  std::vector<PageId> Take() { return std::move(ids_); }
-
- private:
-  const Segment& segment_;
-  const LayerIndex layer_;
-  std::vector<PageId> ids_;
-};
+}
 
 bool IsResident(const ContextStore& store, const std::vector<PageId>& ids) {
   const size_t count = std::min(ids.size(), kResidencySamples);
@@ -64,22 +33,24 @@ bool IsResident(const ContextStore& store, const std::vector<PageId>& ids) {
 std::vector<PageId> NeededPages(const std::vector<SegmentLink>& chain, size_t link_index,
                                 LayerIndex layer) {
   const SegmentLink& link = chain[link_index];
-  LayerPages pages(*link.segment, layer);
+  std::vector<PageId> ids;
   const std::vector<const StoredIndex*> indexes = link.segment->indexes.list();
   if (indexes.empty()) {
-    pages.AddTokens(0, link.token_count);
-    return pages.Take();
+    AppendTokenPages(*link.segment, layer, {0, link.token_count}, &ids);
+    return ids;
   }
   const Window window;
   const uint64_t end = chain.back().range().end;
   const uint64_t recent_begin = end - std::min<uint64_t>(end, window.recent);
   const TokenRange tokens = link.range();
-  const TokenRange sink = Intersect(tokens, {0, window.sink});
-  const TokenRange recent = Intersect(tokens, {recent_begin, end});
-  if (!sink.empty()) pages.AddTokens(sink.begin - tokens.begin, sink.end - tokens.begin);
-  if (!recent.empty()) pages.AddTokens(recent.begin - tokens.begin, recent.end - tokens.begin);
-  for (const StoredIndex* index : indexes) pages.AddIndex(*index);
-  return pages.Take();
+  for (const TokenRange& wanted : {TokenRange{0, window.sink}, TokenRange{recent_begin, end}}) {
+    const TokenRange part = Intersect(tokens, wanted);
+    if (part.empty()) continue;
+    AppendTokenPages(*link.segment, layer, {part.begin - tokens.begin, part.end - tokens.begin},
+                     &ids);
+  }
+  for (const StoredIndex* index : indexes) AppendIndex(*index, layer, &ids);
+  return ids;
 }
 
 uint64_t BytesOf(const std::vector<PageId>& ids) {
@@ -94,14 +65,31 @@ uint64_t BytesOf(const std::vector<PageId>& ids) {
 uint64_t Announce(ContextStore* store, const std::vector<SegmentLink>& chain, LayerIndex layer) {
   uint64_t bytes = 0;
   for (size_t i = 0; i < chain.size(); ++i) {
-    std::vector<PageId> ids = NeededPages(chain, i, layer);
+    const std::vector<PageId> ids = NeededPages(chain, i, layer);
     bytes += BytesOf(ids);
-    if (!IsResident(*store, ids)) store->Announce(chain[i].segment, std::move(ids));
+    if (!IsResident(*store, ids)) store->Announce(chain[i].segment, ids);
   }
   return bytes;
 }
 
 }  // namespace
+
+void AppendTokenPages(const Segment& segment, LayerIndex layer, TokenRange tokens,
+                      std::vector<PageId>* ids) {
+  const Model& model = segment.model->model;
+  const uint64_t page_tokens = PageTokens(model);
+  for (uint64_t page = tokens.begin / page_tokens; page * page_tokens < tokens.end; ++page) {
+    for (uint32_t head = 0; head < model.num_kv_heads; ++head) {
+      for (const PageKind kind : {PageKind::kKey, PageKind::kValue}) {
+        ids->push_back({.segment = segment.id,
+                        .layer = ToInt(layer),
+                        .page_index = static_cast<uint32_t>(page),
+                        .kind = kind,
+                        .head = head});
+      }
+    }
+  }
+}
 
 void PrefetchSession(ContextStore* store, const std::vector<SegmentLink>& chain) {
   if (chain.empty()) return;

@@ -12,6 +12,11 @@
 
 namespace alaya {
 
+// Appends the pages of keys and values of `tokens`, positions in the segment, of one
+// layer, in the order in which they lie on disk.
+void AppendTokenPages(const Segment& segment, LayerIndex layer, TokenRange tokens,
+                      std::vector<PageId>* ids);
+
 // Announces the first layers of a new session, as many as fill half of memory: more
 // would push each other out before they are used.
 // Cost: some microseconds per layer if all is in memory.

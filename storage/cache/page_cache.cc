@@ -81,8 +81,8 @@ struct PageCache::Impl {
   void CountGone(Shard* shard, const PageFrame& frame);
   Status Fill(PageFrame* frame, const Loader& load);
   void Publish(PageFrame* frame, Reason reason, uint32_t pins);
+  bool BeginLoad(const PageId& id);
   void EndLoad(const PageId& id);
-  Status BringIn(const PageId& id, const Loader& load, size_t bytes_max, Reason reason);
 };
 static_assert(kShardCount == 1 << (64 - 57), "ShardIndex takes the hash's upper bits");
 
@@ -198,30 +198,19 @@ void PageCache::Impl::Publish(PageFrame* frame, Reason reason, uint32_t pins) {
   frame->state.fetch_sub(PageFrame::kExclusive - pins, std::memory_order_release);
 }
 
+// False if the page is there or being loaded.
+bool PageCache::Impl::BeginLoad(const PageId& id) {
+  Shard& shard = ShardOf(id);
+  const std::lock_guard lock(shard.mutex);
+  return shard.pages.try_emplace(id, nullptr).second;
+}
+
 // After a load that failed.
 void PageCache::Impl::EndLoad(const PageId& id) {
   Shard& shard = ShardOf(id);
   const std::lock_guard lock(shard.mutex);
   shard.load_ended.notify_all();
   shard.pages.erase(id);
-}
-
-Status PageCache::Impl::BringIn(const PageId& id, const Loader& load, size_t bytes_max,
-                                Reason reason) {
-  {
-    Shard& shard = ShardOf(id);
-    const std::lock_guard lock(shard.mutex);
-    if (!shard.pages.try_emplace(id, nullptr).second) return OkStatus();
-  }
-  PageFrame* frame = pool->TryTake(id, FrameSizeFor(bytes_max), PageUse::kRepeated);
-  Status filled = OkStatus();
-  if (frame != nullptr) filled = Fill(frame, load);
-  if (frame == nullptr || !filled.ok()) {
-    EndLoad(id);
-    return filled;
-  }
-  Publish(frame, reason, /*pins=*/0);
-  return OkStatus();
 }
 
 PageCache::PageCache(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -281,17 +270,40 @@ StatusOr<PinnedPage> PageCache::Get(const PageId& id, const Loader& load, PageRe
   return PinnedPage(*frame, /*was_resident=*/false);
 }
 
-Status PageCache::Prefetch(const PageId& id, const Loader& load, size_t bytes_max) {
-  return impl_->BringIn(id, load, bytes_max, Impl::Reason::kPrefetch);
+void PageCache::Prefetch(std::span<const PageId> ids, size_t bytes_max, const SlotLoader& load) {
+  std::vector<Slot> slots;
+  std::vector<PageFrame*> frames;
+  for (const PageId& id : ids) {
+    if (!impl_->BeginLoad(id)) continue;
+    PageFrame* frame = impl_->pool->TryTake(id, FrameSizeFor(bytes_max), PageUse::kRepeated);
+    if (frame == nullptr) {
+      impl_->EndLoad(id);
+      continue;
+    }
+    const size_t frame_bytes = FramePool::BytesOf(impl_->pool->SizeOf(frame));
+    slots.push_back({.id = id, .frame = {frame->data, frame_bytes}});
+    frames.push_back(frame);
+  }
+  if (!slots.empty()) load(slots);
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i].payload_bytes == 0) {
+      impl_->pool->Free(frames[i]);
+      impl_->EndLoad(slots[i].id);
+      continue;
+    }
+    ALAYA_CHECK(slots[i].payload_bytes <= slots[i].frame.size());
+    frames[i]->payload_bytes = static_cast<uint32_t>(slots[i].payload_bytes);
+    impl_->Publish(frames[i], Impl::Reason::kPrefetch, /*pins=*/0);
+  }
 }
 
 void PageCache::Put(const PageId& id, std::span<const std::byte> payload) {
-  const auto copy = [payload](std::span<std::byte> frame) -> StatusOr<size_t> {
-    std::memcpy(frame.data(), payload.data(), payload.size());
-    return payload.size();
-  };
-  // Copying does not fail.
-  impl_->BringIn(id, copy, payload.size(), Impl::Reason::kWritten).IgnoreError();
+  if (!impl_->BeginLoad(id)) return;
+  PageFrame* frame = impl_->pool->TryTake(id, FrameSizeFor(payload.size()), PageUse::kRepeated);
+  if (frame == nullptr) return impl_->EndLoad(id);
+  std::memcpy(frame->data, payload.data(), payload.size());
+  frame->payload_bytes = static_cast<uint32_t>(payload.size());
+  impl_->Publish(frame, Impl::Reason::kWritten, /*pins=*/0);
 }
 
 bool PageCache::Contains(const PageId& id) const {

@@ -126,10 +126,17 @@ class PageCache {
   // Misses a page now and then that Get would find there.
   PinnedPage Find(const PageId& id, PageUse use = PageUse::kRepeated);
 
-  // Loads a page that will be asked for soon, unless it is there or being loaded. Does
-  // not wait for a frame: if all are pinned, nothing happens.
-  // Errors: the loader's.
-  Status Prefetch(const PageId& id, const Loader& load, size_t bytes_max);
+  // One of several pages that are loaded together.
+  struct Slot {
+    PageId id;
+    std::span<std::byte> frame;
+    size_t payload_bytes = 0;  // set by whoever loads it; 0: it could not be loaded
+  };
+  using SlotLoader = std::function<void(std::span<Slot> slots)>;
+  // Loads pages that will be asked for soon: calls `load` once, with a slot for each that
+  // is not there and not being loaded, in the order of `ids`; not at all if that is none.
+  // Does not wait for frames: pages for which there are none are left out.
+  void Prefetch(std::span<const PageId> ids, size_t bytes_max, const SlotLoader& load);
   // Keeps a page that was just written, as far as there is room for it.
   void Put(const PageId& id, std::span<const std::byte> payload);
 

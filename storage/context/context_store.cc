@@ -128,8 +128,12 @@ class ContextStoreImpl : public ContextStore {
   size_t LoadPages(const Segment& segment, std::span<const PageId> ids) override {
     return reader_->LoadPages(segment, ids);
   }
-  void Announce(std::shared_ptr<const Segment> segment, std::vector<PageId> ids) override {
-    reader_->Announce(std::move(segment), std::move(ids));
+  ReadPool::Pending StartLoading(std::shared_ptr<const Segment> segment,
+                                 std::span<const PageId> ids) override {
+    return reader_->StartLoading(std::move(segment), ids);
+  }
+  void Announce(std::shared_ptr<const Segment> segment, std::span<const PageId> ids) override {
+    reader_->Announce(std::move(segment), ids);
   }
   uint64_t memory_budget_bytes() const override { return options_.memory_budget_bytes; }
   uint64_t ResidentTokens(const std::vector<SegmentLink>& chain) const override {

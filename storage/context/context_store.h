@@ -22,6 +22,7 @@
 #include "storage/context/context_writer.h"
 #include "storage/context/disk_quota.h"
 #include "storage/context/index_writer.h"
+#include "storage/context/read_pool.h"
 #include "storage/context/stored_context.h"
 #include "storage/context/stored_index.h"
 #include "storage/database/storage_log.h"
@@ -163,9 +164,12 @@ class ContextStore {
   // room; of the segment or its current indexes. Waits for them and returns how many
   // were not there. What goes wrong is ReadPage's to report.
   virtual size_t LoadPages(const Segment& segment, std::span<const PageId> ids) = 0;
+  // The same, but waits only when the result is destroyed or told to wait.
+  virtual ReadPool::Pending StartLoading(std::shared_ptr<const Segment> segment,
+                                         std::span<const PageId> ids) = 0;
   // The same for pages that will be needed soon: in the background, in this order, after
   // what somebody waits for.
-  virtual void Announce(std::shared_ptr<const Segment> segment, std::vector<PageId> ids) = 0;
+  virtual void Announce(std::shared_ptr<const Segment> segment, std::span<const PageId> ids) = 0;
   virtual uint64_t memory_budget_bytes() const = 0;
   // Tokens at the chain's beginning whose keys and values are all in memory.
   virtual uint64_t ResidentTokens(const std::vector<SegmentLink>& chain) const = 0;

@@ -12,6 +12,10 @@ namespace {
 
 // Reads under way at a time; more than this gains nothing (tests/benchmarks/RESULTS.md).
 constexpr size_t kReadThreads = 16;
+// Pages that follow each other on disk are read together, up to so many bytes at a time.
+constexpr size_t kRunBytesMax = size_t{1} << 20;
+// What a page takes on disk beside its payload: header, key, RocksDB's block.
+constexpr size_t kStoredPageOverheadBytes = 128;
 
 // What the page must be to belong to the segment.
 StatusOr<PageInfo> ExpectedRows(const Segment& segment, const PageId& id) {
@@ -57,6 +61,18 @@ StatusOr<IndexPageInfo> ExpectedBlock(const Segment& segment, const StoredIndex*
 struct PageReader::Expected {
   std::variant<PageInfo, IndexPageInfo> info;
 
+  // Errors: InvalidArgument if the segment has no such page.
+  static StatusOr<Expected> Of(const Segment& segment, const PageId& id) {
+    Expected expected;
+    if (IsIndex(id.kind)) {
+      const auto kind = static_cast<uint8_t>(static_cast<uint8_t>(id.kind) -
+                                             static_cast<uint8_t>(PageKind::kIndex));
+      ALAYA_ASSIGN_OR_RETURN(expected.info, ExpectedBlock(segment, segment.indexes.find(kind), id));
+    } else {
+      ALAYA_ASSIGN_OR_RETURN(expected.info, ExpectedRows(segment, id));
+    }
+    return expected;
+  }
   const PageId& id() const {
     return std::visit([](const auto& page) -> const PageId& { return page.id; }, info);
   }
@@ -68,6 +84,18 @@ struct PageReader::Expected {
     const auto* rows = std::get_if<PageInfo>(&info);
     return rows != nullptr ? DecodePage(*rows, stored)
                            : DecodeIndexPage(std::get<IndexPageInfo>(info), stored);
+  }
+};
+
+// Pages in runs that follow each other on disk.
+struct PageReader::Runs {
+  std::vector<PageId> ids;
+  std::vector<size_t> begins;  // of each run, in `ids`
+
+  size_t size() const { return begins.size(); }
+  std::span<const PageId> operator[](size_t i) const {
+    const size_t end = i + 1 < begins.size() ? begins[i + 1] : ids.size();
+    return std::span(ids).subspan(begins[i], end - begins[i]);
   }
 };
 
@@ -114,34 +142,77 @@ StatusOr<PinnedPage> PageReader::ReadIndexBlock(const Segment& segment, const St
   return Annotate(page.status(), "index of segment " + std::to_string(ToInt(segment.id)));
 }
 
-Status PageReader::Prefetch(const Segment& segment, const PageId& id) {
-  Expected expected;
-  if (IsIndex(id.kind)) {
-    const auto kind = static_cast<uint8_t>(static_cast<uint8_t>(id.kind) -
-                                           static_cast<uint8_t>(PageKind::kIndex));
-    ALAYA_ASSIGN_OR_RETURN(expected.info, ExpectedBlock(segment, segment.indexes.find(kind), id));
-  } else {
-    ALAYA_ASSIGN_OR_RETURN(expected.info, ExpectedRows(segment, id));
+PageReader::Runs PageReader::MissingRuns(std::span<const PageId> ids) const {
+  Runs runs;
+  size_t run_bytes = 0;
+  for (const PageId& id : ids) {
+    if (cache_->ProbablyContains(id)) continue;
+    const size_t bytes = IsIndex(id.kind) ? kPagePayloadBytesMax : kKvPagePayloadBytesMax;
+    const bool goes_on =
+        !runs.ids.empty() && IsNextOnDisk(runs.ids.back(), id) && run_bytes + bytes <= kRunBytesMax;
+    if (!goes_on) {
+      runs.begins.push_back(runs.ids.size());
+      run_bytes = 0;
+    }
+    runs.ids.push_back(id);
+    run_bytes += bytes;
   }
-  return cache_->Prefetch(
-      id, [&](std::span<std::byte> frame) { return Load(expected, frame); }, expected.bytes_max());
+  return runs;
+}
+
+// What goes wrong is left to whoever reads the page for its content.
+void PageReader::LoadSlots(const Segment& segment, std::span<PageCache::Slot> slots) {
+  if (slots.size() == 1) {
+    const StatusOr<Expected> expected = Expected::Of(segment, slots[0].id);
+    if (!expected.ok()) return;
+    slots[0].payload_bytes = Load(*expected, slots[0].frame).value_or(0);
+    return;
+  }
+  size_t next = 0;
+  const size_t bytes = slots.size() * (slots[0].frame.size() + kStoredPageOverheadBytes);
+  const auto use = [&](std::string_view key, std::span<const std::byte> stored) {
+    while (next < slots.size() && EncodePageKey(slots[next].id) < key) ++next;
+    if (next == slots.size() || EncodePageKey(slots[next].id) != key) return;
+    PageCache::Slot& slot = slots[next++];
+    const StatusOr<Expected> expected = Expected::Of(segment, slot.id);
+    if (!expected.ok()) return;
+    const StatusOr<std::span<const std::byte>> payload = expected->Decode(stored);
+    if (!payload.ok()) return;
+    std::memcpy(slot.frame.data(), payload->data(), payload->size());
+    slot.payload_bytes = payload->size();
+  };
+  database_->ReadPages(EncodePageKey(slots.front().id), EncodePageKey(slots.back().id), bytes, use)
+      .IgnoreError();
+}
+
+void PageReader::LoadRun(const Segment& segment, std::span<const PageId> run) {
+  size_t bytes_max = kPagePayloadBytesMax;
+  if (!IsIndex(run.front().kind)) {
+    const Model& model = segment.model->model;
+    bytes_max = PageTokens(model) * model.row_bytes();
+  }
+  cache_->Prefetch(run, bytes_max,
+                   [&](std::span<PageCache::Slot> slots) { LoadSlots(segment, slots); });
 }
 
 size_t PageReader::LoadPages(const Segment& segment, std::span<const PageId> ids) {
-  std::vector<PageId> missing;
-  for (const PageId& id : ids) {
-    if (!cache_->ProbablyContains(id)) missing.push_back(id);
-  }
-  // Whoever reads the page for its content meets the error again.
-  pool_.RunAll(missing.size(), [&](size_t i) { Prefetch(segment, missing[i]).IgnoreError(); });
-  return missing.size();
+  const Runs runs = MissingRuns(ids);
+  pool_.RunAll(runs.size(), [&](size_t i) { LoadRun(segment, runs[i]); });
+  return runs.ids.size();
 }
 
-void PageReader::Announce(std::shared_ptr<const Segment> segment, std::vector<PageId> ids) {
-  std::erase_if(ids, [this](const PageId& id) { return cache_->ProbablyContains(id); });
-  const size_t count = ids.size();
-  pool_.Announce(count, [this, segment = std::move(segment), ids = std::move(ids)](size_t i) {
-    Prefetch(*segment, ids[i]).IgnoreError();
+ReadPool::Pending PageReader::StartLoading(std::shared_ptr<const Segment> segment,
+                                           std::span<const PageId> ids) {
+  const auto runs = std::make_shared<const Runs>(MissingRuns(ids));
+  return pool_.Start(runs->size(), [this, segment = std::move(segment), runs](size_t i) {
+    LoadRun(*segment, (*runs)[i]);
+  });
+}
+
+void PageReader::Announce(std::shared_ptr<const Segment> segment, std::span<const PageId> ids) {
+  const auto runs = std::make_shared<const Runs>(MissingRuns(ids));
+  pool_.Announce(runs->size(), [this, segment = std::move(segment), runs](size_t i) {
+    LoadRun(*segment, (*runs)[i]);
   });
 }
 

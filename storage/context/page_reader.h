@@ -31,16 +31,21 @@ class PageReader {
   StatusOr<PinnedPage> ReadIndexBlock(const Segment& segment, const StoredIndex& index,
                                       const PageId& id);
   size_t LoadPages(const Segment& segment, std::span<const PageId> ids);
-  void Announce(std::shared_ptr<const Segment> segment, std::vector<PageId> ids);
+  ReadPool::Pending StartLoading(std::shared_ptr<const Segment> segment,
+                                 std::span<const PageId> ids);
+  void Announce(std::shared_ptr<const Segment> segment, std::span<const PageId> ids);
   uint64_t ResidentTokens(const std::vector<SegmentLink>& chain) const;
 
   uint64_t checksum_failures() const { return checksum_failures_.load(std::memory_order_relaxed); }
 
  private:
   struct Expected;
+  struct Runs;
 
   StatusOr<size_t> Load(const Expected& expected, std::span<std::byte> frame);
-  Status Prefetch(const Segment& segment, const PageId& id);
+  Runs MissingRuns(std::span<const PageId> ids) const;
+  void LoadRun(const Segment& segment, std::span<const PageId> run);
+  void LoadSlots(const Segment& segment, std::span<PageCache::Slot> slots);
 
   const Database* const database_;
   PageCache* const cache_;

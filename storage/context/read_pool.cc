@@ -10,6 +10,13 @@ constexpr size_t kAnnouncedMax = size_t{1} << 17;
 
 }  // namespace
 
+struct ReadPool::Batch {
+  size_t count = 0;
+  Task task;
+  size_t next = 0;
+  size_t ended = 0;
+};
+
 ReadPool::ReadPool(size_t thread_count) {
   threads_.reserve(thread_count);
   for (size_t i = 0; i < thread_count; ++i) threads_.emplace_back([this] { Work(); });
@@ -49,18 +56,31 @@ void ReadPool::Work() {
   }
 }
 
-void ReadPool::RunAll(size_t count, const Task& task) {
-  if (count == 0) return;
-  if (count == 1) return task(0);
+ReadPool::Pending ReadPool::Start(size_t count, Task task) {
+  if (count == 0) return {};
   const auto batch = std::make_shared<Batch>();
   batch->count = count;
-  batch->task = task;
-  std::unique_lock lock(mutex_);
+  batch->task = std::move(task);
+  const std::lock_guard lock(mutex_);
   awaited_.push_back(batch);
   added_.notify_all();
+  return {this, batch};
+}
+
+void ReadPool::Pending::Wait() {
+  if (batch_ != nullptr) pool_->Wait(std::exchange(batch_, nullptr));
+}
+
+void ReadPool::Wait(const std::shared_ptr<Batch>& batch) {
+  std::unique_lock lock(mutex_);
   // Others' calls may stand before it: whoever waits for them is helped.
   while (batch->next < batch->count) RunOne(&awaited_, &lock);
   ended_.wait(lock, [&] { return batch->ended == batch->count; });
+}
+
+void ReadPool::RunAll(size_t count, const Task& task) {
+  if (count == 1) return task(0);
+  Start(count, task).Wait();
 }
 
 void ReadPool::Announce(size_t count, Task task) {

@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace alaya {
@@ -28,6 +29,31 @@ class ReadPool {
   ReadPool(const ReadPool&) = delete;
   ReadPool& operator=(const ReadPool&) = delete;
 
+  struct Batch;
+
+  // Calls that somebody waits for.
+  class Pending {
+   public:
+    Pending() = default;
+    Pending(ReadPool* pool, std::shared_ptr<Batch> batch) : pool_(pool), batch_(std::move(batch)) {}
+    Pending(Pending&&) = default;
+    Pending& operator=(Pending&& other) noexcept {
+      Wait();
+      pool_ = other.pool_;
+      batch_ = std::move(other.batch_);
+      return *this;
+    }
+    ~Pending() { Wait(); }
+
+    // Returns when all calls have ended; the calling thread makes some of them.
+    void Wait();
+
+   private:
+    ReadPool* pool_ = nullptr;
+    std::shared_ptr<Batch> batch_;  // null: nothing to wait for
+  };
+
+  Pending Start(size_t count, Task task);
   // Returns when all calls have ended; the calling thread makes some of them.
   void RunAll(size_t count, const Task& task);
   // Calls later, in the order of the announcements. Nothing happens if too much is
@@ -37,13 +63,9 @@ class ReadPool {
   size_t announced_count() const;
 
  private:
-  struct Batch {
-    size_t count = 0;
-    Task task;
-    size_t next = 0;
-    size_t ended = 0;
-  };
   using Queue = std::deque<std::shared_ptr<Batch>>;
+
+  void Wait(const std::shared_ptr<Batch>& batch);
 
   // All of these require mutex_.
   Queue* NextQueue();

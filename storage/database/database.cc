@@ -347,6 +347,25 @@ Status Database::ReadPage(const std::string& key,
   return use(Bytes(stored));
 }
 
+Status Database::ReadPages(
+    const std::string& first, const std::string& last, size_t bytes,
+    const std::function<void(std::string_view, std::span<const std::byte>)>& use) const {
+  const std::shared_lock lock(impl_->mutex);
+  if (impl_->db == nullptr) return Closed();
+  const std::string end_key = last + '\0';
+  const rocksdb::Slice end(end_key);
+  rocksdb::ReadOptions options;
+  options.fill_cache = false;
+  options.verify_checksums = true;  // as in ReadPage
+  options.readahead_size = bytes;
+  options.iterate_upper_bound = &end;
+  const std::unique_ptr<rocksdb::Iterator> page(impl_->db->NewIterator(options, impl_->pages()));
+  for (page->Seek(first); page->Valid(); page->Next()) {
+    use({page->key().data(), page->key().size()}, Bytes(page->value()));
+  }
+  return FromRocksDb(page->status(), "read pages");
+}
+
 StatusOr<bool> Database::Impl::HasPages(const rocksdb::Slice& begin,
                                         const rocksdb::Slice& end) const {
   rocksdb::ReadOptions options;

@@ -85,6 +85,12 @@ class Database {
   // damaged; what `use` returns.
   Status ReadPage(const std::string& key,
                   const std::function<Status(std::span<const std::byte> stored)>& use) const;
+  // Reads the pages from key `first` to key `last`, some `bytes` of them, in few large
+  // reads; calls `use` with each in their order. Stops at a damaged one.
+  // Errors: DataLoss if a block is damaged.
+  Status ReadPages(const std::string& first, const std::string& last, size_t bytes,
+                   const std::function<void(std::string_view key,
+                                            std::span<const std::byte> stored)>& use) const;
   // Drops all pages of a segment; the disk space is free when it returns, unless a
   // read or a checkpoint still holds a file.
   Status DropSegment(SegmentId segment);

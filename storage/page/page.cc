@@ -180,6 +180,22 @@ std::string EncodePageKey(const PageId& id) {
   return key;
 }
 
+bool IsNextOnDisk(const PageId& id, const PageId& next) {
+  if (id.segment != next.segment || id.layer != next.layer) return false;
+  if (IsIndex(id.kind)) {
+    if (id.kind != next.kind) return false;
+    return id.head == next.head ? next.page_index == id.page_index + 1
+                                : next.head == id.head + 1 && next.page_index == 0;
+  }
+  if (id.kind == PageKind::kKey) {
+    return next.kind == PageKind::kValue && next.page_index == id.page_index &&
+           next.head == id.head;
+  }
+  if (id.kind != PageKind::kValue || next.kind != PageKind::kKey) return false;
+  return id.page_index == next.page_index ? next.head == id.head + 1
+                                          : next.page_index == id.page_index + 1 && next.head == 0;
+}
+
 StatusOr<PageId> DecodePageKey(std::span<const std::byte> key) {
   if (key.size() != kPageKeyBytes) {
     return DataLoss("page key has " + std::to_string(key.size()) + " bytes, expected " +

@@ -29,6 +29,20 @@ TEST(ReadPoolTest, CallsAreUnderWayAtTheSameTime) {
   pool.RunAll(4, [&](size_t) { together.arrive_and_wait(); });
 }
 
+TEST(ReadPoolTest, WhatIsStartedHasEndedWhenItsHandleGoes) {
+  ReadPool pool(1);
+  std::atomic<int> calls{0};
+  {
+    const ReadPool::Pending nothing = pool.Start(0, [&](size_t) { calls.fetch_add(1); });
+    ReadPool::Pending first = pool.Start(3, [&](size_t) { calls.fetch_add(1); });
+    first = pool.Start(4, [&](size_t) { calls.fetch_add(1); });
+    EXPECT_GE(calls.load(), 3);
+    const ReadPool::Pending moved = std::move(first);
+  }
+
+  EXPECT_EQ(calls.load(), 7);
+}
+
 TEST(ReadPoolTest, SeveralThreadsMayWaitAtATime) {
   ReadPool pool(2);
   std::atomic<int> calls{0};

@@ -100,6 +100,32 @@ TEST(PageTest, AnotherPageIsDataLossThatNamesThePageAndTheDifference) {
               HasSubstr("row count is 8, expected 16"));
 }
 
+TEST(PageTest, PagesThatAreNextOnDiskHaveKeysThatFollow) {
+  std::vector<PageId> ids;
+  for (const PageKind kind : {PageKind::kKey, PageKind::kValue, IndexPageKind(2)}) {
+    for (uint32_t layer = 0; layer < 2; ++layer) {
+      for (uint32_t page = 0; page < 3; ++page) {
+        for (uint32_t head = 0; head < 3; ++head)
+          ids.push_back({SegmentId{1}, layer, page, kind, head});
+      }
+    }
+  }
+  std::ranges::sort(ids, {}, EncodePageKey);
+
+  for (size_t i = 0; i < ids.size(); ++i) {
+    for (size_t j = 0; j < ids.size(); ++j) {
+      const bool same_run =
+          ids[i].layer == ids[j].layer && IsIndex(ids[i].kind) == IsIndex(ids[j].kind);
+      if (j == i + 1) {
+        EXPECT_EQ(IsNextOnDisk(ids[i], ids[j]), same_run) << ToString(ids[i]) << ToString(ids[j]);
+      } else if (IsNextOnDisk(ids[i], ids[j])) {
+        // The head's last pages may be left out.
+        EXPECT_TRUE(j > i && j - i < 6) << ToString(ids[i]) << ToString(ids[j]);
+      }
+    }
+  }
+}
+
 TEST(PageTest, AFullPageFillsAFrameAndNoMore) {
   for (const uint32_t head_dim : {8U, 64U, 96U, 128U, 256U, 1024U}) {
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
