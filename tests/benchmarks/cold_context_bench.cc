@@ -7,6 +7,9 @@
 // run, for the server as for the plain reading. Without the right to drop it the cold
 // figures mean nothing, and the program says so and ends.
 //
+// --crowd: sixteen sessions decode over sixteen contexts that together are four times
+// the memory budget: errors, throughput, what the memory tier and the process take.
+//
 // --page-sizes measures the disk alone: random reads of several sizes, as one thread
 // and as sixteen.
 
@@ -44,6 +47,10 @@ namespace pb = ::alaya::v1;
 using std::chrono::steady_clock;
 
 constexpr char kContext[] = "context";
+constexpr int kCrowdCount = 16;
+constexpr uint64_t kCrowdBudgetShare = 4;
+// Different steps that a session of the crowd takes in turn.
+constexpr uint64_t kCrowdPositions = 8;
 
 struct BenchPlan {
   uint64_t token_count = 131072;
@@ -53,6 +60,7 @@ struct BenchPlan {
   std::string memory_budget = "4GiB";
   std::string data_directory;  // empty: a temporary one
   std::vector<std::string> targets = {"dipr", "dipr + rest", "open", "full"};
+  int crowd_steps = 0;  // of each session, in two halves; 0: the other measurement
   bool page_sizes = false;
   bool drop_page_cache = true;  // false: cold figures mean nothing
 };
@@ -93,9 +101,9 @@ class ColdContextBench {
 
   Status Run() {
     ALAYA_RETURN_IF_ERROR(StartServer());
-    if (!IsStored()) ALAYA_RETURN_IF_ERROR(Import());
+    if (!IsStored()) ALAYA_RETURN_IF_ERROR(Import({kContext}));
     ALAYA_RETURN_IF_ERROR(WaitForIndexes());
-    ALAYA_RETURN_IF_ERROR(MakeSteps());
+    ALAYA_ASSIGN_OR_RETURN(steps_, MakeSteps(plan_.token_count));
     ALAYA_RETURN_IF_ERROR(StopServer());
     fmt::print("{} tokens, {} layers, {} MiB of keys and values\n", plan_.token_count,
                plan_.layer_count, kv_bytes() >> 20);
@@ -105,6 +113,36 @@ class ColdContextBench {
     for (const std::string& target : plan_.targets) ALAYA_RETURN_IF_ERROR(MeasureCold(target));
     for (const std::string& target : plan_.targets) ALAYA_RETURN_IF_ERROR(MeasureWarm(target));
     return OkStatus();
+  }
+
+  Status RunCrowd() {
+    const uint64_t budget_bytes = kCrowdCount * kv_bytes() / kCrowdBudgetShare;
+    plan_.memory_budget = std::to_string(budget_bytes);
+    ALAYA_RETURN_IF_ERROR(StartServer());
+    std::vector<std::string> names;
+    for (int i = 0; i < kCrowdCount; ++i) names.push_back(fmt::format("context-{}", i));
+    ALAYA_RETURN_IF_ERROR(Import(names));
+    ALAYA_RETURN_IF_ERROR(WaitForIndexes());
+    ALAYA_RETURN_IF_ERROR(StopServer());
+    ALAYA_RETURN_IF_ERROR(StartServer());
+    for (uint64_t i = 0; i < kCrowdPositions; ++i) {
+      ALAYA_ASSIGN_OR_RETURN(auto items, MakeSteps(plan_.token_count + i));
+      crowd_steps_.push_back(std::move(items));
+    }
+    std::vector<std::string> sessions;
+    for (const std::string& name : names) {
+      pb::CreateSessionRequest create;
+      create.set_context_id(name);
+      ALAYA_ASSIGN_OR_RETURN(const auto session, client_->CreateSession(create));
+      sessions.push_back(session.session_id());
+    }
+    fmt::print("{} sessions over as many contexts of {} tokens, {} layers: {} MiB, budget {} MiB\n",
+               kCrowdCount, plan_.token_count, plan_.layer_count, kCrowdCount * kv_bytes() >> 20,
+               budget_bytes >> 20);
+    fmt::print("{:>10} {:>10} {:>10} {:>10} {:>12} {:>12} {:>12}\n", "steps", "steps / s", "p50 ms",
+               "p99 ms", "tier MiB", "read MiB", "process MiB");
+    for (int half = 0; half < 2; ++half) ALAYA_RETURN_IF_ERROR(DecodeTogether(sessions));
+    return StopServer();
   }
 
  private:
@@ -139,25 +177,33 @@ class ColdContextBench {
     return client_->GetContext(request).ok();
   }
 
-  Status Import() {
+  // Contexts of the same keys and values, with tokens of their own.
+  Status Import(const std::vector<std::string>& names) {
     pb::RegisterModelRequest request;
     *request.mutable_model() = ToProto(model());
     ALAYA_RETURN_IF_ERROR(client_->RegisterModel(request).status());
-    pb::ImportContextRequest::Header header;
-    header.set_model(model().name);
-    header.set_context_id(kContext);
-    const std::vector<TokenId> tokens = workload_.Tokens({0, plan_.token_count});
-    header.mutable_tokens()->Assign(tokens.begin(), tokens.end());
-    ALAYA_ASSIGN_OR_RETURN(auto importer, client_->ImportContext(header));
+    std::vector<LayerTokens> layers;
     for (uint32_t layer = 0; layer < plan_.layer_count; ++layer) {
-      const LayerTokens kv = workload_.Layer(layer, {0, plan_.token_count});
-      ALAYA_RETURN_IF_ERROR(importer.AppendChunk({.layer = layer,
-                                                  .token_begin = 0,
-                                                  .key = View(kv.keys, plan_.token_count),
-                                                  .value = View(kv.values, plan_.token_count),
-                                                  .query = {}}));
+      layers.push_back(workload_.Layer(layer, {0, plan_.token_count}));
     }
-    return importer.Commit().status();
+    for (size_t i = 0; i < names.size(); ++i) {
+      pb::ImportContextRequest::Header header;
+      header.set_model(model().name);
+      header.set_context_id(names[i]);
+      const std::vector<TokenId> tokens = workload_.Tokens({i, i + plan_.token_count});
+      header.mutable_tokens()->Assign(tokens.begin(), tokens.end());
+      ALAYA_ASSIGN_OR_RETURN(auto importer, client_->ImportContext(header));
+      for (uint32_t layer = 0; layer < plan_.layer_count; ++layer) {
+        const LayerTokens& kv = layers[layer];
+        ALAYA_RETURN_IF_ERROR(importer.AppendChunk({.layer = layer,
+                                                    .token_begin = 0,
+                                                    .key = View(kv.keys, plan_.token_count),
+                                                    .value = View(kv.values, plan_.token_count),
+                                                    .query = {}}));
+      }
+      ALAYA_RETURN_IF_ERROR(importer.Commit().status());
+    }
+    return OkStatus();
   }
 
   Status WaitForIndexes() {
@@ -170,11 +216,11 @@ class ColdContextBench {
     }
   }
 
-  // One decode step, an item per layer.
-  Status MakeSteps() {
-    const uint64_t position = plan_.token_count;
+  // The decode step at a position, an item per layer, without a session.
+  StatusOr<std::vector<pb::AttendItem>> MakeSteps(uint64_t position) const {
+    std::vector<pb::AttendItem> items;
     for (uint32_t layer = 0; layer < plan_.layer_count; ++layer) {
-      pb::AttendItem& item = steps_.emplace_back();
+      pb::AttendItem& item = items.emplace_back();
       item.set_layer(layer);
       const LayerTokens added = workload_.Layer(layer, {position, position + 1});
       ALAYA_ASSIGN_OR_RETURN(
@@ -184,7 +230,7 @@ class ColdContextBench {
       ALAYA_ASSIGN_OR_RETURN(*item.mutable_key(), client::MakeTensor(View(added.keys, 1)));
       ALAYA_ASSIGN_OR_RETURN(*item.mutable_value(), client::MakeTensor(View(added.values, 1)));
     }
-    return OkStatus();
+    return items;
   }
 
   static pb::AttendOptions OptionsOf(std::string_view target) {
@@ -203,12 +249,12 @@ class ColdContextBench {
     double checksum = 0;
   };
 
+  static const pb::TierStats& MemoryTier(const pb::GetStatsResponse& stats) {
+    return *std::ranges::find(stats.tiers(), pb::TIER_MEMORY, &pb::TierStats::tier);
+  }
   StatusOr<uint64_t> LoadedBytes() const {
     ALAYA_ASSIGN_OR_RETURN(const auto stats, client_->GetStats());
-    for (const pb::TierStats& tier : stats.tiers()) {
-      if (tier.tier() == pb::TIER_MEMORY) return tier.loaded_bytes();
-    }
-    return Internal("no memory tier");
+    return MemoryTier(stats).loaded_bytes();
   }
 
   // From CreateSession to the answer of the last layer.
@@ -321,12 +367,50 @@ class ColdContextBench {
     return StopServer();
   }
 
+  // The decode steps of one session of the crowd; appends what each took.
+  Status Decode(const std::string& session_id, std::vector<double>* ms) {
+    client::BlockingAttendStream stream = client_->AttendBlocking();
+    for (int step = 0; step < plan_.crowd_steps / 2; ++step) {
+      const auto begin = steady_clock::now();
+      for (pb::AttendItem item : crowd_steps_[static_cast<size_t>(step) % crowd_steps_.size()]) {
+        item.set_session_id(session_id);
+        ALAYA_RETURN_IF_ERROR(stream.AttendOne(std::move(item)).status());
+      }
+      ms->push_back(MillisecondsSince(begin));
+    }
+    return stream.Close();
+  }
+
+  // Half of the steps of all sessions at a time.
+  Status DecodeTogether(const std::vector<std::string>& sessions) {
+    std::vector<std::vector<double>> ms(sessions.size());
+    std::vector<Status> ended(sessions.size());
+    std::vector<std::thread> threads;
+    const auto begin = steady_clock::now();
+    for (size_t i = 0; i < sessions.size(); ++i) {
+      threads.emplace_back([&, i] { ended[i] = Decode(sessions[i], &ms[i]); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    const double seconds = MillisecondsSince(begin) / 1000;
+    for (const Status& status : ended) ALAYA_RETURN_IF_ERROR(status);
+    std::vector<double> all;
+    for (const std::vector<double>& one : ms) all.insert(all.end(), one.begin(), one.end());
+    ALAYA_ASSIGN_OR_RETURN(const auto stats, client_->GetStats());
+    const pb::TierStats& memory = MemoryTier(stats);
+    fmt::print("{:>10} {:>10.1f} {:>10.1f} {:>10.1f} {:>12} {:>12} {:>12}\n", all.size(),
+               static_cast<double>(all.size()) / seconds, Percentile(all, 0.5),
+               Percentile(all, 0.99), memory.used_bytes() >> 20, memory.loaded_bytes() >> 20,
+               stats.process_resident_bytes() >> 20);
+    return OkStatus();
+  }
+
   BenchPlan plan_;
   const TempDirectory temporary_;
   const AttentionWorkload workload_;
   std::unique_ptr<ServerProcess> server_;
   std::unique_ptr<client::Client> client_;
-  std::vector<pb::AttendItem> steps_;  // without a session
+  std::vector<pb::AttendItem> steps_;
+  std::vector<std::vector<pb::AttendItem>> crowd_steps_;
   double whole_ms_ = 0;
 };
 
@@ -386,6 +470,13 @@ StatusOr<BenchPlan> ParsePlan(int argc, char** argv) {
       plan.warm_runs = 1;
       plan.memory_budget = "64MiB";
       plan.drop_page_cache = false;
+    } else if (argument == "--crowd") {
+      plan.crowd_steps = 64;
+      plan.token_count = 16384;
+    } else if (argument == "--tiny-crowd") {
+      plan.crowd_steps = 4;
+      plan.token_count = 2048;
+      plan.layer_count = 2;
     } else if (argument == "--page-sizes") {
       plan.page_sizes = true;
     } else if (argument == "--data-directory" && i + 1 < argc) {
@@ -396,7 +487,8 @@ StatusOr<BenchPlan> ParsePlan(int argc, char** argv) {
       plan.cold_runs = std::atoi(argv[++i]);
     } else {
       return InvalidArgument(
-          "usage: cold_context_bench [--tiny] [--page-sizes] [--data-directory NEW_OR_EARLIER] "
+          "usage: cold_context_bench [--tiny] [--crowd] [--tiny-crowd] [--page-sizes] "
+          "[--data-directory NEW_OR_EARLIER] "
           "[--cold-runs N] [--target NAME]");
     }
   }
@@ -406,6 +498,7 @@ StatusOr<BenchPlan> ParsePlan(int argc, char** argv) {
 Status RunPlan(int argc, char** argv) {
   ALAYA_ASSIGN_OR_RETURN(BenchPlan plan, ParsePlan(argc, argv));
   if (plan.page_sizes) return MeasurePageSizes();
+  if (plan.crowd_steps > 0) return ColdContextBench(std::move(plan)).RunCrowd();
   return ColdContextBench(std::move(plan)).Run();
 }
 
