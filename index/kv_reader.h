@@ -73,6 +73,10 @@ class KvReader {
   virtual void ReadAhead(KvKind /*kind*/, std::span<const uint32_t> /*blocks*/) const {}
   static constexpr size_t kReadAheadBlocks = 64;
 
+  // False if some keys may have to come from a slow source: then arithmetic that saves
+  // reading them pays. A guess.
+  virtual bool IsInMemory() const { return true; }
+
   size_t block_count() const { return (token_count() + block_tokens() - 1) / block_tokens(); }
 };
 

@@ -99,7 +99,8 @@ class FlatSearch {
     Rotate(source_.rotation(), request_.queries, rotated);
     queries_ = CodeQueries(rotated, centre_scores);
     const bool is_sound = dipr_ == nullptr || request_.sound;
-    may_scan_coarsely_ = !is_sound && !keeps_scores_;
+    // A fine scan leaves a tenth of the keys to read that a coarse one does.
+    may_scan_coarsely_ = !is_sound && !keeps_scores_ && keys_.IsInMemory();
     states_.resize(count_);
     for (size_t q = 0; q < count_; ++q) {
       QueryState& state = states_[q];

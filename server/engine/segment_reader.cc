@@ -7,6 +7,12 @@
 #include "storage/types/check.h"
 
 namespace alaya {
+namespace {
+
+// Blocks that are asked for to guess how much of a segment is in memory.
+constexpr size_t kResidencySamples = 4;
+
+}  // namespace
 
 SegmentReader::SegmentReader(ContextStore* store, const Segment& segment, uint64_t token_count,
                              LayerIndex layer, KvHeadIndex head)
@@ -53,8 +59,19 @@ StatusOr<PinnedRows> SegmentReader::ReadBlock(KvKind kind, size_t block_index) c
   return PinnedRows{rows, BlockPin(page.Detach(), &PinnedPage::ReleasePin)};
 }
 
-bool SegmentReader::IsResident(KvKind kind, size_t block_index) const {
-  return store_->IsResident(Page(kind, block_index));
+double SegmentReader::ResidentShare(size_t first_block, size_t block_count) const {
+  const size_t sample_count = std::min(block_count, kResidencySamples);
+  if (sample_count == 0) return 1;
+  size_t resident_count = 0;
+  for (size_t sample = 0; sample < sample_count; ++sample) {
+    const size_t block = first_block + sample * block_count / sample_count;
+    if (store_->IsResident(Page(KvKind::kKey, block))) ++resident_count;
+  }
+  return static_cast<double>(resident_count) / static_cast<double>(sample_count);
+}
+
+bool SegmentReader::IsInMemory() const {
+  return is_expected_in_memory_ || ResidentShare(0, block_count()) == 1;
 }
 
 }  // namespace alaya

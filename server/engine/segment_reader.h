@@ -36,10 +36,12 @@ class SegmentReader : public KvReader {
   size_t head_dim() const override { return model_.head_dim; }
   StatusOr<PinnedRows> ReadBlock(KvKind kind, size_t block_index) const override;
   void ReadAhead(KvKind kind, std::span<const uint32_t> blocks) const override;
+  bool IsInMemory() const override;
 
   // True if some block had to be read from disk.
   bool read_from_disk() const { return read_from_disk_.load(std::memory_order_relaxed); }
-  bool IsResident(KvKind kind, size_t block_index) const;
+  // Share of the keys of some blocks that are in memory, by sample.
+  double ResidentShare(size_t first_block, size_t block_count) const;
 
  private:
   SegmentReader(ContextStore* store, const Segment& segment, uint64_t token_count, LayerIndex layer,

@@ -5,12 +5,6 @@
 #include "storage/types/check.h"
 
 namespace alaya {
-namespace {
-
-// Blocks that are asked for to guess how much of a segment is in memory.
-constexpr size_t kResidencySamples = 4;
-
-}  // namespace
 
 SequenceView::SequenceView(const SequenceSource& source, TokenRange visible)
     : layer_(source.layer) {
@@ -82,14 +76,7 @@ double SequenceView::ResidentShare(size_t i, IndexKind kind) const {
   const uint64_t segment_begin = heads_.front().parts[i].token_begin;
   const size_t first_block = (segments_[i].tokens.begin - segment_begin) / reader.block_tokens();
   const size_t last_block = (segments_[i].tokens.end - 1 - segment_begin) / reader.block_tokens();
-  const size_t block_count = last_block - first_block + 1;
-  const size_t sample_count = std::min(block_count, kResidencySamples);
-  size_t resident_count = 0;
-  for (size_t sample = 0; sample < sample_count; ++sample) {
-    const size_t block = first_block + sample * block_count / sample_count;
-    if (reader.IsResident(KvKind::kKey, block)) ++resident_count;
-  }
-  return static_cast<double>(resident_count) / static_cast<double>(sample_count);
+  return reader.ResidentShare(first_block, last_block - first_block + 1);
 }
 
 Tier SequenceView::tier(size_t i) const {

@@ -29,6 +29,7 @@ class ArrayKvReader : public KvReader {
   size_t token_count() const override { return keys_.view.rows; }
   size_t block_tokens() const override { return block_tokens_; }
   size_t head_dim() const override { return head_dim_; }
+  bool IsInMemory() const override { return in_memory_; }
   StatusOr<PinnedRows> ReadBlock(KvKind kind, size_t block_index) const override {
     if (failing_ == std::pair(kind, block_index)) return DataLoss("a damaged block");
     const EncodedMatrixView& all = kind == KvKind::kKey ? keys_.view : values_.view;
@@ -45,6 +46,7 @@ class ArrayKvReader : public KvReader {
   const float* key(size_t token) const { return &keys_.values[token * head_dim_]; }
   const float* value(size_t token) const { return &values_.values[token * head_dim_]; }
 
+  void set_in_memory(bool in_memory) { in_memory_ = in_memory; }
   void FailAt(KvKind kind, size_t block_index) { failing_ = {kind, block_index}; }
   bool was_read(KvKind kind, size_t block_index) const {
     return read_.contains({kind, block_index});
@@ -58,6 +60,7 @@ class ArrayKvReader : public KvReader {
   EncodedMatrix keys_;
   EncodedMatrix values_;
   std::pair<KvKind, size_t> failing_ = {KvKind::kKey, SIZE_MAX};
+  bool in_memory_ = true;
   mutable int pin_count_ = 0;
   mutable int pin_count_max_ = 0;
   mutable std::set<std::pair<KvKind, size_t>> read_;

@@ -312,6 +312,19 @@ TEST(FlatIndexTest, ScoresFewTokensExactly) {
   EXPECT_LT(statistical->tokens_scored, 4 * 20000U / 10);
 }
 
+TEST(FlatIndexTest, FewerKeysAreReadWhileTheyAreNotInMemory) {
+  Fixture fixture({20000});
+  const SearchRequest request = fixture.Request(DiprTarget{0.5}, /*sound=*/false);
+  const auto in_memory = fixture.index_->Search(request);
+  fixture.reader_.set_in_memory(false);
+
+  const auto on_disk = fixture.index_->Search(request);
+
+  ASSERT_TRUE(in_memory.ok() && on_disk.ok());
+  EXPECT_LT(on_disk->tokens_scored, in_memory->tokens_scored);
+  ExpectSameTokens(on_disk, ExactIndex(&fixture.reader_).Search(request));
+}
+
 TEST(FlatIndexTest, TheMassIsEstimatedWithinTwoPercent) {
   for (const float size : {0.5F, 1.5F, 3.0F}) {
     Fixture fixture({20000});
