@@ -333,7 +333,8 @@ void PageCache::Erase(SegmentId segment) {
       ++shard.dropped_pages;
       impl_->CountGone(&shard, *frame);
       frame->shard_index.store(PageFrame::kNoShard, std::memory_order_relaxed);
-      frame->state.fetch_or(PageFrame::kDoomed, std::memory_order_relaxed);
+      // Releases what was read of the frame: whoever unpins it last gives it to another page.
+      frame->state.fetch_or(PageFrame::kDoomed, std::memory_order_release);
       if (FramePool::TryClaimDoomed(frame)) unpinned.push_back(frame);
       return true;
     });
