@@ -34,6 +34,7 @@
 #include "server/telemetry/metrics.h"
 #include "server/telemetry/process_stats.h"
 #include "server/telemetry/readiness.h"
+#include "server/telemetry/service_manager.h"
 #include "storage/context/context_store.h"
 
 namespace alaya {
@@ -104,39 +105,65 @@ void LogGrpcMessage(gpr_log_func_args* args) {
   if (log != nullptr) log->Write(LogLevel::kDebug, "grpc", {{"message", args->message}});
 }
 
-// Connects what happens in calls to metrics and log.
+// Connects what happens in calls to metrics and log. Failures that are the server's fault
+// are errors, slow calls warnings, all others are logged at level debug.
 class CallTelemetry final : public RpcObserver {
  public:
-  CallTelemetry(Metrics* metrics, EventLog* log) : metrics_(metrics), log_(log) {}
+  CallTelemetry(Metrics* metrics, EventLog* log, std::chrono::nanoseconds slow_call)
+      : metrics_(metrics), log_(log), slow_call_(slow_call) {}
 
-  void CallStarted(std::string_view /*method*/) override { metrics_->CallStarted(); }
-  void CallFinished(std::string_view method, const Status& status,
+  void CallStarted(const CallInfo& /*call*/) override { metrics_->CallStarted(); }
+  void CallFinished(const CallInfo& call, const Status& status,
                     std::chrono::nanoseconds duration) override {
-    metrics_->CallFinished(method, status.code(), duration);
-    Log(method, status, duration);
+    metrics_->CallFinished(call.method, status.code(), duration);
+    Log(call, status, duration);
   }
-  void AttendItemFinished(const AttendResult& result, std::chrono::nanoseconds duration) override {
+  void AttendItemFinished(const CallInfo& item, const AttendResult& result,
+                          std::chrono::nanoseconds duration) override {
     metrics_->AttendItemFinished(result.status.code(), duration, result.stats);
-    if (!result.status.ok()) Log("Attend", result.status, duration);
+    if (!result.status.ok() || duration >= slow_call_) Log(item, result.status, duration);
   }
 
  private:
-  void Log(std::string_view method, const Status& status, std::chrono::nanoseconds duration) {
+  // A backlog makes every item slow at once; some lines a second say that.
+  static constexpr int kSlowLinesPerSecond = 20;
+
+  void Log(const CallInfo& call, const Status& status, std::chrono::nanoseconds duration) {
     const bool our_fault = status.code() == StatusCode::kInternal ||
                            status.code() == StatusCode::kUnknown ||
                            status.code() == StatusCode::kDataLoss;
-    const LogLevel level = our_fault ? LogLevel::kError : LogLevel::kDebug;
+    const bool slow = duration >= slow_call_ && !LastsAsItsClientLikes(call.method);
+    const LogLevel level = our_fault                  ? LogLevel::kError
+                           : slow && MayLogSlowCall() ? LogLevel::kWarning
+                                                      : LogLevel::kDebug;
     if (!log_->enabled(level)) return;
     const std::string code = absl::StatusCodeToString(status.code());
-    log_->Write(level, "call",
-                {{"method", method},
-                 {"code", code},
-                 {"message", Message(status)},
-                 {"microseconds", static_cast<int64_t>(duration.count() / 1000)}});
+    std::vector<LogField> fields = {
+        {"method", call.method},
+        {"code", code},
+        {"message", Message(status)},
+        {"microseconds", static_cast<int64_t>(duration.count() / 1000)}};
+    if (!call.traceparent.empty()) fields.push_back({"traceparent", call.traceparent});
+    log_->Write(level, slow && !our_fault ? "slow_call" : "call", fields);
+  }
+
+  static bool LastsAsItsClientLikes(std::string_view method) {
+    return method == "AttendStream" || method == "ImportContext" || method == "ReadContext";
+  }
+
+  bool MayLogSlowCall() {
+    const int64_t second = std::chrono::duration_cast<std::chrono::seconds>(
+                               std::chrono::steady_clock::now().time_since_epoch())
+                               .count();
+    if (slow_second_.exchange(second) != second) slow_line_count_ = 0;
+    return slow_line_count_++ < kSlowLinesPerSecond;
   }
 
   Metrics* const metrics_;
   EventLog* const log_;
+  const std::chrono::nanoseconds slow_call_;
+  std::atomic<int64_t> slow_second_{0};
+  std::atomic<int> slow_line_count_{0};
 };
 
 std::string MetricsAddress(const ListenAddress& address, uint16_t port) {
@@ -251,7 +278,7 @@ class ServerProcess {
   const WallTime start_time_ = clock_.now();
   Readiness readiness_;
   Metrics metrics_;
-  CallTelemetry calls_{&metrics_, log_};
+  CallTelemetry calls_{&metrics_, log_, config_.log.slow_call};
   std::unique_ptr<HttpEndpoint> http_;
   std::unique_ptr<ContextStore> store_;
   CpuBackend backend_;
@@ -259,7 +286,8 @@ class ServerProcess {
   std::unique_ptr<RpcServer> rpc_;
 };
 
-int Serve(const ServerConfig& config) {
+// `notify_socket` is the service manager's, empty without one.
+int Serve(const ServerConfig& config, const std::string& notify_socket) {
   // Stored KV and sockets are nobody else's business.
   umask(S_IRWXG | S_IRWXO);
   SignalWatcher signals;
@@ -276,7 +304,13 @@ int Serve(const ServerConfig& config) {
       std::fprintf(stderr, "alayadb-server: %s\n", std::string(Message(started)).c_str());
       exit_code = 1;
     } else {
+      const auto notify = [&](std::string_view state) {
+        const Status told = NotifyServiceManager(notify_socket, state);
+        if (!told.ok()) log.Write(LogLevel::kWarning, "notify", {{"message", Message(told)}});
+      };
+      notify(kServiceReady);
       const int signal_number = signals.Wait();
+      notify(kServiceStopping);
       log.Write(LogLevel::kInfo, "draining", {{"signal", int64_t{signal_number}}});
       const bool in_time = process.Drain();
       if (!in_time) {
@@ -293,14 +327,18 @@ int Serve(const ServerConfig& config) {
 int Main(const std::vector<std::string>& arguments) {
   constexpr int kBadConfiguration = 2;
   const std::string version = std::string("alayadb-server ") + kVersion + " (" + kBuild + ")";
-  const StatusOr<LoadedConfig> loaded = LoadConfig(arguments, ReadEnvironment(), version);
+  const Environment environment = ReadEnvironment();
+  const StatusOr<LoadedConfig> loaded = LoadConfig(arguments, environment, version);
   if (!loaded.ok()) {
     std::fprintf(stderr, "alayadb-server: %s\n", std::string(Message(loaded.status())).c_str());
     return kBadConfiguration;
   }
   std::string text = loaded->text_to_print;
   if (text.empty() && loaded->print_only) text = PrintConfig(*loaded);
-  if (text.empty() && !loaded->check_only) return Serve(loaded->config);
+  if (text.empty() && !loaded->check_only) {
+    const auto notify_socket = environment.find("NOTIFY_SOCKET");
+    return Serve(loaded->config, notify_socket == environment.end() ? "" : notify_socket->second);
+  }
   std::fputs(text.c_str(), stdout);
   return 0;
 }

@@ -301,6 +301,9 @@ void AddOperation(TableBuilder* table) {
       [](auto& config) -> auto& { return config.log.format; },
       "one line per event on standard error, for people or for machines");
   table->Duration(
+      "slow_call", [](auto& config) -> auto& { return config.log.slow_call; },
+      "unary calls and attention items that take longer are logged as warnings");
+  table->Duration(
       "drain_timeout", [](auto& config) -> auto& { return config.drain_timeout; },
       "longest wait for calls in progress after SIGTERM; then they are cancelled");
 }

@@ -52,7 +52,7 @@ AttendStream::AttendStream(const ServiceContext& service, uint32_t in_flight_cou
       tenant_(TenantOf(*call)),
       deadline_(DeadlineOf(*call)),
       in_flight_count_max_(in_flight_count_max),
-      record_(service, "AttendStream") {}
+      record_(service, "AttendStream", *call) {}
 
 AttendStream::Reactor* AttendStream::Start(const ServiceContext& service, AttendStreams* streams,
                                            uint32_t in_flight_count_max,
@@ -143,7 +143,8 @@ void AttendStream::Submit(Exchange* exchange) {
 }
 
 void AttendStream::FinishItem(Exchange* exchange, int index, AttendResult result) {
-  service_.observer->AttendItemFinished(result,
+  const CallInfo item{.method = "Attend", .traceparent = record_.traceparent()};
+  service_.observer->AttendItemFinished(item, result,
                                         std::chrono::steady_clock::now() - exchange->arrival);
   ToProto(std::move(result), exchange->response.mutable_results(index));
   CountDown(exchange);

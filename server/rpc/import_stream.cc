@@ -14,7 +14,7 @@ ImportStream::ImportStream(const ServiceContext& service, grpc::CallbackServerCo
       tenant_(TenantOf(*call)),
       deadline_(DeadlineOf(*call)),
       response_(response),
-      record_(service, "ImportContext") {}
+      record_(service, "ImportContext", *call) {}
 
 ImportStream::Reactor* ImportStream::Start(const ServiceContext& service,
                                            grpc::CallbackServerContext* call,

@@ -14,7 +14,7 @@ ReadStream::ReadStream(const ServiceContext& service, grpc::CallbackServerContex
       tenant_(TenantOf(*call)),
       deadline_(DeadlineOf(*call)),
       request_(request),
-      record_(service, "ReadContext") {}
+      record_(service, "ReadContext", *call) {}
 
 ReadStream::Reactor* ReadStream::Start(const ServiceContext& service,
                                        grpc::CallbackServerContext* call,

@@ -11,19 +11,23 @@
 
 namespace alaya {
 
+// One call, or one item of an Attend stream.
+struct CallInfo {
+  std::string_view method;       // short: "GetContext"; a whole Attend stream is "AttendStream"
+  std::string_view traceparent;  // of the caller; empty: none
+};
+
 // Threads: any; called on the hot path, so implementations must not block.
 class RpcObserver {
  public:
   virtual ~RpcObserver() = default;
 
-  // A call; `method` is its short name ("GetContext"). A whole Attend stream is one
-  // call with the name "AttendStream".
-  virtual void CallStarted(std::string_view method) = 0;
-  virtual void CallFinished(std::string_view method, const Status& status,
+  virtual void CallStarted(const CallInfo& call) = 0;
+  virtual void CallFinished(const CallInfo& call, const Status& status,
                             std::chrono::nanoseconds duration) = 0;
 
-  // One item of an Attend stream, from its arrival to its result.
-  virtual void AttendItemFinished(const AttendResult& result,
+  // From the item's arrival to its result. The method is "Attend".
+  virtual void AttendItemFinished(const CallInfo& item, const AttendResult& result,
                                   std::chrono::nanoseconds duration) = 0;
 };
 

@@ -13,14 +13,14 @@ Deadline DeadlineOf(const grpc::CallbackServerContext& call) {
 }
 
 Status CallRecord::Start() {
-  service_.observer->CallStarted(method_);
+  service_.observer->CallStarted(info());
   Status status = service_.gate->Enter();
   admitted_ = status.ok();
   return status;
 }
 
 void CallRecord::Finish(const Status& status) {
-  service_.observer->CallFinished(method_, status, std::chrono::steady_clock::now() - start_);
+  service_.observer->CallFinished(info(), status, std::chrono::steady_clock::now() - start_);
   if (admitted_) service_.gate->Leave();
 }
 

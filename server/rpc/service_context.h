@@ -4,6 +4,7 @@
 #define ALAYA_SERVER_RPC_SERVICE_CONTEXT_H_
 
 #include <chrono>
+#include <string>
 #include <string_view>
 
 #include "grpcpp/server_context.h"
@@ -12,6 +13,7 @@
 #include "server/rpc/call_gate.h"
 #include "server/rpc/rpc_observer.h"
 #include "server/rpc/rpc_options.h"
+#include "server/rpc/traceparent.h"
 
 namespace alaya {
 
@@ -33,17 +35,26 @@ Deadline DeadlineOf(const grpc::CallbackServerContext& call);
 // Tells gate and observer about one call, from its start to Finish.
 class CallRecord {
  public:
-  CallRecord(const ServiceContext& service, std::string_view method)
-      : service_(service), method_(method), start_(std::chrono::steady_clock::now()) {}
+  CallRecord(const ServiceContext& service, std::string_view method,
+             const grpc::CallbackServerContext& call)
+      : service_(service),
+        method_(method),
+        traceparent_(TraceparentOf(call)),
+        start_(std::chrono::steady_clock::now()) {}
 
   // Errors: Unavailable while the server drains; then Finish must still be called.
   Status Start();
   // Requires: called once.
   void Finish(const Status& status);
 
+  std::string_view traceparent() const { return traceparent_; }
+
  private:
+  CallInfo info() const { return {.method = method_, .traceparent = traceparent_}; }
+
   const ServiceContext& service_;
   const std::string_view method_;
+  const std::string traceparent_;
   const std::chrono::steady_clock::time_point start_;
   bool admitted_ = false;
 };

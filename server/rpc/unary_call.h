@@ -21,7 +21,7 @@ template <typename Handler>
 grpc::ServerUnaryReactor* RunUnary(const ServiceContext& service, grpc::CallbackServerContext* call,
                                    std::string_view method, Handler handler) {
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
-  auto record = std::make_shared<CallRecord>(service, method);
+  auto record = std::make_shared<CallRecord>(service, method, *call);
   const auto finish = [reactor, record](const Status& status) {
     // Before the answer, so that a client that has it finds it counted.
     record->Finish(status);

@@ -102,7 +102,7 @@ std::string TextValue(const LogField& field) {
 }
 
 std::string Line(LogFormat format, std::string_view level_name, std::string_view event,
-                 std::initializer_list<LogField> fields) {
+                 std::span<const LogField> fields) {
   std::string line;
   if (format == LogFormat::kText) {
     line.append(level_name).append(" ").append(event);
@@ -158,6 +158,10 @@ bool EventLog::enabled(LogLevel level) const { return logger_->should_log(ToSpdl
 
 void EventLog::Write(LogLevel level, std::string_view event,
                      std::initializer_list<LogField> fields) {
+  Write(level, event, std::span<const LogField>(fields.begin(), fields.size()));
+}
+
+void EventLog::Write(LogLevel level, std::string_view event, std::span<const LogField> fields) {
   if (!enabled(level)) return;
   logger_->log(ToSpdlog(level), "{}", Line(format_, Name(level), event, fields));
 }

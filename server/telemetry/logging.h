@@ -5,10 +5,12 @@
 #ifndef ALAYA_SERVER_TELEMETRY_LOGGING_H_
 #define ALAYA_SERVER_TELEMETRY_LOGGING_H_
 
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <initializer_list>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -30,6 +32,8 @@ enum class LogFormat : uint8_t { kText, kJson };
 struct LogOptions {
   LogLevel level = LogLevel::kInfo;
   LogFormat format = LogFormat::kText;
+  // Calls, and items of an Attend stream, that take longer are logged as warnings.
+  std::chrono::milliseconds slow_call{1000};
 };
 
 struct LogField {
@@ -46,6 +50,7 @@ class EventLog {
   ~EventLog();
 
   void Write(LogLevel level, std::string_view event, std::initializer_list<LogField> fields = {});
+  void Write(LogLevel level, std::string_view event, std::span<const LogField> fields);
   bool enabled(LogLevel level) const;
 
   // Returns the level before.

@@ -36,6 +36,12 @@ const Buckets& StageBuckets() {
   return buckets;
 }
 
+// Shares of 1, fine where it matters: close to all of it.
+const Buckets& ShareBuckets() {
+  static const Buckets buckets = {0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1};
+  return buckets;
+}
+
 size_t CodeIndex(StatusCode code) {
   const auto index = static_cast<size_t>(code);
   return index < kCodeCount ? index : static_cast<size_t>(StatusCode::kUnknown);
@@ -71,6 +77,7 @@ struct Metrics::Impl {
   prometheus::Family<prometheus::Histogram>* durations = nullptr;
   prometheus::Gauge* in_flight = nullptr;
   StageMetrics stages;
+  prometheus::Histogram* covered_mass = nullptr;
   MethodMetrics attend_items;
 
   std::shared_mutex methods_mutex;
@@ -129,6 +136,13 @@ Metrics::Metrics(std::string_view version, std::string_view build)
                    .search = &stages.Add({{"stage", "search"}}, StageBuckets()),
                    .attend = &stages.Add({{"stage", "attend"}}, StageBuckets()),
                    .engine = &stages.Add({{"stage", "engine"}}, StageBuckets())};
+  impl_->covered_mass = &prometheus::BuildHistogram()
+                             .Name("alaya_covered_mass")
+                             .Help(
+                                 "Share of the attention mass in the attended tokens, by query "
+                                 "head; of items that were asked to explain.")
+                             .Register(registry)
+                             .Add({}, ShareBuckets());
   impl_->attend_items = impl_->MakeMethod("Attend");
   prometheus::BuildGauge()
       .Name("alaya_build_info")
@@ -157,6 +171,7 @@ void Metrics::AttendItemFinished(StatusCode code, std::chrono::nanoseconds durat
   impl_->stages.search->Observe(stats.search_us * kMicrosecond);
   impl_->stages.attend->Observe(stats.attend_us * kMicrosecond);
   impl_->stages.engine->Observe(stats.engine_us * kMicrosecond);
+  for (const float mass : stats.head_covered_mass) impl_->covered_mass->Observe(double{mass});
 }
 
 void Metrics::SetCollectable(std::shared_ptr<prometheus::Collectable> collectable) {

@@ -6,7 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "alaya/v1/admin_service.grpc.pb.h"
@@ -21,19 +23,37 @@ namespace alaya {
 
 class CountingObserver final : public RpcObserver {
  public:
-  void CallStarted(std::string_view /*method*/) override { ++started; }
-  void CallFinished(std::string_view /*method*/, const Status& /*status*/,
+  void CallStarted(const CallInfo& /*call*/) override { ++started; }
+  void CallFinished(const CallInfo& call, const Status& /*status*/,
                     std::chrono::nanoseconds /*duration*/) override {
     ++finished;
+    KeepTraceparent(call);
   }
-  void AttendItemFinished(const AttendResult& /*result*/,
+  void AttendItemFinished(const CallInfo& item, const AttendResult& /*result*/,
                           std::chrono::nanoseconds /*duration*/) override {
     ++items;
+    KeepTraceparent(item);
+  }
+
+  // By method, those that were not empty.
+  std::map<std::string, std::string> Traceparents() const {
+    const std::lock_guard lock(mutex_);
+    return traceparents_;
   }
 
   std::atomic<int> started{0};
   std::atomic<int> finished{0};
   std::atomic<int> items{0};
+
+ private:
+  void KeepTraceparent(const CallInfo& call) {
+    if (call.traceparent.empty()) return;
+    const std::lock_guard lock(mutex_);
+    traceparents_[std::string(call.method)] = call.traceparent;
+  }
+
+  mutable std::mutex mutex_;
+  std::map<std::string, std::string> traceparents_;
 };
 
 class RpcFixture : public testing::Test {

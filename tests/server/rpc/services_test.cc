@@ -70,6 +70,28 @@ TEST_F(ServicesTest, AnErrorOfTheEngineCarriesItsCodeMessageAndReason) {
   EXPECT_EQ(InfoOf(status).reason(), "RESOURCE_NOT_FOUND");
 }
 
+TEST_F(ServicesTest, TheCallersTraceReachesTheObserver) {
+  const std::string good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  grpc::ClientContext call;
+  call.AddMetadata("traceparent", good);
+  v1::MatchContextResponse response;
+  contexts_->MatchContext(&call, v1::MatchContextRequest(), &response);
+  grpc::ClientContext malformed;
+  malformed.AddMetadata("traceparent", "not a trace");
+  v1::ListModelsResponse models;
+  admin_->ListModels(&malformed, v1::ListModelsRequest(), &models);
+  grpc::ClientContext streaming;
+  streaming.AddMetadata("traceparent", good);
+  const auto stream = sessions_->Attend(&streaming);
+  stream->Write(v1::AttendRequest());
+  ReadId(stream.get());
+
+  const std::map<std::string, std::string> expected = {{"MatchContext", good}, {"Attend", good}};
+  EXPECT_EQ(observer_.Traceparents(), expected);
+  stream->WritesDone();
+  stream->Finish();
+}
+
 TEST_F(ServicesTest, AMalformedRequestNamesItsField) {
   grpc::ClientContext context;
   v1::GetContextRequest request;
