@@ -1,4 +1,4 @@
-// alayactl session attend: one attention, with what it did and what it cost.
+// alayactl session attend, explain: one attention, with what it did and what it cost.
 
 #include <fstream>
 #include <memory>
@@ -6,6 +6,7 @@
 #include "client/cli/arguments.h"
 #include "client/cli/attention_report.h"
 #include "client/cli/commands.h"
+#include "client/cli/explain_report.h"
 #include "client/cli/terminal.h"
 #include "client/files/npy_header.h"
 #include "client/tensor.h"
@@ -35,7 +36,8 @@ Status WriteOutput(const pb::Tensor& output, const std::string& path) {
   return file.good() ? OkStatus() : InvalidArgument("cannot write " + path);
 }
 
-Status Attend(const CommandLine& line, const AttendArguments& arguments) {
+// Asks the server once; with what the report of an explanation needs.
+StatusOr<ExplainedAttention> AskServer(const CommandLine& line, const AttendArguments& arguments) {
   pb::AttendItem item;
   item.set_session_id(arguments.session_id);
   item.set_layer(arguments.layer);
@@ -45,16 +47,25 @@ Status Attend(const CommandLine& line, const AttendArguments& arguments) {
   ALAYA_ASSIGN_OR_RETURN(const Client client, line.Connect());
   pb::GetSessionRequest session_request;
   session_request.set_session_id(arguments.session_id);
-  ALAYA_ASSIGN_OR_RETURN(const auto session, client.GetSession(session_request));
+  ALAYA_ASSIGN_OR_RETURN(auto session, client.GetSession(session_request));
   ALAYA_ASSIGN_OR_RETURN(const pb::Model model, FindModel(client, session.session().model()));
   ALAYA_ASSIGN_OR_RETURN(*item.mutable_query(), arguments.queries.Load(model));
 
   AttendStream stream = client.Attend();
   const auto start = std::chrono::steady_clock::now();
-  ALAYA_ASSIGN_OR_RETURN(const pb::AttendResult result, stream.AttendOne(std::move(item), timeout));
-  const std::chrono::duration<double, std::micro> elapsed =
-      std::chrono::steady_clock::now() - start;
+  ALAYA_ASSIGN_OR_RETURN(pb::AttendResult result, stream.AttendOne(std::move(item), timeout));
+  const auto round_trip = std::chrono::steady_clock::now() - start;
   ALAYA_RETURN_IF_ERROR(stream.Close());
+  return ExplainedAttention{.session = std::move(*session.mutable_session()),
+                            .layer = arguments.layer,
+                            .result = std::move(result),
+                            .round_trip = round_trip};
+}
+
+Status Attend(const CommandLine& line, const AttendArguments& arguments) {
+  ALAYA_ASSIGN_OR_RETURN(const ExplainedAttention answer, AskServer(line, arguments));
+  const pb::AttendResult& result = answer.result;
+  const std::chrono::duration<double, std::micro> elapsed = answer.round_trip;
   if (!arguments.output_file.empty()) {
     ALAYA_RETURN_IF_ERROR(WriteOutput(result.output(), arguments.output_file));
   }
@@ -64,7 +75,30 @@ Status Attend(const CommandLine& line, const AttendArguments& arguments) {
   return OkStatus();
 }
 
+Status Explain(const CommandLine& line, const AttendArguments& arguments) {
+  ALAYA_ASSIGN_OR_RETURN(const ExplainedAttention answer, AskServer(line, arguments));
+  line.Print(answer.result, ExplainText(answer));
+  return OkStatus();
+}
+
 }  // namespace
+
+void AddExplainCommand(CLI::App& app, CommandLine& line) {
+  CLI::App& explain_app = *app.add_subcommand("explain", "How one attention is answered, and why");
+  const auto arguments = std::make_shared<AttendArguments>();
+  arguments->explain = true;
+  explain_app.add_option("session", arguments->session_id, "Its session_id")->required();
+  explain_app.add_option("--layer", arguments->layer, "From 0")->capture_default_str();
+  arguments->queries.AddTo(explain_app);
+  arguments->attention.AddTo(explain_app);
+  explain_app.footer(
+      "Examples:\n"
+      "  alayactl explain 7 --layer 3\n"
+      "  alayactl explain 7 --queries q.npy --target dipr --alpha 0.05");
+  explain_app.callback([&line, arguments] {
+    line.action = [&line, arguments] { return Explain(line, *arguments); };
+  });
+}
 
 void AddAttendCommand(CLI::App& session_app, CommandLine& line) {
   CLI::App& app = *session_app.add_subcommand("attend", "Attention of queries over a session");

@@ -89,13 +89,9 @@ std::string JsonText(const google::protobuf::Message& message) {
   return status.ok() ? text : "{}";
 }
 
-int RunAlayactl(std::vector<std::string> arguments, std::ostream& out, std::ostream& err,
-                bool err_is_terminal) {
-  CommandLine line{.out = out, .err = err, .err_is_terminal = err_is_terminal};
-  CLI::App app("Operate an AlayaDB server: models, contexts, sessions, figures.", "alayactl");
+void DeclareAlayactl(CLI::App& app, CommandLine& line) {
   app.fallthrough();
   app.require_subcommand(1);
-  app.footer(kFooter);
   app.add_option("--server", line.server, "host:port or unix:path of the server")
       ->envname("ALAYA_SERVER")
       ->capture_default_str();
@@ -105,10 +101,21 @@ int RunAlayactl(std::vector<std::string> arguments, std::ostream& out, std::ostr
   AddModelCommands(app, line);
   AddContextCommands(app, line);
   AddSessionCommands(app, line);
+  AddExplainCommand(app, line);
   AddSearchCommand(app, line);
   AddServerCommands(app, line);
+  AddTopCommand(app, line);
   AddOfflineCommands(app, line);
   AddBenchCommand(app, line);
+  AddDocumentationCommands(app, line);
+  app.footer(kFooter);  // last, as commands inherit it when they are added
+}
+
+int RunAlayactl(std::vector<std::string> arguments, std::ostream& out, std::ostream& err,
+                bool err_is_terminal) {
+  CommandLine line{.out = out, .err = err, .err_is_terminal = err_is_terminal};
+  CLI::App app("Operate an AlayaDB server: models, contexts, sessions, figures.", "alayactl");
+  DeclareAlayactl(app, line);
 
   std::ranges::reverse(arguments);  // what CLI11 expects
   try {

@@ -17,6 +17,10 @@
 #include "client/client.h"
 #include "storage/types/status.h"
 
+namespace CLI {
+class App;
+}  // namespace CLI
+
 namespace alaya::client {
 
 // Global options, and the command that was chosen.
@@ -38,6 +42,9 @@ struct CommandLine {
 
 // Proto3's JSON mapping with the fields' own names, one line; 64-bit numbers are strings.
 std::string JsonText(const google::protobuf::Message& message);
+
+// Adds every option and command. `line` must outlive `app`.
+void DeclareAlayactl(CLI::App& app, CommandLine& line);
 
 // The whole program. `arguments` without the program's name.
 int RunAlayactl(std::vector<std::string> arguments, std::ostream& out, std::ostream& err,

@@ -15,10 +15,14 @@ void AddContextCommands(CLI::App& app, CommandLine& line);
 void AddContextImportCommand(CLI::App& context_app, CommandLine& line);
 void AddSessionCommands(CLI::App& app, CommandLine& line);
 void AddAttendCommand(CLI::App& session_app, CommandLine& line);
+void AddExplainCommand(CLI::App& app, CommandLine& line);
 void AddSearchCommand(CLI::App& app, CommandLine& line);
 void AddServerCommands(CLI::App& app, CommandLine& line);
 void AddOfflineCommands(CLI::App& app, CommandLine& line);
 void AddBenchCommand(CLI::App& app, CommandLine& line);
+void AddTopCommand(CLI::App& app, CommandLine& line);
+// `app` must be the whole program, and outlive the command.
+void AddDocumentationCommands(CLI::App& app, CommandLine& line);
 
 }  // namespace alaya::client
 

@@ -113,6 +113,7 @@ void AddListCommand(CLI::App& context_app, CommandLine& line) {
   app.add_option("--model", arguments->model, "Only contexts of this model");
   app.add_option("--label", arguments->labels, "Only contexts with this name=value; repeatable")
       ->allow_extra_args(false);
+  app.footer("Examples:\n  alayactl context list\n  alayactl context list --label team=search");
   app.callback([&line, arguments] {
     line.action = [&line, arguments] { return ListContexts(line, *arguments); };
   });
@@ -127,6 +128,7 @@ void AddShowCommand(CLI::App& context_app, CommandLine& line) {
       ->required();
   app.add_flag_callback(
       "--tokens", [request] { request->set_include_tokens(true); }, "Print the tokens too");
+  app.footer("Example:\n  alayactl context show book");
   app.callback(
       [&line, request] { line.action = [&line, request] { return ShowContext(line, *request); }; });
 }
@@ -135,6 +137,7 @@ void AddDeleteCommand(CLI::App& context_app, CommandLine& line) {
   CLI::App& app = *context_app.add_subcommand("delete", "Delete contexts");
   const auto context_ids = std::make_shared<std::vector<std::string>>();
   app.add_option("context", *context_ids, "Their context_ids")->required();
+  app.footer("Example:\n  alayactl context delete book draft");
   app.callback([&line, context_ids] {
     line.action = [&line, context_ids] { return DeleteContexts(line, *context_ids); };
   });

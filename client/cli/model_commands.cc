@@ -83,9 +83,9 @@ void AddModelCommands(CLI::App& app, CommandLine& line) {
     line.action = [&line, arguments] { return RegisterModel(line, *arguments); };
   });
 
-  model_app.add_subcommand("list", "List the registered models")->callback([&line] {
-    line.action = [&line] { return ListModels(line); };
-  });
+  CLI::App& list_app = *model_app.add_subcommand("list", "List the registered models");
+  list_app.footer("Example:\n  alayactl model list");
+  list_app.callback([&line] { line.action = [&line] { return ListModels(line); }; });
 }
 
 }  // namespace alaya::client

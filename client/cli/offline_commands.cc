@@ -118,6 +118,8 @@ void AddOfflineCommands(CLI::App& app, CommandLine& line) {
       "verify", "Read all of a data directory or backup that no server has open");
   const auto directory = std::make_shared<std::string>();
   verify_app.add_option("directory", *directory, "On this machine")->required();
+  verify_app.footer(
+      "Examples:\n  alayactl verify /srv/backups/monday\n  alayactl --json verify data");
   verify_app.callback([&line, directory] {
     line.action = [&line, directory] { return Verify(line, *directory); };
   });
@@ -128,6 +130,7 @@ void AddOfflineCommands(CLI::App& app, CommandLine& line) {
   const auto target = std::make_shared<std::string>();
   restore_app.add_option("backup", *backup, "What `alayactl backup` wrote")->required();
   restore_app.add_option("directory", *target, "A new or empty directory")->required();
+  restore_app.footer("Example:\n  alayactl restore /srv/backups/monday /var/lib/alayadb");
   restore_app.callback([&line, backup, target] {
     line.action = [&line, backup, target] { return Restore(line, *backup, *target); };
   });

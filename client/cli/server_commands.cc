@@ -157,16 +157,18 @@ Status SetLogLevel(const CommandLine& line, const std::string& level) {
 }  // namespace
 
 void AddServerCommands(CLI::App& app, CommandLine& line) {
-  app.add_subcommand("info", "Version, limits and devices of the server")->callback([&line] {
-    line.action = [&line] { return Info(line); };
-  });
-  app.add_subcommand("stats", "What is stored, and how the tiers serve it")->callback([&line] {
-    line.action = [&line] { return Stats(line); };
-  });
+  CLI::App& info_app = *app.add_subcommand("info", "Version, limits and devices of the server");
+  info_app.footer("Example:\n  alayactl info");
+  info_app.callback([&line] { line.action = [&line] { return Info(line); }; });
+
+  CLI::App& stats_app = *app.add_subcommand("stats", "What is stored, and how the tiers serve it");
+  stats_app.footer("Examples:\n  alayactl stats\n  alayactl --json stats | jq .tiers");
+  stats_app.callback([&line] { line.action = [&line] { return Stats(line); }; });
 
   CLI::App& health_app = *app.add_subcommand("health", "Exit code 0 if the server accepts work");
   const auto wait = std::make_shared<std::string>("0");
   health_app.add_option("--wait", *wait, "Wait this long for it, for example 30s");
+  health_app.footer("Examples:\n  alayactl health\n  alayactl health --wait 30s");
   health_app.callback(
       [&line, wait] { line.action = [&line, wait] { return Health(line, *wait); }; });
 
@@ -174,19 +176,21 @@ void AddServerCommands(CLI::App& app, CommandLine& line) {
   const auto directory = std::make_shared<std::string>();
   backup_app.add_option("directory", *directory, "A new directory on the server's machine")
       ->required();
+  backup_app.footer("Example:\n  alayactl backup /srv/backups/monday");
   backup_app.callback([&line, directory] {
     line.action = [&line, directory] { return Backup(line, *directory); };
   });
 
-  app.add_subcommand("compact", "Free the space of deleted contexts now")->callback([&line] {
-    line.action = [&line] { return Compact(line); };
-  });
+  CLI::App& compact_app = *app.add_subcommand("compact", "Free the space of deleted contexts now");
+  compact_app.footer("Example:\n  alayactl compact");
+  compact_app.callback([&line] { line.action = [&line] { return Compact(line); }; });
 
   CLI::App& log_app = *app.add_subcommand("log-level", "Change what the server logs");
   const auto level = std::make_shared<std::string>();
   log_app.add_option("level", *level, "trace, debug, info, warning or error")
       ->required()
       ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error"}));
+  log_app.footer("Example:\n  alayactl log-level debug");
   log_app.callback(
       [&line, level] { line.action = [&line, level] { return SetLogLevel(line, *level); }; });
 }

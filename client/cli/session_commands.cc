@@ -92,6 +92,7 @@ void AddCloseCommand(CLI::App& session_app, CommandLine& line) {
   CLI::App& app = *session_app.add_subcommand("close", "Close sessions; their tails are lost");
   const auto session_ids = std::make_shared<std::vector<std::string>>();
   app.add_option("session", *session_ids, "Their session_ids")->required();
+  app.footer("Example:\n  alayactl session close 7 8");
   app.callback([&line, session_ids] {
     line.action = [&line, session_ids] { return CloseSessions(line, *session_ids); };
   });
@@ -103,9 +104,9 @@ void AddSessionCommands(CLI::App& app, CommandLine& line) {
   CLI::App& session_app = *app.add_subcommand("session", "Running sequences");
   session_app.require_subcommand(1);
   AddCreateCommand(session_app, line);
-  session_app.add_subcommand("list", "List open sessions")->callback([&line] {
-    line.action = [&line] { return ListSessions(line); };
-  });
+  CLI::App& list_app = *session_app.add_subcommand("list", "List open sessions");
+  list_app.footer("Example:\n  alayactl session list");
+  list_app.callback([&line] { line.action = [&line] { return ListSessions(line); }; });
   AddAttendCommand(session_app, line);
   AddCloseCommand(session_app, line);
 }

@@ -29,5 +29,16 @@ TEST_F(AttendCommandTest, ASessionAttendsAndWritesItsOutput) {
   EXPECT_THAT((*file)->arrays()[0].shape, ElementsAre(2U, 4U, 8U));
 }
 
+TEST_F(AttendCommandTest, ExplainShowsThePlanOfASession) {
+  RegisterModel();
+  ASSERT_EQ(Run({"session", "create", "--model", "m", "--tokens", "1,2,3"}).exit_code, 0);
+
+  const Outcome outcome = Run({"explain", "session-0", "--layer", "1"});
+
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("Layer 1 of session 'session-0'"), HasSubstr("STAGE")));
+  EXPECT_EQ(Run({"explain", "unknown"}).exit_code, 1);
+}
+
 }  // namespace
 }  // namespace alaya::client
