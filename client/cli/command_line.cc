@@ -103,6 +103,7 @@ void DeclareAlayactl(CLI::App& app, CommandLine& line) {
   AddSessionCommands(app, line);
   AddExplainCommand(app, line);
   AddSearchCommand(app, line);
+  AddHeatmapCommand(app, line);
   AddServerCommands(app, line);
   AddTopCommand(app, line);
   AddOfflineCommands(app, line);

@@ -17,6 +17,7 @@ void AddSessionCommands(CLI::App& app, CommandLine& line);
 void AddAttendCommand(CLI::App& session_app, CommandLine& line);
 void AddExplainCommand(CLI::App& app, CommandLine& line);
 void AddSearchCommand(CLI::App& app, CommandLine& line);
+void AddHeatmapCommand(CLI::App& app, CommandLine& line);
 void AddServerCommands(CLI::App& app, CommandLine& line);
 void AddOfflineCommands(CLI::App& app, CommandLine& line);
 void AddBenchCommand(CLI::App& app, CommandLine& line);
