@@ -19,6 +19,8 @@ namespace {
 
 constexpr std::string_view kEnvironmentPrefix = "ALAYA_";
 constexpr char kConfigVariable[] = "ALAYA_CONFIG";
+// For clients on the same machine: which server to call.
+constexpr char kClientVariable[] = "ALAYA_SERVER";
 
 using Texts = std::vector<std::string>;
 
@@ -117,7 +119,10 @@ Status ApplyEnvironment(const Environment& environment, LoadedConfig* loaded) {
   Texts known = {kConfigVariable};
   for (const ConfigOption& option : ConfigOptions()) known.push_back(option.environment());
   for (const auto& [name, value] : environment) {
-    if (!name.starts_with(kEnvironmentPrefix) || name == kConfigVariable) continue;
+    if (!name.starts_with(kEnvironmentPrefix) || name == kConfigVariable ||
+        name == kClientVariable) {
+      continue;
+    }
     const auto option =
         std::find_if(ConfigOptions().begin(), ConfigOptions().end(),
                      [&name](const ConfigOption& entry) { return entry.environment() == name; });

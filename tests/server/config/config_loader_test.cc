@@ -83,6 +83,10 @@ TEST_F(ConfigLoaderTest, ListenIsRepeatableAndCommaSeparatedInTheEnvironment) {
   EXPECT_THAT(environment->config.rpc.listen_addresses, ElementsAre("127.0.0.1:3", "unix:/tmp/b"));
 }
 
+TEST_F(ConfigLoaderTest, WhatClientsReadFromTheEnvironmentIsLeftToThem) {
+  EXPECT_TRUE(Load({}, {{"ALAYA_SERVER", "127.0.0.1:50600"}}).ok());
+}
+
 TEST_F(ConfigLoaderTest, UnknownNamesNameTheNearestKnownOne) {
   EXPECT_THAT(ErrorOf({"--memory-bugdet", "1GiB"}),
               AllOf(HasSubstr("--memory-bugdet"), HasSubstr("--memory-budget")));
