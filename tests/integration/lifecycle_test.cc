@@ -1,6 +1,7 @@
 // The life of a context: imported, found, read, changed, shared, backed up, deleted.
 
 #include <gmock/gmock.h>
+#include <google/protobuf/util/time_util.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -14,8 +15,14 @@
 namespace alaya {
 namespace {
 
+using google::protobuf::util::TimeUtil;
 using testing::ElementsAre;
 using testing::UnorderedElementsAre;
+
+int64_t UnixMilliseconds() {
+  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(since_epoch).count();
+}
 
 class LifecycleTest : public ServiceTest {
  protected:
@@ -142,6 +149,7 @@ TEST_F(LifecycleTest, NothingIsVisibleBeforeTheCommit) {
 }
 
 TEST_F(LifecycleTest, GetShowsWhatWasImported) {
+  const int64_t before = UnixMilliseconds();
   ASSERT_OK_AND_ASSIGN(auto header_owner, client().ImportContext([&] {
     auto header = ImportHeader(sequence_, "context");
     (*header.mutable_labels())["user"] = "alice";
@@ -150,6 +158,7 @@ TEST_F(LifecycleTest, GetShowsWhatWasImported) {
   }()));
   ASSERT_OK(AppendLayers(sequence_, 0, header_owner));
   ASSERT_OK(header_owner.Commit());
+  const int64_t after = UnixMilliseconds();
 
   ASSERT_OK_AND_ASSIGN(const auto response, Get("context", /*with_tokens=*/true));
 
@@ -159,7 +168,10 @@ TEST_F(LifecycleTest, GetShowsWhatWasImported) {
   EXPECT_EQ(context.token_count(), sequence_.token_count());
   EXPECT_EQ(context.segment_count(), 1);
   EXPECT_EQ(context.labels().at("user"), "alice");
-  EXPECT_EQ(context.expire_time().seconds() - context.create_time().seconds(), 3600);
+  // The time to live counts from the commit, which any moment of the import may precede.
+  const int64_t expiry = TimeUtil::TimestampToMilliseconds(context.expire_time());
+  EXPECT_GE(expiry, before + 3600 * 1000);
+  EXPECT_LE(expiry, after + 3600 * 1000);
   EXPECT_FALSE(context.pinned());
   EXPECT_EQ(std::vector<uint32_t>(response.tokens().begin(), response.tokens().end()),
             sequence_.tokens());
