@@ -167,18 +167,18 @@ class FlatSearch {
     }
     const KeyCodes& codes = pinned.block.codes;
     const KeyCodes& upcoming = next_block_.block.codes;
-    MatrixView<float> scores;
-    if (keeps_scores_) {
-      scores = {kept_scores_.data() + begin, count_, codes.token_count(), kept_scores_.stride()};
-    } else {
-      scores = {scratch_.scores.Take(count_ * codes.token_count()).data(), count_,
-                codes.token_count()};
-    }
     const bool is_coarse = may_scan_coarsely_ && fine_blocks_left_ == 0;
     const std::span<ScoreFilter> filters = MakeFilters(tokens, is_coarse);
+    MatrixView<float> scores;
     if (is_coarse) {
-      CoarseScores(queries_, codes, scores, filters, upcoming);
+      FilterCoarseScores(queries_, codes, filters, upcoming);
     } else {
+      if (keeps_scores_) {
+        scores = {kept_scores_.data() + begin, count_, codes.token_count(), kept_scores_.stride()};
+      } else {
+        scores = {scratch_.scores.Take(count_ * codes.token_count()).data(), count_,
+                  codes.token_count()};
+      }
       FineScores(queries_, codes, scores, filters, upcoming);
       fine_blocks_left_ -= std::min<size_t>(fine_blocks_left_, 1);
     }
@@ -186,18 +186,14 @@ class FlatSearch {
     size_t kept = 0;
     for (size_t q = 0; q < count_; ++q) {
       const ScoreFilter& filter = filters[q];
-      const std::span<const float> seen =
-          scores.row(q).subspan(filter.begin, filter.end - filter.begin);
       kept += filter.count;
-      Keep(filter, scores.row(q), states_[q]);
+      Keep(filter, scores, q);
       if (top_k_ != nullptr && states_[q].tokens.size() >= states_[q].prune_count) {
         ALAYA_RETURN_IF_ERROR(PruneTopK(q));
       }
       // While the cache has the scores.
-      if (rest_) rest_->AddScores(q, seen.size(), filter.top);
-      if (FollowTop(filter.top, seen, begin + filter.begin, states_[q])) {
-        ALAYA_RETURN_IF_ERROR(Probe(q));
-      }
+      if (rest_) rest_->AddScores(q, filter.end - filter.begin, filter.top);
+      if (FollowTop(filter, states_[q])) ALAYA_RETURN_IF_ERROR(Probe(q));
     }
     if (is_coarse && kept * kCoarseShare > tokens.size()) fine_blocks_left_ = kFineBlocks;
     return OkStatus();
@@ -214,6 +210,7 @@ class FlatSearch {
       ScoreFilter& filter = filters_[q];
       filter.factors = is_coarse ? states_[q].coarse_bound : states_[q].fine_bound;
       filter.bar = states_[q].bar;
+      filter.top = states_[q].top;
       if (!seen.empty()) {
         filter.begin = seen.begin - tokens.begin;
         filter.end = seen.end - tokens.begin;
@@ -226,13 +223,11 @@ class FlatSearch {
   }
 
   // Follows the highest approximate score; true if it is above all exact ones.
-  bool FollowTop(float top, std::span<const float> scores, uint64_t first_token,
-                 QueryState& state) const {
-    if (top <= state.top) return false;
-    const auto place = std::ranges::find(scores, top) - scores.begin();
-    state.top = top;
-    state.top_token = static_cast<uint32_t>(first_token) + static_cast<uint32_t>(place);
-    return dipr_ != nullptr && top > std::max(state.best_known, state.best_exact);
+  bool FollowTop(const ScoreFilter& filter, QueryState& state) const {
+    if (filter.top <= state.top) return false;
+    state.top = filter.top;
+    state.top_token = filter.top_token;
+    return dipr_ != nullptr && state.top > std::max(state.best_known, state.best_exact);
   }
 
   // Scores a query's top token exactly, for all queries that see it.
@@ -251,15 +246,16 @@ class FlatSearch {
     return OkStatus();
   }
 
-  // Keeps the tokens of a block that may reach the bar.
-  void Keep(const ScoreFilter& filter, std::span<const float> scores, QueryState& state) const {
+  // Keeps the tokens of a block that may reach the bar. `scores`: of the block, for top-k.
+  void Keep(const ScoreFilter& filter, MatrixView<const float> scores, size_t query_index) {
+    QueryState& state = states_[query_index];
     const std::span<const uint32_t> tokens = filter.tokens.first(filter.count);
     const std::span<const float> upper = filter.upper.first(filter.count);
     state.tokens.insert(state.tokens.end(), tokens.begin(), tokens.end());
     state.upper.insert(state.upper.end(), upper.begin(), upper.end());
     if (top_k_ == nullptr) return;
     for (const uint32_t token : tokens) {
-      state.approximate.push_back(scores[token - filter.first_token]);
+      state.approximate.push_back(scores.row(query_index)[token - filter.first_token]);
     }
   }
 

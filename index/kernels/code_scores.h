@@ -95,7 +95,9 @@ struct ScoreFilter {
   std::span<uint32_t> tokens;
   std::span<float> upper;
   size_t count = 0;
-  float top = -std::numeric_limits<float>::infinity();  // the highest score
+  // The highest score seen, and whose it is, if above what the caller left here.
+  float top = -std::numeric_limits<float>::infinity();
+  uint32_t top_token = 0;
 };
 
 // scores[i][j] = centre_score + fine_scale[j] * <query i, code of token j - 7.5>, from
@@ -112,13 +114,16 @@ void FineScores(const CodeQueries& queries, const KeyCodes& keys, MatrixView<flo
 void FineScoresReference(const CodeQueries& queries, const KeyCodes& keys,
                          MatrixView<double> scores);
 
-// scores[i][j] = centre_score + coarse_scale[j] * <query i, high code of token j - 1.5>,
+// Passes through the filters, one for each query, with the coarse scales and errors,
+//     centre_score + coarse_scale[j] * <query i, high code of token j - 1.5>,
 // from the high plane alone and with the tables' rounding: half the bytes and less than
-// half the time of FineScores.
+// half the time of FineScores. Nobody sees the scores of other tokens: a filter's top is
+// one that may reach its bar, or any lower score.
 //
-// Shapes, filters (with the coarse scales and errors) and upcoming: as FineScores.
-void CoarseScores(const CodeQueries& queries, const KeyCodes& keys, MatrixView<float> scores,
-                  std::span<ScoreFilter> filters = {}, const KeyCodes& upcoming = {});
+// `upcoming` as for FineScores.
+void FilterCoarseScores(const CodeQueries& queries, const KeyCodes& keys,
+                        std::span<ScoreFilter> filters, const KeyCodes& upcoming = {});
+// The scores. Shapes: rotated as CodeQueries', scores [queries.size(), keys.token_count()].
 // Without the tables' rounding.
 void CoarseScoresReference(const CodeQueries& queries, MatrixView<const float> rotated,
                            const KeyCodes& keys, MatrixView<double> scores);

@@ -7,6 +7,7 @@
 #define ALAYA_INDEX_KERNELS_SCORE_FILTER_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -49,13 +50,19 @@ struct GroupNumbers {
   float largest_error;
 };
 
-HWY_INLINE void RaiseTop(hn::Vec<hn::ScalableTag<float>> top, ScoreFilter& filter) {
+// `top`: the highest of the group's scores that the filter looks at, by lanes.
+HWY_INLINE void RaiseTop(hn::Vec<hn::ScalableTag<float>> top, const float* scores, size_t place,
+                         ScoreFilter& filter) {
   const hn::ScalableTag<float> d;
   if (hn::AllFalse(d, hn::Gt(top, hn::Set(d, filter.top)))) return;
   filter.top = hn::GetLane(hn::MaxOfLanes(d, top));
+  size_t t = filter.begin > place ? filter.begin - place : 0;
+  while (scores[t] != filter.top) ++t;
+  filter.top_token = filter.first_token + static_cast<uint32_t>(place + t);
 }
 
-// `kIsWhole`: the filter looks at all tokens of the group.
+// `scores`: of the group that begins with token `place` of the block. `kIsWhole`: the
+// filter looks at all of them.
 template <bool kIsWhole>
 HWY_INLINE void FilterGroup(const float* scores, const GroupNumbers& numbers, size_t place,
                             ScoreFilter& filter) {
@@ -77,7 +84,9 @@ HWY_INLINE void FilterGroup(const float* scores, const GroupNumbers& numbers, si
     // Rounding keeps order: no token's sum is above that of the largest numbers.
     const auto bound =
         bound_of(hn::Set(d, numbers.largest_scale), hn::Set(d, numbers.largest_error));
-    if (hn::AllFalse(d, hn::Ge(hn::Add(top, bound), bar))) return RaiseTop(top, filter);
+    if (hn::AllFalse(d, hn::Ge(hn::Add(top, bound), bar))) {
+      return RaiseTop(top, scores, place, filter);
+    }
   }
   for (size_t t = 0; t < kCodeGroupTokens; t += hn::Lanes(d)) {
     auto score = hn::LoadU(d, scores + t);
@@ -100,7 +109,29 @@ HWY_INLINE void FilterGroup(const float* scores, const GroupNumbers& numbers, si
     hn::StoreU(hn::Compress(most, above), d, &filter.upper[filter.count]);
     filter.count += hn::CountTrue(d, above);
   }
-  RaiseTop(top, filter);
+  RaiseTop(top, scores, place, filter);
+}
+
+HWY_INLINE bool LooksAt(const ScoreFilter& filter, size_t place) {
+  return filter.begin < place + kCodeGroupTokens && place < filter.end;
+}
+
+// A bit for each token of a group that a filter looks at.
+HWY_INLINE uint64_t SeenOf(const ScoreFilter& filter, size_t place) {
+  if (!LooksAt(filter, place)) return 0;
+  const size_t begin = filter.begin > place ? filter.begin - place : 0;
+  const size_t count = std::min(filter.end - place, kCodeGroupTokens) - begin;
+  return (~uint64_t{0} >> (kCodeGroupTokens - count)) << begin;
+}
+
+// Passes a group's scores through a filter that looks at some of them.
+HWY_INLINE void FilterGroup(const float* scores, const GroupNumbers& numbers, size_t place,
+                            ScoreFilter& filter) {
+  if (filter.begin <= place && place + kCodeGroupTokens <= filter.end) {
+    FilterGroup<true>(scores, numbers, place, filter);
+  } else {
+    FilterGroup<false>(scores, numbers, place, filter);
+  }
 }
 
 // Passes the scores of a group, while the cache has them, through the filters.
@@ -111,12 +142,8 @@ HWY_INLINE void FilterQueries(MatrixView<const float> scores, const uint16_t* sc
   const size_t place = group * kCodeGroupTokens;
   const GroupNumbers numbers(scales + place, errors + place);
   for (size_t q = 0; q < filters.size(); ++q) {
-    ScoreFilter& filter = filters[q];
-    if (filter.begin <= place && place + kCodeGroupTokens <= filter.end) {
-      FilterGroup<true>(scores.row(q).data() + place, numbers, place, filter);
-    } else if (filter.begin < place + kCodeGroupTokens && place < filter.end) {
-      FilterGroup<false>(scores.row(q).data() + place, numbers, place, filter);
-    }
+    if (!LooksAt(filters[q], place)) continue;
+    FilterGroup(scores.row(q).data() + place, numbers, place, filters[q]);
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include "hwy/aligned_allocator.h"
 #include "index/kernels/bf16.h"
+#include "tests/index/kernels/random_codes.h"
 #include "tests/index/random_tensors.h"
 
 namespace alaya {
@@ -63,7 +64,7 @@ Exceeded Compare(size_t head_dim, float key_size, float query_size, uint32_t see
   std::vector<float> fine(4 * 64);
   std::vector<float> coarse(4 * 64);
   FineScores(code_queries, codes, {fine.data(), 4, 64});
-  CoarseScores(code_queries, codes, {coarse.data(), 4, 64});
+  AllCoarseScores(code_queries, codes, {coarse.data(), 4, 64});
 
   Exceeded exceeded;
   for (size_t q = 0; q < 4; ++q) {

@@ -1,4 +1,4 @@
-// CoarseScores; declared in code_scores.h.
+// FilterCoarseScores; declared in code_scores.h. What filters find: code_scores_test.cc.
 
 #include <gtest/gtest.h>
 
@@ -27,7 +27,7 @@ void ExpectCoarseIsNearReference(const CodesShape& shape) {
   const CodeQueries queries(rows, centre_scores);
   ComparedScores scores(query_count, codes.view.token_count());
 
-  CoarseScores(queries, codes.view, scores.view);
+  AllCoarseScores(queries, codes.view, scores.view);
 
   CoarseScoresReference(queries, rows, codes.view, scores.expected_view);
   std::vector<double> tolerances;
@@ -63,8 +63,7 @@ TEST_P(CoarseScoresTest, TheLargestHeadsDoNotOverflow) {
 }
 
 TEST_P(CoarseScoresTest, QueriesOfZerosAndOfTinyNumbersScoreTheirCentre) {
-  ExpectCentreScores([](const CodeQueries& queries, const KeyCodes& keys,
-                        MatrixView<float> scores) { CoarseScores(queries, keys, scores); });
+  ExpectCentreScores(AllCoarseScores);
 }
 
 }  // namespace

@@ -38,19 +38,32 @@ struct RoomyFilter {
   ScoreFilter filter;
 };
 
+// `sees_all`: the filter's top may be a score below its bar.
 void ExpectByDefinition(const ScoreFilter& filter, std::span<const float> scores,
-                        const uint16_t* scales, const uint16_t* errors) {
+                        const uint16_t* scales, const uint16_t* errors, bool sees_all) {
   std::vector<uint32_t> expected;
   float top = -kInfinity;
+  float top_found = -kInfinity;
   for (size_t i = filter.begin; i < filter.end; ++i) {
     // Powers of two: exact but for the last addition.
     const float bound = 0.25F * BF16ToFloat(errors[i]) + 0.125F * BF16ToFloat(scales[i]) + 0.5F;
-    if (scores[i] + bound >= filter.bar) expected.push_back(static_cast<uint32_t>(i) + 1000);
+    if (scores[i] + bound >= filter.bar) {
+      expected.push_back(static_cast<uint32_t>(i) + 1000);
+      top_found = std::max(top_found, scores[i]);
+    }
     top = std::max(top, scores[i]);
   }
   const auto found = filter.tokens.first(filter.count);
   EXPECT_EQ(std::vector<uint32_t>(found.begin(), found.end()), expected);
-  EXPECT_EQ(filter.top, top);
+  if (sees_all) {
+    EXPECT_EQ(filter.top, top);
+  } else {
+    EXPECT_GE(filter.top, top_found);
+    EXPECT_LE(filter.top, top);
+  }
+  if (filter.top > -kInfinity) {
+    EXPECT_EQ(filter.top, scores[filter.top_token - 1000]);
+  }
   for (size_t i = 0; i < filter.count; ++i) {
     EXPECT_GE(filter.upper[i], filter.bar);
     EXPECT_GE(filter.upper[i], scores[filter.tokens[i] - 1000]);
@@ -87,14 +100,41 @@ TEST_P(CodeScoresTest, FiltersFindWhatMayReachTheirBars) {
           filters.push_back(rooms.back().filter);
         }
 
-        (is_fine ? FineScores : CoarseScores)(queries, codes.view, scores, filters, {});
+        if (is_fine) {
+          FineScores(queries, codes.view, scores, filters);
+        } else {
+          AllCoarseScores(queries, codes.view, scores);
+          FilterCoarseScores(queries, codes.view, filters);
+        }
 
         for (size_t q = 0; q < kQueries; ++q) {
           ExpectByDefinition(filters[q], scores.row(q),
                              is_fine ? codes.view.fine_scale : codes.view.coarse_scale,
-                             is_fine ? codes.view.fine_error : codes.view.coarse_error);
+                             is_fine ? codes.view.fine_error : codes.view.coarse_error, is_fine);
         }
       }
+    }
+  }
+}
+
+// Whole groups are left out by the largest numbers of any of their tokens.
+TEST_P(CodeScoresTest, ATokenThatJustReachesTheBarIsFound) {
+  constexpr size_t kTokens = 256;
+  const RandomCodes codes(128, kTokens / 64, /*seed=*/11);
+  for (const float centre_score : {0.0F, -3.0F, 5000.0F}) {
+    const std::vector<float> rotated = RandomFloats(128, 1.0F, 12);
+    const CodeQueries queries({rotated.data(), 1, 128}, std::vector<float>{centre_score});
+    RoomyFilter all(0, kTokens, -kInfinity);
+    FilterCoarseScores(queries, codes.view, std::span(&all.filter, 1));
+    ASSERT_EQ(all.filter.count, kTokens);
+    for (size_t token = 0; token < kTokens; ++token) {
+      RoomyFilter room(0, kTokens, all.filter.upper[token]);
+
+      FilterCoarseScores(queries, codes.view, std::span(&room.filter, 1));
+
+      const auto found = room.filter.tokens.first(room.filter.count);
+      EXPECT_TRUE(std::ranges::binary_search(found, static_cast<uint32_t>(token) + 1000))
+          << "centre " << centre_score << ", token " << token;
     }
   }
 }

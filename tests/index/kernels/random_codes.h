@@ -1,22 +1,26 @@
 // Random codes of keys, the scores that a kernel gives them beside the expected ones, and
-// the tests that CoarseScores and FineScores share.
+// the tests that coarse and fine scores share.
 
 #ifndef ALAYA_TESTS_INDEX_KERNELS_RANDOM_CODES_H_
 #define ALAYA_TESTS_INDEX_KERNELS_RANDOM_CODES_H_
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <ostream>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "hwy/aligned_allocator.h"
 #include "index/kernels/bf16.h"
 #include "index/kernels/code_scores.h"
 #include "index/kernels/key_codes.h"
+#include "index/kernels/softmax.h"
 #include "storage/types/views.h"
 
 namespace alaya {
@@ -77,6 +81,27 @@ struct ComparedScores {
   MatrixView<double> expected_view;
 };
 
+// What FilterCoarseScores gives every token.
+inline void AllCoarseScores(const CodeQueries& queries, KeyCodes keys, MatrixView<float> scores) {
+  const std::vector<uint16_t> no_errors(keys.token_count());
+  keys.coarse_error = no_errors.data();
+  const size_t room = keys.token_count() + kFilterPadding;
+  std::vector<uint32_t> tokens(queries.size() * room);
+  std::vector<float> upper(queries.size() * room);
+  std::vector<ScoreFilter> filters(queries.size());
+  for (size_t q = 0; q < queries.size(); ++q) {
+    filters[q].bar = -std::numeric_limits<float>::infinity();
+    filters[q].end = keys.token_count();
+    filters[q].tokens = std::span(tokens).subspan(q * room, room);
+    filters[q].upper = std::span(upper).subspan(q * room, room);
+  }
+  FilterCoarseScores(queries, keys, filters);
+  for (size_t q = 0; q < queries.size(); ++q) {
+    ASSERT_EQ(filters[q].count, keys.token_count());
+    std::ranges::copy(filters[q].upper.first(keys.token_count()), scores.row(q).begin());
+  }
+}
+
 struct CodesShape {
   size_t head_dim;
   size_t group_count;
@@ -107,7 +132,7 @@ inline std::vector<CodesShape> LargestHeads() {
   return {{1024, 1, 1}, {1888, 1, 1}, {2048, 1, 1}, {2056, 1, 1}};
 }
 
-// CoarseScores or FineScores, all scores of them.
+// FineScores or AllCoarseScores.
 using ScoreCodes =
     std::function<void(const CodeQueries& queries, const KeyCodes& keys, MatrixView<float> scores)>;
 
