@@ -60,6 +60,7 @@ std::string TiersText(const TopSample& now, const std::optional<TopSample>& befo
 
 std::string SessionsText(const TopSample& now, size_t session_count_max) {
   std::vector<const pb::Session*> sessions;
+  sessions.reserve(now.sessions.size());
   for (const pb::Session& session : now.sessions) sessions.push_back(&session);
   const auto last_use = [](const pb::Session* session) {
     return std::tuple(session->last_use_time().seconds(), session->last_use_time().nanos());

@@ -135,9 +135,9 @@ StatusOr<MachineCosts> MeasureMachineCosts(AttentionBackend* backend) {
   const SequencePart picked{.reader = &many_tokens, .index = &apart};
   ALAYA_ASSIGN_OR_RETURN(const double picked_ns,
                          MeasureAttention(backend, picked, DiprTarget{}, kGroupQueries));
-  constexpr auto kPicked =
-      static_cast<double>(kGroupQueries * (kManyTokens / ApartIndex::kDistance + 1));
-  costs.gather_ns = std::max(0.0, picked_ns - costs.call_ns) / kPicked;
+  constexpr size_t kPicked = kManyTokens / ApartIndex::kDistance + 1;
+  costs.gather_ns =
+      std::max(0.0, picked_ns - costs.call_ns) / static_cast<double>(kGroupQueries * kPicked);
 
   // A scan of codes whose target is next to nothing.
   MemoryIndexBlocks blocks;

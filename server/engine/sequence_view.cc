@@ -35,7 +35,7 @@ SequenceView::SequenceView(const SequenceSource& source, TokenRange visible)
       const ExactIndex& index = head.indexes.emplace_back(&reader);
       head.parts.push_back({&reader, &index, link->range().begin});
     }
-    if (tail_token_count_ > 0) {
+    if (source.tail != nullptr && tail_token_count_ > 0) {
       const TailReader& reader =
           head.tail_reader.emplace(*source.tail, source.layer, head_index, source.model->head_dim);
       head.parts.push_back({&reader, source.tail->index(source.layer, head_index), tail_begin});

@@ -61,9 +61,7 @@ LogLevel FromSpdlog(spdlog::level::level_enum level) {
 LogLevel FromStorage(StorageLogLevel level) {
   switch (level) {
     case StorageLogLevel::kDebug:
-      return LogLevel::kDebug;
-    case StorageLogLevel::kInfo:
-      // RocksDB tells its life at this level.
+    case StorageLogLevel::kInfo:  // RocksDB tells its life at this level.
       return LogLevel::kDebug;
     case StorageLogLevel::kWarning:
       return LogLevel::kWarning;

@@ -100,6 +100,7 @@ TEST_F(AttendStreamTest, PipelinedRequestsOfManyThreadsGetTheirOwnAnswers) {
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
       std::vector<std::future<StatusOr<pb::AttendResponse>>> futures;
+      futures.reserve(kRequests);
       for (int i = 0; i < kRequests; ++i) {
         const auto id = static_cast<uint64_t>(i);
         futures.push_back(stream.Send(Request(id, static_cast<float>(t * kRequests + i))));

@@ -42,7 +42,7 @@ class AlayactlTest : public testing::Test {
   // A context of two layers and five tokens for that model; its keys are 'a', 'b'.
   std::string WriteContext() {
     const auto array = [](char fill) {
-      return Npy("<f2", "(5, 2, 8)", std::string(5 * 2 * 8 * 2, fill));
+      return Npy("<f2", "(5, 2, 8)", std::string(size_t{5} * 2 * 8 * 2, fill));
     };
     return directory_.WriteZip(
         "context.npz",
@@ -50,7 +50,7 @@ class AlayactlTest : public testing::Test {
          {"value_0.npy", array('A')},
          {"key_1.npy", array('b')},
          {"value_1.npy", array('B')},
-         {"query_0.npy", Npy("<f4", "(3, 4, 8)", std::string(3 * 4 * 8 * 4, 'q'))},
+         {"query_0.npy", Npy("<f4", "(3, 4, 8)", std::string(size_t{3} * 4 * 8 * 4, 'q'))},
          {"tokens.npy", Npy("<i8", "(5,)", BytesOf(std::vector<int64_t>{1, 2, 3, 4, 5}))}},
         /*deflated=*/true);
   }
