@@ -123,6 +123,7 @@ class CallTelemetry final : public RpcObserver {
     metrics_->AttendItemFinished(result.status.code(), duration, result.stats);
     if (!result.status.ok() || duration >= slow_call_) Log(item, result.status, duration);
   }
+  std::vector<AttendStageTimes> attend_stages() const override { return metrics_->attend_stages(); }
 
  private:
   // A backlog makes every item slow at once; some lines a second say that.

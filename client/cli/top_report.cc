@@ -58,6 +58,77 @@ std::string TiersText(const TopSample& now, const std::optional<TopSample>& befo
   return table.Text();
 }
 
+// The items of a stage since an earlier look, or since the server's start.
+class StageItems {
+ public:
+  StageItems(const pb::AttendStageStats& now, const pb::AttendStageStats* before) : now_(now) {
+    // A server that was started anew counts from zero again.
+    if (before != nullptr && before->items() <= now.items() &&
+        before->bucket_items_size() == now.bucket_items_size()) {
+      before_ = before;
+    }
+  }
+
+  uint64_t count() const { return now_.items() - (before_ == nullptr ? 0 : before_->items()); }
+
+  std::string MeanText() const {
+    if (count() == 0) return "-";
+    const double seconds = now_.seconds() - (before_ == nullptr ? 0 : before_->seconds());
+    return MicrosecondsText(1e6 * seconds / static_cast<double>(count()));
+  }
+
+  // As Prometheus estimates quantiles: items lie evenly in their bucket.
+  std::string QuantileText(double share) const {
+    const double rank = share * static_cast<double>(count());
+    double lower = 0;
+    double below = 0;
+    for (int i = 0; i < now_.bucket_items_size() && count() > 0; ++i) {
+      const double upper = now_.bucket_upper_seconds(i);
+      const double within = BucketItems(i);
+      if (within >= rank) {
+        if (std::isinf(upper)) return "> " + MicrosecondsText(1e6 * lower);
+        const double part = within > below ? (rank - below) / (within - below) : 1;
+        return MicrosecondsText(1e6 * (lower + part * (upper - lower)));
+      }
+      lower = upper;
+      below = within;
+    }
+    return "-";
+  }
+
+ private:
+  double BucketItems(int i) const {
+    return static_cast<double>(now_.bucket_items(i) -
+                               (before_ == nullptr ? 0 : before_->bucket_items(i)));
+  }
+
+  const pb::AttendStageStats& now_;
+  const pb::AttendStageStats* before_ = nullptr;
+};
+
+const pb::AttendStageStats* FindStage(const std::optional<TopSample>& sample,
+                                      const std::string& stage) {
+  if (!sample.has_value()) return nullptr;
+  for (const pb::AttendStageStats& each : sample->stats.attend_stages()) {
+    if (each.stage() == stage) return &each;
+  }
+  return nullptr;
+}
+
+std::string StagesText(const TopSample& now, const std::optional<TopSample>& before,
+                       const Rates& rates) {
+  Table table({"ATTEND STAGE", ">ITEMS", ">MEAN", ">P50", ">P99"});
+  for (const pb::AttendStageStats& stage : now.stats.attend_stages()) {
+    const pb::AttendStageStats* old = FindStage(before, stage.stage());
+    const StageItems items(stage, old);
+    table.AddRow(
+        {stage.stage(),
+         rates.Text(stage.items(), old == nullptr ? std::nullopt : std::optional(old->items())),
+         items.MeanText(), items.QuantileText(0.5), items.QuantileText(0.99)});
+  }
+  return table.Text();
+}
+
 std::string SessionsText(const TopSample& now, size_t session_count_max) {
   std::vector<const pb::Session*> sessions;
   sessions.reserve(now.sessions.size());
@@ -102,7 +173,8 @@ std::string TopText(const TopSample& now, const std::optional<TopSample>& before
       {"Index builds", CountText(stats.index_builds().running()) + " running, " +
                            CountText(stats.index_builds().pending()) + " pending"},
   });
-  return text + "\n" + TiersText(now, before, rates) + "\n" + SessionsText(now, session_count_max);
+  return text + "\n" + TiersText(now, before, rates) + "\n" + StagesText(now, before, rates) +
+         "\n" + SessionsText(now, session_count_max);
 }
 
 }  // namespace alaya::client

@@ -20,7 +20,8 @@ struct TopSample {
 };
 
 // Rates are per second since `before`; without it, and where a counter fell because the
-// server restarted, they are "-". Of the sessions those used last, at most `session_count_max`.
+// server restarted, they are "-". Times of attention items are those since `before`, or since
+// the server's start. Of the sessions those used last, at most `session_count_max`.
 std::string TopText(const TopSample& now, const std::optional<TopSample>& before,
                     size_t session_count_max);
 

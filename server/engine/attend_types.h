@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "index/target.h"
@@ -66,6 +67,19 @@ struct AttendStats {
   double engine_us = 0;
   std::vector<uint64_t> head_tokens_attended;  // [T * Hq] with explain
   std::vector<float> head_covered_mass;        // [T * Hq] with explain
+};
+
+// The times that one stage of many items took.
+struct AttendStageTimes {
+  struct Bucket {
+    double upper_seconds = 0;
+    uint64_t items = 0;  // that took at most so long
+  };
+
+  std::string_view stage;  // "queue", "search", "attend" or, for all, "engine"
+  uint64_t items = 0;
+  double seconds = 0;
+  std::vector<Bucket> buckets;  // by rising bound; the last one's is infinity
 };
 
 struct AttendResult {

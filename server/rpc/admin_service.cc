@@ -59,6 +59,9 @@ grpc::ServerUnaryReactor* AdminServiceHandler::GetStats(grpc::CallbackServerCont
   return RunUnary(service_, call, "GetStats", [this, response]() -> Status {
     ToProto(service_.engine->stats(), response);
     ToProto(service_.engine->usage(), response);
+    for (const AttendStageTimes& times : service_.observer->attend_stages()) {
+      ToProto(times, response->add_attend_stages());
+    }
     response->set_process_resident_bytes(self_.resident_bytes());
     const std::chrono::duration<double> uptime =
         std::chrono::system_clock::now() - self_.start_time;

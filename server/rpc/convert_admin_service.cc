@@ -136,4 +136,14 @@ void ToProto(const StoreUsage& usage, v1::GetStatsResponse* proto) {
   proto->set_label_usage_left_out(usage.labels_left_out);
 }
 
+void ToProto(const AttendStageTimes& times, v1::AttendStageStats* proto) {
+  proto->set_stage(std::string(times.stage));
+  proto->set_items(times.items);
+  proto->set_seconds(times.seconds);
+  for (const AttendStageTimes::Bucket& bucket : times.buckets) {
+    proto->add_bucket_upper_seconds(bucket.upper_seconds);
+    proto->add_bucket_items(bucket.items);
+  }
+}
+
 }  // namespace alaya

@@ -25,6 +25,7 @@ StatusOr<v1::LogLevel> FromProto(const v1::SetLogLevelRequest& proto);
 void ToProto(const RpcOptions& options, const EngineLimits& limits, v1::Limits* proto);
 void ToProto(const EngineStats& stats, v1::GetStatsResponse* proto);
 void ToProto(const StoreUsage& usage, v1::GetStatsResponse* proto);
+void ToProto(const AttendStageTimes& times, v1::AttendStageStats* proto);
 
 }  // namespace alaya
 

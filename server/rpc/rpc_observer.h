@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <string_view>
+#include <vector>
 
 #include "server/engine/attend_types.h"
 #include "storage/types/status.h"
@@ -29,6 +30,9 @@ class RpcObserver {
   // From the item's arrival to its result. The method is "Attend".
   virtual void AttendItemFinished(const CallInfo& item, const AttendResult& result,
                                   std::chrono::nanoseconds duration) = 0;
+
+  // What it saw of attention items, for GetStats.
+  virtual std::vector<AttendStageTimes> attend_stages() const { return {}; }
 };
 
 }  // namespace alaya

@@ -174,6 +174,20 @@ void Metrics::AttendItemFinished(StatusCode code, std::chrono::nanoseconds durat
   for (const float mass : stats.head_covered_mass) impl_->covered_mass->Observe(double{mass});
 }
 
+std::vector<AttendStageTimes> Metrics::attend_stages() const {
+  const auto times = [](std::string_view stage, const prometheus::Histogram* histogram) {
+    const prometheus::ClientMetric::Histogram values = histogram->Collect().histogram;
+    AttendStageTimes result = {
+        .stage = stage, .items = values.sample_count, .seconds = values.sample_sum, .buckets = {}};
+    for (const prometheus::ClientMetric::Bucket& bucket : values.bucket) {
+      result.buckets.push_back({bucket.upper_bound, bucket.cumulative_count});
+    }
+    return result;
+  };
+  return {times("queue", impl_->stages.queue), times("search", impl_->stages.search),
+          times("attend", impl_->stages.attend), times("engine", impl_->stages.engine)};
+}
+
 void Metrics::SetCollectable(std::shared_ptr<prometheus::Collectable> collectable) {
   const std::lock_guard lock(impl_->collectable_mutex);
   impl_->collectable = std::move(collectable);

@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "server/engine/attend_types.h"
 #include "storage/types/status.h"
@@ -34,6 +35,8 @@ class Metrics {
   // An item of an Attend stream: counted as a request with method "Attend".
   void AttendItemFinished(StatusCode code, std::chrono::nanoseconds duration,
                           const AttendStats& stats);
+
+  std::vector<AttendStageTimes> attend_stages() const;
 
   // Also exports what `collectable` has to say; replaces the one before, null: none.
   void SetCollectable(std::shared_ptr<prometheus::Collectable> collectable);

@@ -109,6 +109,23 @@ TEST_F(MetricsTest, CountersMoveAsCallsAreMade) {
   EXPECT_GT(after["process_resident_memory_bytes"], 1e6);
 }
 
+TEST_F(MetricsTest, StagesOfAttentionAgreeWithGetStats) {
+  ASSERT_OK(Import(client(), sequence_, "context"));
+  ASSERT_OK_AND_ASSIGN(const std::string session, OpenSession(client(), "context"));
+  client::AttendStream stream = client().Attend();
+  ASSERT_OK(stream.AttendOne(sequence_.Ask(session, 0, 0)));
+  ASSERT_OK_AND_ASSIGN(const auto stats, client().GetStats());
+  auto series = Series();
+
+  ASSERT_EQ(stats.attend_stages_size(), 4);
+  for (const pb::AttendStageStats& stage : stats.attend_stages()) {
+    EXPECT_GT(stage.items(), 0);
+    EXPECT_EQ(series["alaya_attend_stage_seconds_count{stage=\"" + stage.stage() + "\"}"],
+              static_cast<double>(stage.items()));
+    EXPECT_EQ(stage.bucket_items(stage.bucket_items_size() - 1), stage.items());
+  }
+}
+
 TEST_F(MetricsTest, GaugesAgreeWithGetStats) {
   ASSERT_OK(Import(client(), sequence_, "context"));
   ASSERT_OK_AND_ASSIGN(const auto stats, client().GetStats());

@@ -5,11 +5,13 @@
 #include <sys/wait.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "server/telemetry/engine_collector.h"
 
@@ -39,6 +41,28 @@ std::shared_ptr<EngineCollector> SomeCollector() {
   stats.store.evicted_contexts = 2;
   stats.expired_contexts = 1;
   return std::make_shared<EngineCollector>([stats] { return stats; }, ReadProcessStats, WallTime());
+}
+
+TEST(MetricsTest, StagesOfAttentionAreHistograms) {
+  Metrics metrics("1.0", "test");
+  AttendStats stats;
+  stats.search_us = 300;
+  metrics.AttendItemFinished(StatusCode::kOk, microseconds(500), stats);
+  stats.search_us = 1e12;
+  metrics.AttendItemFinished(StatusCode::kOk, microseconds(500), stats);
+
+  const std::vector<AttendStageTimes> stages = metrics.attend_stages();
+
+  ASSERT_EQ(stages.size(), 4U);
+  EXPECT_EQ(stages[1].stage, "search");
+  EXPECT_EQ(stages[1].items, 2U);
+  EXPECT_NEAR(stages[1].seconds, 1e6 + 300e-6, 1e-6);
+  for (const AttendStageTimes::Bucket& bucket : stages[1].buckets) {
+    EXPECT_EQ(bucket.items, bucket.upper_seconds < 300e-6      ? 0
+                            : std::isinf(bucket.upper_seconds) ? 2
+                                                               : 1);
+  }
+  EXPECT_TRUE(std::isinf(stages[1].buckets.back().upper_seconds));
 }
 
 TEST(MetricsTest, CallsAreCountedByMethodAndCode) {
