@@ -26,7 +26,8 @@ class ImportTest : public ClientTest {
   // `tokens` tokens of distinct bytes.
   static std::string Data(size_t tokens, char offset) {
     std::string data(tokens * kHeads * kDim * sizeof(float), '\0');
-    for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 31 + i / 256) ^ offset;
+    for (size_t i = 0; i < data.size(); ++i)
+      data[i] = static_cast<char>((i * 31 + i / 256) ^ static_cast<size_t>(offset));
     return data;
   }
   static TensorView View(const std::string& data) {

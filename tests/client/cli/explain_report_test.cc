@@ -55,7 +55,7 @@ TEST(ExplainReportTest, WhatBecameOfTheRestIsSaid) {
   EXPECT_THAT(ExplainText(attention), HasSubstr("The rest was left out.\n"));
   stats.set_tail_estimated(true);
   EXPECT_THAT(ExplainText(attention), HasSubstr("The rest was estimated and merged in.\n"));
-  stats.set_tokens_attended(2 * 2 * 1000);
+  stats.set_tokens_attended(uint64_t{2} * 2 * 1000);
   EXPECT_THAT(ExplainText(attention), HasSubstr("Nothing was left out.\n"));
 }
 

@@ -10,7 +10,6 @@ namespace {
 
 using testing::EndsWith;
 using testing::HasSubstr;
-using testing::Not;
 
 TEST(TerminalTest, BytesHaveBinaryUnits) {
   EXPECT_EQ(BytesText(0), "0 B");

@@ -13,7 +13,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-const std::vector<float> kSix = {1, 2, 3, 4, 5, 6};
+std::vector<float> Six() { return {1, 2, 3, 4, 5, 6}; }
 
 template <typename T>
 std::vector<T> ReadAll(const ArrayFile& file, const ArrayInfo& info) {
@@ -34,7 +34,7 @@ struct GoodFile {
 
 std::string WriteNpz(const TemporaryDirectory& directory, bool deflated) {
   return directory.WriteZip(deflated ? "deflated.npz" : "stored.npz",
-                            {{"six.npy", Npy("<f4", "(2, 3)", BytesOf(kSix))},
+                            {{"six.npy", Npy("<f4", "(2, 3)", BytesOf(Six()))},
                              {"other.npy", Npy("<i4", "(1,)", std::string(4, '\x07'))},
                              {"readme.txt", "no array"}},
                             deflated);
@@ -52,7 +52,7 @@ TEST_P(GoodFileTest, ArraysAreReadWholeAndInPieces) {
   ASSERT_NE(info, nullptr);
   EXPECT_EQ(info->type, ElementType::kF32);
   EXPECT_THAT(info->shape, ElementsAre(2U, 3U));
-  EXPECT_EQ(ReadAll<float>(**file, *info), kSix);
+  EXPECT_EQ(ReadAll<float>(**file, *info), Six());
 
   const auto reader = (*file)->OpenArray(*info);
   ASSERT_TRUE(reader.ok());
@@ -70,7 +70,7 @@ TEST_P(GoodFileTest, SeveralReadersDoNotDisturbEachOther) {
   const auto first = (*file)->OpenArray(info);
   const auto second = (*file)->OpenArray(info);
 
-  for (const float expected : kSix) {
+  for (const float expected : Six()) {
     for (const auto* reader : {&first, &second}) {
       float value = 0;
       ASSERT_TRUE((**reader)->Read(std::as_writable_bytes(std::span(&value, 1))).ok());
@@ -84,7 +84,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         GoodFile{"Npy",
                  [](const TemporaryDirectory& directory) {
-                   return directory.Write("six.npy", Npy("<f4", "(2, 3)", BytesOf(kSix)));
+                   return directory.Write("six.npy", Npy("<f4", "(2, 3)", BytesOf(Six())));
                  },
                  ""},
         GoodFile{"StoredNpz",
@@ -100,7 +100,7 @@ INSTANTIATE_TEST_SUITE_P(
                        Safetensors(R"({"__metadata__":{"format":"pt"},)"
                                    R"("pad":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},)"
                                    R"("six":{"dtype":"F32","shape":[2,3],"data_offsets":[3,27]}})",
-                                   "pad" + BytesOf(kSix)));
+                                   "pad" + BytesOf(Six())));
                  },
                  "six"}),
     [](const auto& value) { return value.param.name; });

@@ -15,7 +15,7 @@ using Entries = std::map<std::string, std::string>;
 
 // Two layers of 3 tokens, 2 kv heads, head_dim 4, float16.
 Entries GoodEntries() {
-  const std::string data(3 * 2 * 4 * 2, 'h');
+  const std::string data(size_t{3} * 2 * 4 * 2, 'h');
   return {{"key_0.npy", Npy("<f2", "(3, 2, 4)", data)},
           {"value_0.npy", Npy("<f2", "(3, 2, 4)", data)},
           {"key_1.npy", Npy("<f2", "(3, 2, 4)", data)},

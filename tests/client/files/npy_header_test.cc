@@ -85,15 +85,15 @@ std::string WithByte(std::string file, size_t position, char byte) {
   return file;
 }
 
-const std::string kGood = Npy("<f4", "(3, 4)", "");
+std::string Good() { return Npy("<f4", "(3, 4)", ""); }
 
 INSTANTIATE_TEST_SUITE_P(
     Headers, MalformedNpyTest,
     testing::Values(
-        MalformedCase{"OtherMagic", WithByte(kGood, 1, 'M')},
-        MalformedCase{"VersionZero", WithByte(kGood, 6, '\x00')},
-        MalformedCase{"VersionFour", WithByte(kGood, 6, '\x04')},
-        MalformedCase{"HugeHeader", WithByte(WithByte(kGood, 6, '\x02'), 11, '\x7F')},
+        MalformedCase{"OtherMagic", WithByte(Good(), 1, 'M')},
+        MalformedCase{"VersionZero", WithByte(Good(), 6, '\x00')},
+        MalformedCase{"VersionFour", WithByte(Good(), 6, '\x04')},
+        MalformedCase{"HugeHeader", WithByte(WithByte(Good(), 6, '\x02'), 11, '\x7F')},
         MalformedCase{"EmptyHeader", NpyWithDict("", "xx")},
         MalformedCase{"OneByteHeader", NpyWithDict("{", "x")},
         MalformedCase{"NoDict", NpyWithDict("                ", "")},

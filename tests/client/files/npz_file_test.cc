@@ -10,7 +10,7 @@ namespace {
 
 using testing::HasSubstr;
 
-const std::vector<float> kSix = {1, 2, 3, 4, 5, 6};
+std::vector<float> Six() { return {1, 2, 3, 4, 5, 6}; }
 
 class MalformedNpzFileTest : public testing::TestWithParam<MalformedFile> {};
 
@@ -24,14 +24,14 @@ INSTANTIATE_TEST_SUITE_P(Files, MalformedNpzFileTest,
 
 TEST(NpzFileTest, ADamagedEntryIsDataLoss) {
   const TemporaryDirectory directory;
-  const std::string good = Npy("<f4", "(2, 3)", BytesOf(kSix));
+  const std::string good = Npy("<f4", "(2, 3)", BytesOf(Six()));
   const std::string path = directory.WriteZip("a.npz", {{"six.npy", good}}, /*deflated=*/false);
   // Flips a bit of the last element, behind the header and in front of the central directory.
   std::FILE* raw = std::fopen(path.c_str(), "r+b");
   ASSERT_NE(raw, nullptr);
   std::string content(4096, '\0');
   content.resize(std::fread(content.data(), 1, content.size(), raw));
-  const size_t position = content.find(BytesOf(kSix)) + 5 * sizeof(float);
+  const size_t position = content.find(BytesOf(Six())) + 5 * sizeof(float);
   ASSERT_EQ(std::fseek(raw, static_cast<long>(position), SEEK_SET), 0);
   ASSERT_NE(std::fputc(content[position] ^ 1, raw), EOF);
   std::fclose(raw);

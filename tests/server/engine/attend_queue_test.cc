@@ -187,6 +187,7 @@ TEST_F(AttendQueueTest, SessionsComeAndGoWhileOthersRun) {
   Register(sequence_.model());
   Import(sequence_, 300);
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int thread = 0; thread < 4; ++thread) {
     threads.emplace_back([&] {
       for (int round = 0; round < 10; ++round) {

@@ -279,7 +279,7 @@ TEST_F(ContextImportTest, QueriesThatDoNotFitTheModelsTypeAreRefused) {
   const TestSequence wide(GroupedModel(DType::kF16), 50, /*seed=*/5);
   Register(wide.model());
   const auto import = BeginImport(Header(wide, 50));
-  const std::vector<float> huge(4 * 64, 1e6F);
+  const std::vector<float> huge(size_t{4} * 64, 1e6F);
   ImportChunk chunk = wide.Chunk(kFirst, {0, 50});
   chunk.query = TensorView{DType::kF32, 1, 4, 64, std::as_bytes(std::span(huge))};
 

@@ -162,6 +162,7 @@ TEST_F(OpenIndexesTest, ManyThreadsOpenAnIndexOnce) {
   const auto indexes = Open();
   const std::vector<ScoredToken> expected = Scan();
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
       EXPECT_EQ(Search(*indexes->Find(IndexKind::kFlat, kLayer, KvHeadIndex{1})), expected);

@@ -110,6 +110,7 @@ TEST_F(SessionTest, TheirNumberIsLimited) {
 TEST_F(SessionTest, AreListedByIdAndOnlyToTheirTenant) {
   Register(sequence_.model());
   std::vector<std::string> ids;
+  ids.reserve(5);
   for (int i = 0; i < 5; ++i) ids.push_back(CreateSession(sequence_, 0).session_id);
   std::ranges::sort(ids);
 

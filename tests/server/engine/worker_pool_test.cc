@@ -92,6 +92,7 @@ TEST_P(ParallelForTest, ServesManyCallersAtOnce) {
   WorkerPool pool("test", GetParam());
   std::atomic<int> run_count{0};
   std::vector<std::thread> callers;
+  callers.reserve(6);
   for (int caller = 0; caller < 6; ++caller) {
     callers.emplace_back([&] {
       for (int round = 0; round < 50; ++round) {

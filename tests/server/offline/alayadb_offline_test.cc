@@ -27,7 +27,7 @@ class OfflineTest : public StoreTest {
     StoreTest::SetUp();
     for (const uint32_t seed : {1U, 2U}) {
       ASSERT_OK(Import(*store_, {.id = "context-" + std::to_string(seed),
-                                 .tokens = SomeTokens(1000 * seed, seed),
+                                 .tokens = SomeTokens(size_t{1000} * seed, seed),
                                  .seed = seed})
                     .status());
     }
