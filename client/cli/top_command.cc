@@ -53,7 +53,8 @@ Status Top(const CommandLine& line, const TopArguments& arguments) {
 }  // namespace
 
 void AddTopCommand(CLI::App& app, CommandLine& line) {
-  CLI::App& top_app = *app.add_subcommand("top", "Tiers, latency and sessions, live; Ctrl-C ends it");
+  CLI::App& top_app =
+      *app.add_subcommand("top", "Tiers, latency and sessions, live; Ctrl-C ends it");
   const auto arguments = std::make_shared<TopArguments>();
   top_app.add_option("--interval", arguments->interval, "Time between two looks")
       ->capture_default_str();

@@ -82,7 +82,8 @@ class LeastSums {
     const auto sum = hn::Mul(hn::MulSub(needed, hn::Set(d, 1 / scale), hn::Load(d, offset_)),
                              hn::Load(d, inverse_step_));
     // One less, for what rounds here. Comparisons are false for what is not a number.
-    const auto one_less = hn::Sub(hn::Min(sum, hn::Set(d, 65536.0F)), hn::Set(d, 1));
+    const auto most = hn::Set(d, 65536.0F);
+    const auto one_less = hn::Sub(hn::IfThenElse(hn::Ge(sum, most), most, sum), hn::Set(d, 1));
     const auto is_some = hn::And(hn::Gt(needed, hn::Zero(d)), hn::Gt(one_less, hn::Zero(d)));
     const auto whole =
         hn::ConvertTo(hn::RebindToSigned<Tag>(), hn::IfThenElseZero(is_some, one_less));
