@@ -118,9 +118,8 @@ TEST_F(AttendStreamTest, HalfCloseAnswersEverythingOutstandingAndFinishesOk) {
   ASSERT_TRUE(engine_.WaitForItems(2));
 
   engine_.Answer(1);
-  engine_.Answer(0);
-
   EXPECT_EQ(ReadId(stream_.get()), 2U);
+  engine_.Answer(0);
   EXPECT_EQ(ReadId(stream_.get()), 1U);
   EXPECT_EQ(ReadId(stream_.get()), 0U);
   EXPECT_TRUE(stream_->Finish().ok());
