@@ -88,7 +88,7 @@ class SignalWatcher {
   std::thread thread_;
 };
 
-// gRPC never accepts again once it ran out of files, so it must not run out.
+// Every connection is an open file.
 void RaiseOpenFileLimit() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;

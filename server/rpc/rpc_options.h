@@ -3,18 +3,23 @@
 #ifndef ALAYA_SERVER_RPC_RPC_OPTIONS_H_
 #define ALAYA_SERVER_RPC_RPC_OPTIONS_H_
 
+#include <sys/stat.h>
+
 #include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "server/engine/engine.h"
+#include "server/rpc/connection_acceptor.h"
 
 namespace alaya {
 
 struct RpcOptions {
   // host:port (port 0: any free one) or unix:path.
   std::vector<std::string> listen_addresses{"127.0.0.1:50600"};
+  mode_t unix_socket_mode = S_IRUSR | S_IWUSR;  // of the socket files
+  AcceptorOptions acceptor;
   uint64_t max_message_bytes = uint64_t{64} << 20;  // of a received message
   uint32_t max_items_per_request = 1024;
   // A stream with this many unanswered requests is not read from.
