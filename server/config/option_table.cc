@@ -215,6 +215,15 @@ void AddStorage(TableBuilder* table) {
       [](auto& config) -> auto& { return config.engine.expiry_sweep_interval; },
       "time between searches for expired contexts");
   table->Count(
+      "merge_segments_min", 0, 1000,
+      [](auto& config) -> auto& { return config.store.merge.segments_min; },
+      "so many short segments that follow each other in a context, as stored sessions leave them, "
+      "are joined in the background; at least 2; 0: none are");
+  table->Count(
+      "merge_tokens_max", 1, std::numeric_limits<int32_t>::max(),
+      [](auto& config) -> auto& { return config.store.merge.tokens_max; },
+      "tokens that a joined segment may have");
+  table->Count(
       "flat_index_min_tokens", 0, std::numeric_limits<int32_t>::max(),
       [](auto& config) -> auto& { return config.engine.indexes.flat_min_tokens; },
       "stored segments of at least so many tokens get the flat index unless the import says "

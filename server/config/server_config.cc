@@ -31,6 +31,9 @@ Status Validate(const ServerConfig& config) {
   if (quota.evicts && quota.high_water_bytes == 0) {
     return InvalidArgument("disk_eviction = on needs a disk_high_water");
   }
+  if (config.store.merge.segments_min == 1) {
+    return InvalidArgument("merge_segments_min = 1: it takes two to join; 0 joins none");
+  }
   return OkStatus();
 }
 

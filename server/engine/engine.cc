@@ -22,6 +22,7 @@
 #include "server/engine/prefetch.h"
 #include "server/engine/random_ids.h"
 #include "server/engine/request_checks.h"
+#include "server/engine/segment_merger.h"
 #include "server/engine/session.h"
 #include "server/engine/session_storing.h"
 #include "server/engine/session_table.h"
@@ -60,7 +61,8 @@ class StandardEngine final : public Engine {
                       AttendRunner(store, backend, &planner_, &pool_, options_.limits, &indexes_),
                       clock, &pool_),
         pool_("worker", WorkerCount(options_.worker_count)),
-        sweeper_(store, clock, options_.expiry_sweep_interval) {
+        sweeper_(store, clock, options_.expiry_sweep_interval),
+        segment_merger_(store, &index_builder_) {
     index_builder_.EnqueueAll();
   }
   ~StandardEngine() override { Drain(); }
@@ -160,7 +162,9 @@ class StandardEngine final : public Engine {
     SessionPrefix prefix;
   };
   StatusOr<SessionStart> FindSessionStart(const CreateSessionParams& params);
-  NewContextTools writing_tools() { return {store_, clock_, &ids_, &index_builder_}; }
+  NewContextTools writing_tools() {
+    return {store_, clock_, &ids_, &index_builder_, &segment_merger_};
+  }
   // On the session's strand.
   StatusOr<ImportResult> StoreOpenSession(const StoreSessionParams& params, Session* session);
 
@@ -180,6 +184,7 @@ class StandardEngine final : public Engine {
   // Last, so that it ends first: its tasks use all of the above.
   WorkerPool pool_;
   ExpirySweeper sweeper_;
+  SegmentMerger segment_merger_;
 };
 
 std::vector<Model> StandardEngine::ListModels() const {
@@ -329,6 +334,8 @@ EngineStats StandardEngine::stats() const {
   stats.expired_contexts = sweeper_.expired_count();
   stats.failed_sweeps = sweeper_.failure_count();
   stats.index_builds = index_builder_.stats();
+  stats.segment_merges = segment_merger_.stats().merges;
+  stats.failed_segment_merges = segment_merger_.stats().failed;
   return stats;
 }
 

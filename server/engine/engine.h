@@ -173,6 +173,8 @@ struct EngineStats {
   uint64_t expired_contexts = 0;  // deleted by the expiry sweep
   uint64_t failed_sweeps = 0;     // expiry sweeps that the store refused
   IndexBuildStats index_builds;
+  uint64_t segment_merges = 0;  // runs of segments joined since the start
+  uint64_t failed_segment_merges = 0;
 };
 
 class Engine {

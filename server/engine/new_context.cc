@@ -42,6 +42,7 @@ StatusOr<std::unique_ptr<NewContext>> NewContext::Begin(NewContextRequest reques
 StatusOr<ContextWriter::Committed> NewContext::Commit() {
   ALAYA_ASSIGN_OR_RETURN(ContextWriter::Committed committed, writer_->Commit());
   if (tools_.index_builder != nullptr) tools_.index_builder->Enqueue(committed.context->chain);
+  if (tools_.segment_merger != nullptr) tools_.segment_merger->Wake();
   if (!ttl_) return committed;
   const WallTime expire_time = tools_.clock->now() + *ttl_;
   if (expire_time == committed.context->expire_time) return committed;

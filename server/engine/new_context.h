@@ -14,6 +14,7 @@
 #include "server/engine/engine.h"
 #include "server/engine/index_builder.h"
 #include "server/engine/random_ids.h"
+#include "server/engine/segment_merger.h"
 #include "storage/context/context_store.h"
 #include "storage/types/status.h"
 
@@ -35,7 +36,8 @@ struct NewContextTools {
   ContextStore* store = nullptr;
   const Clock* clock = nullptr;
   RandomIds* ids = nullptr;
-  IndexBuilder* index_builder = nullptr;  // null: no indexes are built
+  IndexBuilder* index_builder = nullptr;    // null: no indexes are built
+  SegmentMerger* segment_merger = nullptr;  // null: nothing is joined
 };
 
 class NewContext {

@@ -115,6 +115,13 @@ void AddContexts(const EngineStats& stats, FamilyList* list) {
   list->Counters("alaya_context_evictions_total", "Contexts deleted without being told to.",
                  "reason",
                  {{"quota", stats.store.evicted_contexts}, {"expired", stats.expired_contexts}});
+  list->Counters("alaya_segment_merges_total", "Runs of short segments that were to be joined.",
+                 "result",
+                 {{"joined", stats.segment_merges}, {"failed", stats.failed_segment_merges}});
+  list->Counter("alaya_joined_segments_total", "Segments that were joined into longer ones.",
+                stats.store.joined_segments);
+  list->Counter("alaya_merge_written_bytes_total", "Bytes written to join segments.",
+                stats.store.merge_written_bytes);
 }
 
 void AddIndexes(const EngineStats& stats, FamilyList* list) {

@@ -108,6 +108,23 @@ Status CheckModel(const Model& model) {
   return OkStatus();
 }
 
+// The chain with some of its segments replaced by what they were joined into: `joined`
+// returns that, or the segment itself. Links that fall together become one.
+template <typename Joined>
+std::vector<SegmentLink> ReplaceLinks(const std::vector<SegmentLink>& chain, Joined joined) {
+  std::vector<SegmentLink> replaced;
+  for (const SegmentLink& link : chain) {
+    std::shared_ptr<const Segment> segment = joined(link.segment);
+    const uint64_t token_count = link.range().end - segment->token_begin;
+    if (!replaced.empty() && replaced.back().segment == segment) {
+      replaced.back().token_count = token_count;
+    } else {
+      replaced.push_back({std::move(segment), token_count});
+    }
+  }
+  return replaced;
+}
+
 }  // namespace
 
 Catalog::ListKey Catalog::MakeListKey(const StoredContext& context) {
@@ -184,8 +201,9 @@ void Catalog::ReleaseName(const ContextName& name) {
   reserved_names_.erase(name);
 }
 
-Status Catalog::Commit(const ContextPointer& context) {
+Status Catalog::Commit(const std::shared_ptr<StoredContext>& context) {
   const std::lock_guard write_lock(write_mutex_);
+  context->chain = CurrentChain(context->chain);
   CatalogBatch batch;
   CatalogBatch undo;
   for (const SegmentLink& link : context->chain) {
@@ -198,6 +216,7 @@ Status Catalog::Commit(const ContextPointer& context) {
   ALAYA_RETURN_IF_ERROR(WriteDurably(batch, std::move(undo), context));
   const std::unique_lock state_lock(state_mutex_);
   AddToMemory(context);
+  if (merge_.segments_min > 0) unmerged_names_.emplace(context->tenant, context->id);
   return OkStatus();
 }
 
@@ -291,6 +310,90 @@ StatusOr<size_t> Catalog::DeleteExpired(WallTime now) {
   return expired.size();
 }
 
+// ---- Merging
+
+// Whoever began to write a context may have found segments that were joined since.
+std::vector<SegmentLink> Catalog::CurrentChain(const std::vector<SegmentLink>& chain) const {
+  return ReplaceLinks(chain, [this](const std::shared_ptr<const Segment>& segment) {
+    std::shared_ptr<const Segment> current = segment;
+    while (current != nullptr && !segments_.contains(current->id)) {
+      current = current->joined_into.lock();
+    }
+    return current != nullptr ? current : segment;
+  });
+}
+
+std::vector<std::shared_ptr<const Segment>> Catalog::TakeMergeRun() {
+  const auto is_only_successor = [this](const Segment& before, const Segment& after) {
+    const auto& successors = segments_.at(before.id).successors;
+    return successors.size() == 1 && successors[0].first == after.id;
+  };
+  for (;;) {
+    // For one context at a time: readers wait for it.
+    const std::unique_lock state_lock(state_mutex_);
+    if (unmerged_names_.empty()) return {};
+    const auto name = unmerged_names_.begin();
+    const ContextPointer context = Find(*name);
+    unmerged_names_.erase(name);
+    if (context == nullptr) continue;
+    auto run = FindMergeRun(context->chain, is_only_successor, merge_);
+    if (!run.empty()) return run;
+  }
+}
+
+void Catalog::RetryMerge(const Segment& segment) {
+  const std::unique_lock state_lock(state_mutex_);
+  for (const auto& [name, context] : contexts_) {
+    if (context->chain.back().segment->id == segment.id) unmerged_names_.insert(name);
+  }
+}
+
+Status Catalog::ReplaceRun(const std::vector<std::shared_ptr<const Segment>>& run,
+                           const std::shared_ptr<const Segment>& merged) {
+  const std::lock_guard write_lock(write_mutex_);
+  std::set<SegmentId> run_ids;
+  CatalogBatch batch;
+  CatalogBatch undo;
+  for (const auto& segment : run) {
+    if (!segments_.contains(segment->id)) {
+      return NotFound("segment " + std::to_string(ToInt(segment->id)) + " was deleted");
+    }
+    run_ids.insert(segment->id);
+    EraseSegment(*segment, &batch);
+    PutSegment(*segment, &undo);
+  }
+  PutSegment(*merged, &batch);
+  EraseSegment(*merged, &undo);
+  std::vector<std::pair<ContextPointer, ContextPointer>> replaced;  // old, new
+  for (const auto& [name, context] : contexts_) {
+    const bool links_to_run = std::ranges::any_of(context->chain, [&](const SegmentLink& link) {
+      return run_ids.contains(link.segment->id);
+    });
+    if (!links_to_run) continue;
+    auto updated = std::make_shared<StoredContext>(*context);
+    updated->chain =
+        ReplaceLinks(context->chain, [&](const std::shared_ptr<const Segment>& segment) {
+          return run_ids.contains(segment->id) ? merged : segment;
+        });
+    Put(EncodeContext(*updated), &batch);
+    Put(EncodeContext(*context), &undo);
+    replaced.emplace_back(context, std::move(updated));
+  }
+  ALAYA_RETURN_IF_ERROR(WriteDurably(batch, std::move(undo), merged));
+  const std::unique_lock state_lock(state_mutex_);
+  for (const auto& [old, updated] : replaced) {
+    const ContextName name(old->tenant, old->id);
+    contexts_[name] = updated;
+    lists_[old->tenant][MakeListKey(*old)] = updated;
+    AddLinks(updated->chain);
+    RemoveLinks(old->chain);
+    // It may go on: what was joined may be of a size with what lies before it.
+    if (updated->chain.back().segment == merged) unmerged_names_.insert(name);
+  }
+  for (const auto& segment : run) segment->joined_into = merged;
+  return OkStatus();
+}
+
 // ---- Memory
 
 void Catalog::AddToMemory(const ContextPointer& context) {
@@ -300,12 +403,7 @@ void Catalog::AddToMemory(const ContextPointer& context) {
   trees_[{context->tenant, context->model->id}].Insert(ChainTokens(context->chain), context->id,
                                                        ExpiryForMatching(*context));
   if (!context->pinned && context->expire_time) expiries_.emplace(*context->expire_time, name);
-  for (const SegmentLink& link : context->chain) {
-    LinkedSegment& linked = segments_[link.segment->id];
-    if (++linked.link_count > 1) continue;
-    linked.segment = link.segment;
-    for (const StoredIndex* index : link.segment->indexes.list()) index_ids_.insert(index->id);
-  }
+  AddLinks(context->chain);
 }
 
 void Catalog::RemoveFromMemory(const ContextPointer& context) {
@@ -314,7 +412,33 @@ void Catalog::RemoveFromMemory(const ContextPointer& context) {
   lists_[context->tenant].erase(MakeListKey(*context));
   trees_[{context->tenant, context->model->id}].Remove(ChainTokens(context->chain), context->id);
   if (context->expire_time) expiries_.erase({*context->expire_time, name});
-  for (const SegmentLink& link : context->chain) {
+  RemoveLinks(context->chain);
+}
+
+void Catalog::AddLinks(const std::vector<SegmentLink>& chain) {
+  for (const SegmentLink& link : chain) {
+    LinkedSegment& linked = segments_[link.segment->id];
+    if (++linked.link_count > 1) continue;
+    linked.segment = link.segment;
+    for (const StoredIndex* index : link.segment->indexes.list()) index_ids_.insert(index->id);
+  }
+  CountSuccessors(chain, 1);
+}
+
+void Catalog::CountSuccessors(const std::vector<SegmentLink>& chain, int64_t change) {
+  for (size_t i = 0; i + 1 < chain.size(); ++i) {
+    auto& successors = segments_.at(chain[i].segment->id).successors;
+    const SegmentId id = chain[i + 1].segment->id;
+    auto successor = std::ranges::find(successors, id, &std::pair<SegmentId, uint64_t>::first);
+    if (successor == successors.end()) successor = successors.insert(successor, {id, 0});
+    successor->second += static_cast<uint64_t>(change);
+    if (successor->second == 0) successors.erase(successor);
+  }
+}
+
+void Catalog::RemoveLinks(const std::vector<SegmentLink>& chain) {
+  CountSuccessors(chain, -1);
+  for (const SegmentLink& link : chain) {
     const auto linked = segments_.find(link.segment->id);
     if (--linked->second.link_count > 0) continue;
     for (const StoredIndex* index : link.segment->indexes.list()) index_ids_.erase(index->id);

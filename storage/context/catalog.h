@@ -25,6 +25,7 @@
 
 #include "storage/context/catalog_records.h"
 #include "storage/context/context_store.h"
+#include "storage/context/merge_policy.h"
 #include "storage/context/prefix_tree.h"
 #include "storage/context/segment_reaper.h"
 #include "storage/context/stored_context.h"
@@ -42,7 +43,8 @@ class Catalog {
 
   // Reads the catalog; erases segments that no context links to. Both must outlive it.
   // Errors: DataLoss if a record is damaged or missing.
-  static StatusOr<std::unique_ptr<Catalog>> Load(Database* database, const SegmentReaper* reaper);
+  static StatusOr<std::unique_ptr<Catalog>> Load(Database* database, const SegmentReaper* reaper,
+                                                 const MergeOptions& merge);
   Catalog(const Catalog&) = delete;
   Catalog& operator=(const Catalog&) = delete;
 
@@ -74,8 +76,20 @@ class Catalog {
 
   // Makes a context durable and visible, with those of its segments that the catalog
   // does not name (new ones, or ones that outlived their contexts). Their pages must
-  // be durable. Requires a reserved name.
-  Status Commit(const ContextPointer& context);
+  // be durable. Links to segments that were joined meanwhile are replaced. Requires a
+  // reserved name.
+  Status Commit(const std::shared_ptr<StoredContext>& context);
+
+  // The next run of short segments to be joined, of the contexts that were made since the
+  // last call; empty: none, then all of them were looked at.
+  std::vector<std::shared_ptr<const Segment>> TakeMergeRun();
+  // Looks at the contexts that end in the segment again.
+  void RetryMerge(const Segment& segment);
+  // Has every context that links to the run, segments that follow each other, link to
+  // `merged`, which holds all their tokens. Its pages must be durable.
+  // Errors: NotFound if no context links to one of the run any more.
+  Status ReplaceRun(const std::vector<std::shared_ptr<const Segment>>& run,
+                    const std::shared_ptr<const Segment>& merged);
 
   // Makes an index of a segment durable, then visible. Its pages must be durable.
   // Errors: NotFound if no context links to the segment.
@@ -101,6 +115,8 @@ class Catalog {
   struct LinkedSegment {
     uint64_t link_count = 0;
     std::shared_ptr<const Segment> segment;
+    // What follows it in chains, and in how many.
+    std::vector<std::pair<SegmentId, uint64_t>> successors;
   };
   // A write that failed and could not be undone: it may show after a restart. Until
   // it is undone the pages that it names are kept, so that it would show whole.
@@ -110,7 +126,7 @@ class Catalog {
   };
   struct LoadedRecords;
 
-  Catalog(Database* database, const SegmentReaper* reaper);
+  Catalog(Database* database, const SegmentReaper* reaper, const MergeOptions& merge);
 
   static ListKey MakeListKey(const StoredContext& context);
   StatusOr<LoadedRecords> ReadRecords() const;
@@ -124,16 +140,21 @@ class Catalog {
                       std::shared_ptr<const void> named);
   Status WritePendingUndos();
   StatusOr<uint64_t> DeleteContexts(const std::vector<ContextPointer>& contexts);
+  std::vector<SegmentLink> CurrentChain(const std::vector<SegmentLink>& chain) const;
 
   // Require state_mutex_.
   ContextPointer Find(const ContextName& name) const;
   void AddToMemory(const ContextPointer& context);
   void RemoveFromMemory(const ContextPointer& context);
+  void AddLinks(const std::vector<SegmentLink>& chain);
+  void RemoveLinks(const std::vector<SegmentLink>& chain);
+  void CountSuccessors(const std::vector<SegmentLink>& chain, int64_t change);
   void RememberPosition(const StoredContext& deleted);
   ListKey ListPosition(const ContextName& name) const;
 
   Database* const database_;
   const SegmentReaper* const reaper_;
+  const MergeOptions merge_;
 
   std::mutex write_mutex_;  // before state_mutex_; one change at a time
   std::vector<PendingUndo> pending_undos_;
@@ -151,6 +172,8 @@ class Catalog {
   std::map<SegmentId, LinkedSegment> segments_;
   std::set<SegmentId> index_ids_;  // current indexes of segments_
   std::set<ContextName> reserved_names_;
+  // Contexts in whose chains there may be something to join.
+  std::set<ContextName> unmerged_names_;
   // Where lists go on after a context that was deleted since.
   std::map<ContextName, ListKey> deleted_positions_;
   std::deque<ContextName> deleted_names_;

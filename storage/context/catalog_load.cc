@@ -22,8 +22,8 @@ std::string SegmentName(SegmentId id) { return "segment " + std::to_string(ToInt
 
 }  // namespace
 
-Catalog::Catalog(Database* database, const SegmentReaper* reaper)
-    : database_(database), reaper_(reaper) {}
+Catalog::Catalog(Database* database, const SegmentReaper* reaper, const MergeOptions& merge)
+    : database_(database), reaper_(reaper), merge_(merge) {}
 
 StatusOr<Catalog::LoadedRecords> Catalog::ReadRecords() const {
   LoadedRecords records;
@@ -149,12 +149,14 @@ Status Catalog::BuildContexts(const LoadedRecords& records) {
     if (!sound) return DataLoss("context '" + record.id + "': its chain is broken");
     context->model = model->second;
     AddToMemory(context);
+    if (merge_.segments_min > 0) unmerged_names_.emplace(context->tenant, context->id);
   }
   return OkStatus();
 }
 
-StatusOr<std::unique_ptr<Catalog>> Catalog::Load(Database* database, const SegmentReaper* reaper) {
-  std::unique_ptr<Catalog> catalog(new Catalog(database, reaper));
+StatusOr<std::unique_ptr<Catalog>> Catalog::Load(Database* database, const SegmentReaper* reaper,
+                                                 const MergeOptions& merge) {
+  std::unique_ptr<Catalog> catalog(new Catalog(database, reaper, merge));
   ALAYA_ASSIGN_OR_RETURN(const LoadedRecords records, catalog->ReadRecords());
   for (const RegisteredModel& model : records.models) {
     catalog->models_[model.model.name] = std::make_shared<RegisteredModel>(model);

@@ -14,6 +14,7 @@
 #include "storage/context/catalog.h"
 #include "storage/context/index_commit.h"
 #include "storage/context/page_reader.h"
+#include "storage/context/segment_merge.h"
 #include "storage/context/segment_reaper.h"
 #include "storage/context/segment_writer.h"
 #include "storage/database/database.h"
@@ -144,6 +145,8 @@ class ContextStoreImpl : public ContextStore {
     return catalog_->ListSegments();
   }
   bool IsLinked(const Segment& segment) const override { return catalog_->IsLinked(segment.id); }
+  StatusOr<std::shared_ptr<const Segment>> MergeSegments(
+      const std::function<bool()>& should_stop) override;
   StatusOr<std::unique_ptr<IndexWriter>> BeginIndex(std::shared_ptr<const Segment> segment,
                                                     uint8_t kind, uint32_t version) override;
   StatusOr<PinnedPage> ReadIndexBlock(const Segment& segment, const StoredIndex& index,
@@ -175,6 +178,8 @@ class ContextStoreImpl : public ContextStore {
   std::unique_ptr<Catalog> catalog_;
   std::unique_ptr<DiskQuota> quota_;
   std::atomic<uint64_t> evicted_contexts_{0};
+  std::atomic<uint64_t> joined_segments_{0};
+  std::atomic<uint64_t> merge_written_bytes_{0};
   std::unique_ptr<PageReader> reader_;
 };
 
@@ -302,7 +307,7 @@ Status ContextStoreImpl::Start() {
                      {.log = options_.log, .read_only = options_.read_only, .env = options_.env}));
   reader_ = std::make_unique<PageReader>(database_.get(), cache_.get());
   reaper_ = std::make_unique<SegmentReaper>();
-  ALAYA_ASSIGN_OR_RETURN(catalog_, Catalog::Load(database_.get(), reaper_.get()));
+  ALAYA_ASSIGN_OR_RETURN(catalog_, Catalog::Load(database_.get(), reaper_.get(), options_.merge));
   quota_ = std::make_unique<DiskQuota>(
       options_.quota, [this] { return database_->stats().disk_bytes; }, [this] { Evict(); });
   if (options_.read_only) return OkStatus();
@@ -337,6 +342,34 @@ StatusOr<std::unique_ptr<ContextWriter>> ContextStoreImpl::BeginContext(ContextD
   auto writer = std::make_unique<ContextWriterImpl>(this, std::move(draft));
   ALAYA_RETURN_IF_ERROR(writer->Start(options_));
   return std::unique_ptr<ContextWriter>(std::move(writer));
+}
+
+StatusOr<std::shared_ptr<const Segment>> ContextStoreImpl::MergeSegments(
+    const std::function<bool()>& should_stop) {
+  const auto run = catalog_->TakeMergeRun();
+  if (run.empty()) return std::shared_ptr<const Segment>();
+  uint64_t bytes = 0;
+  for (const auto& segment : run) bytes += segment->stored_bytes;
+  const SegmentMerging merging{.catalog = catalog_.get(),
+                               .database = database_.get(),
+                               .cache = cache_.get(),
+                               .reader = reader_.get(),
+                               .reaper = reaper_.get(),
+                               .disk_reserve_bytes = options_.disk_reserve_bytes,
+                               .kept_bytes_max = options_.memory_budget_bytes / kKeptSegmentShare};
+  StatusOr<std::shared_ptr<const Segment>> merged =
+      quota_->HasRoomFor(bytes)
+          ? MergeSegmentRun(merging, options_.directory + "/" + std::string(kImportPrefix), run,
+                            should_stop)
+          : ResourceExhausted("no room below disk_high_water to join segments of " + Count(bytes) +
+                              " bytes");
+  if (merged.ok()) {
+    joined_segments_.fetch_add(run.size(), std::memory_order_relaxed);
+    merge_written_bytes_.fetch_add((*merged)->stored_bytes, std::memory_order_relaxed);
+  } else if (merged.status().code() != StatusCode::kDataLoss) {
+    catalog_->RetryMerge(*run.back());
+  }
+  return merged;
 }
 
 StatusOr<std::unique_ptr<IndexWriter>> ContextStoreImpl::BeginIndex(
@@ -374,6 +407,8 @@ ContextStoreStats ContextStoreImpl::stats() const {
   stats.disk_high_water_bytes = options_.quota.high_water_bytes;
   stats.disk_low_water_bytes = options_.quota.low_water();
   stats.evicted_contexts = evicted_contexts_.load(std::memory_order_relaxed);
+  stats.joined_segments = joined_segments_.load(std::memory_order_relaxed);
+  stats.merge_written_bytes = merge_written_bytes_.load(std::memory_order_relaxed);
   stats.checksum_failures = reader_->checksum_failures();
   stats.background_errors = database.background_errors;
   stats.pending_compaction_bytes = database.pending_compaction_bytes;
@@ -389,6 +424,9 @@ StatusOr<std::unique_ptr<ContextStore>> ContextStore::Open(ContextStoreOptions o
   if (options.memory_budget_bytes < kMemoryBudgetBytesMin) {
     return InvalidArgument("memory budget of " + Count(options.memory_budget_bytes) +
                            " bytes is below " + Count(kMemoryBudgetBytesMin));
+  }
+  if (options.merge.segments_min == 1) {
+    return InvalidArgument("segments to be joined are at least 2, or 0 for none");
   }
   std::optional<FileLock> lock;
   const std::string lock_path = options.directory + "/" + kLockFile;

@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -22,6 +23,7 @@
 #include "storage/context/context_writer.h"
 #include "storage/context/disk_quota.h"
 #include "storage/context/index_writer.h"
+#include "storage/context/merge_policy.h"
 #include "storage/context/read_pool.h"
 #include "storage/context/stored_context.h"
 #include "storage/context/stored_index.h"
@@ -42,6 +44,7 @@ struct ContextStoreOptions {
   // to grow, or a full disk could not even delete.
   uint64_t disk_reserve_bytes = uint64_t{64} << 20;
   DiskQuotaOptions quota = {};
+  MergeOptions merge = {};
   // Changes nothing in the directory, which may be a backup; every write fails.
   bool read_only = false;
   // Where RocksDB finds its files, for tests; null: the system's. Must outlive the store.
@@ -108,6 +111,8 @@ struct ContextStoreStats {
   uint64_t disk_high_water_bytes = 0;  // as DiskQuotaOptions; 0: no quota
   uint64_t disk_low_water_bytes = 0;
   uint64_t evicted_contexts = 0;  // because of the quota
+  uint64_t joined_segments = 0;   // by MergeSegments
+  uint64_t merge_written_bytes = 0;
   uint64_t checksum_failures = 0;
   uint64_t background_errors = 0;
   uint64_t pending_compaction_bytes = 0;
@@ -175,6 +180,16 @@ class ContextStore {
   virtual uint64_t ResidentTokens(const std::vector<SegmentLink>& chain) const = 0;
   // True if reading the page would do no I/O.
   virtual bool IsResident(const PageId& id) const = 0;
+
+  // Joins short segments that follow each other in chains, one run of them, as
+  // ContextStoreOptions::merge says. Returns the new segment, which has no indexes yet;
+  // null: nothing is to be joined. What is being read is read to its end.
+  //
+  // Errors: Cancelled once `should_stop` says so, then the next call tries again, as after
+  //   ResourceExhausted; what the disk says. Nothing has changed then.
+  // Threads: one at a time.
+  virtual StatusOr<std::shared_ptr<const Segment>> MergeSegments(
+      const std::function<bool()>& should_stop) = 0;
 
   // Every segment that some context links to.
   virtual std::vector<std::shared_ptr<const Segment>> ListSegments() const = 0;

@@ -42,6 +42,11 @@ class DiskQuota {
   // Errors: ResourceExhausted, naming what is stored and the mark.
   Status Check();
 
+  // True if so many bytes more would stay below the mark. Evicts nothing.
+  bool HasRoomFor(uint64_t bytes) const {
+    return options_.high_water_bytes == 0 || UsedBytes() + bytes < options_.high_water_bytes;
+  }
+
   // Bytes that writers have on disk and that are not stored yet.
   void AddWriting(uint64_t bytes) { writing_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
   void RemoveWriting(uint64_t bytes) { writing_bytes_.fetch_sub(bytes, std::memory_order_relaxed); }

@@ -45,6 +45,9 @@ struct Segment {
   std::vector<uint8_t> wanted_indexes;
   // Those that are built; they come while the segment is in use.
   mutable SegmentIndexes indexes;
+  // What contexts link to instead since it was joined with others. The catalog's, under its
+  // write lock.
+  mutable std::weak_ptr<const Segment> joined_into;
 
   uint64_t token_count() const { return tokens.size(); }
   uint64_t stored_bytes_with_indexes() const {

@@ -37,9 +37,22 @@ constexpr uint8_t kIndexKind = 2;
 
 enum class State { kStored, kUnknown, kGone };
 
-// What the script did, by context id; a context's segments say by their first token what
-// they hold.
+// What the script did, by context id.
 using Outcomes = std::map<std::string, State>;
+
+// Turns of a stored conversation, of falling length: joined at once when the last one is there.
+const std::vector<FilledPart> kTurns = {{21, 150}, {22, 140}, {23, 130}, {24, 160}};
+
+// What each context holds.
+std::vector<FilledPart> PartsOf(const std::string& id) {
+  static const std::map<std::string, std::vector<FilledPart>> kParts = {
+      {"base", {{1, 1000}}},  {"victim", {{2, 1000}}},           {"expired", {{3, 1000}}},
+      {"new", {{11, 900}}},   {"branch", {{1, 700}, {12, 900}}}, {"last", {{13, 900}}},
+      {"healed", {{14, 300}}}};
+  if (const auto parts = kParts.find(id); parts != kParts.end()) return parts->second;
+  const size_t count = std::stoul(id.substr(id.find('-') + 1));
+  return {kTurns.begin(), kTurns.begin() + static_cast<ptrdiff_t>(count)};
+}
 
 std::vector<TokenId> TokensWithSeed(size_t count, uint32_t seed) {
   std::vector<TokenId> tokens = SomeTokens(count, seed);
@@ -59,6 +72,8 @@ class Script {
       ImportOne("branch", 12, ChainPrefix((*base)->chain, 700));
       BuildIndex(*(*base)->chain[0].segment);
     }
+    StoreTurns();
+    Note(store_.MergeSegments([] { return false; }).status());
     Change("victim", State::kGone,
            [&] { return store_.DeleteContext("default", "victim").status(); });
     Note(store_.UpdateContext("default", "base", {.pinned = true}).status());
@@ -90,11 +105,23 @@ class Script {
     const bool is_there = store_.FindContext("default", id).ok();
     EXPECT_EQ(is_there, old_state == State::kStored) << id;
   }
-  void ImportOne(const std::string& id, uint32_t seed, std::vector<SegmentLink> prefix) {
+  // "turn-1" to "turn-4", each the one before and some tokens.
+  void StoreTurns() {
+    std::vector<SegmentLink> chain;
+    for (size_t i = 0; i < kTurns.size(); ++i) {
+      const std::string id = "turn-" + std::to_string(i + 1);
+      ImportOne(id, kTurns[i].seed, chain, kTurns[i].count);
+      const auto stored = store_.FindContext("default", id);
+      if (!stored.ok()) return;
+      chain = (*stored)->chain;
+    }
+  }
+  void ImportOne(const std::string& id, uint32_t seed, std::vector<SegmentLink> prefix,
+                 size_t tokens = 900) {
     Change(id, State::kStored, [&] {
       return Import(store_, {.id = id,
                              .prefix = std::move(prefix),
-                             .tokens = TokensWithSeed(900, seed),
+                             .tokens = TokensWithSeed(tokens, seed),
                              .seed = seed,
                              .queries = 40})
           .status();
@@ -186,8 +213,8 @@ class IoFaultTest : public testing::Test {
       ASSERT_TRUE(context.ok() || state != State::kStored) << id << " is lost";
       ASSERT_TRUE(!context.ok() || state != State::kGone) << id << " is back";
       if (!context.ok()) continue;
+      ASSERT_OK(VerifyChain(store, (*context)->chain, PartsOf(id)));
       for (const SegmentLink& link : (*context)->chain) {
-        ASSERT_OK(VerifySegment(store, *link.segment, link.segment->tokens[0]));
         const StoredIndex* index = link.segment->indexes.find(kIndexKind);
         if (index == nullptr) continue;
         ASSERT_OK(store

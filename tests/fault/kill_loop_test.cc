@@ -24,6 +24,7 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
+#include "httplib.h"
 #include "tests/fault/kill_worker.h"
 #include "tests/integration/service_test.h"
 #include "tests/support/run_program.h"
@@ -74,8 +75,19 @@ class KillLoopTest : public ServiceTest {
       });
     }
     std::this_thread::sleep_for(lifetime);
+    CountMerges();
     server().Kill();
     for (std::thread& thread : threads) thread.join();
+  }
+
+  // As far as the server has told before it dies.
+  void CountMerges() {
+    const auto response = httplib::Client("http://" + server().metrics_address()).Get("/metrics");
+    if (!response) return;
+    constexpr std::string_view kName = "\nalaya_segment_merges_total{result=\"joined\"} ";
+    const size_t found = response->body.find(kName);
+    ASSERT_NE(found, std::string::npos);
+    merge_count_ += std::stoul(response->body.substr(found + kName.size()));
   }
 
   // A server that does not even come up.
@@ -113,12 +125,15 @@ class KillLoopTest : public ServiceTest {
       MakeModel("fault/kill", {.layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 64});
   const std::vector<std::string> arguments_ = {
       "--expiry-sweep-interval", "20ms", "--flat-index-min-tokens", "500",
+      // Most chains have something to join.
+      "--merge-segments-min", "2",
       // Room for all that must stay.
       "--disk-high-water", "80MiB", "--disk-eviction", "on", "--disk-low-water", "60MiB",
       "--disk-evict-label", "tier=cache"};
   const std::string backup_directory_ = directory() / "backups";
   std::vector<KillWorker> workers_;
   size_t killed_recoveries_ = 0;
+  size_t merge_count_ = 0;
 };
 
 TEST_F(KillLoopTest, WhatWasAcknowledgedIsThereByteForByte) {
@@ -150,7 +165,8 @@ TEST_F(KillLoopTest, WhatWasAcknowledgedIsThereByteForByte) {
     for (const auto& [name, count] : worker.counts()) counts[name] += count;
   }
   EXPECT_GT(acknowledged, cycle_count);
-  fmt::print("{} changes acknowledged, {} recoveries killed;", acknowledged, killed_recoveries_);
+  fmt::print("{} changes acknowledged, {} merges, {} recoveries killed;", acknowledged,
+             merge_count_, killed_recoveries_);
   for (const auto& [name, count] : counts) fmt::print(" {} {}", name, count);
   fmt::print("\n");
 }

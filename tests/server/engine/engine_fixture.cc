@@ -23,6 +23,7 @@ void EngineTest::OpenEngine() {
   ContextStoreOptions store_options;
   store_options.directory = directory_ / "data";
   store_options.memory_budget_bytes = memory_budget_bytes_;
+  store_options.merge = merge_;
   auto store = ContextStore::Open(store_options);
   ALAYA_CHECK(store.ok());
   store_ = *std::move(store);

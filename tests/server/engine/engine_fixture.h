@@ -59,7 +59,7 @@ class EngineTest : public testing::Test {
     options_.worker_count = 3;
     options_.costs = MachineCosts();  // plans do not depend on the machine
   }
-  // Uses options_ and memory_budget_bytes_; opens again what a test opened before.
+  // Uses options_, merge_ and memory_budget_bytes_; opens again what a test opened before.
   void OpenEngine();
   Engine& engine() {
     if (engine_ == nullptr) OpenEngine();
@@ -97,6 +97,7 @@ class EngineTest : public testing::Test {
   BreakableBackend backend_;
   EngineOptions options_;
   uint64_t memory_budget_bytes_ = uint64_t{64} << 20;
+  MergeOptions merge_;
   std::unique_ptr<ContextStore> store_;
   std::unique_ptr<Engine> engine_;
 };

@@ -138,6 +138,54 @@ Status VerifySegment(ContextStore& store, const Segment& segment, uint32_t seed)
   return OkStatus();
 }
 
+namespace {
+
+// All heads' rows of a kind of the chain's tokens, as Rows has them.
+StatusOr<std::vector<std::byte>> ReadChain(ContextStore& store,
+                                           const std::vector<SegmentLink>& chain, uint32_t layer,
+                                           PageKind kind) {
+  const Model& model = chain.front().segment->model->model;
+  const size_t row_bytes = model.row_bytes();
+  const size_t heads = model.num_kv_heads;
+  std::vector<std::byte> bytes;
+  for (const SegmentLink& link : chain) {
+    const size_t begin = bytes.size();
+    bytes.resize(begin + link.token_count * heads * row_bytes);
+    for (uint64_t token = 0; token < link.token_count; ++token) {
+      const uint64_t page_tokens = PageTokens(model);
+      for (uint32_t head = 0; head < heads; ++head) {
+        const PageId id{link.segment->id, layer, static_cast<uint32_t>(token / page_tokens), kind,
+                        head};
+        ALAYA_ASSIGN_OR_RETURN(const PinnedPage page, store.ReadPage(*link.segment, id));
+        std::memcpy(bytes.data() + begin + (token * heads + head) * row_bytes,
+                    page.payload().data() + token % page_tokens * row_bytes, row_bytes);
+      }
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Status VerifyChain(ContextStore& store, const std::vector<SegmentLink>& chain,
+                   const std::vector<FilledPart>& parts) {
+  const Model& model = chain.front().segment->model->model;
+  for (uint32_t layer = 0; layer < model.num_layers; ++layer) {
+    for (const PageKind kind : {PageKind::kKey, PageKind::kValue}) {
+      std::vector<std::byte> expected;
+      for (const auto& [seed, count] : parts) {
+        const auto rows = Rows(model, seed, layer, kind, 0, count);
+        expected.insert(expected.end(), rows.begin(), rows.end());
+      }
+      ALAYA_ASSIGN_OR_RETURN(const auto found, ReadChain(store, chain, layer, kind));
+      if (found == expected) continue;
+      return Internal("layer " + std::to_string(layer) + ": " + std::to_string(found.size()) +
+                      " bytes differ from the " + std::to_string(expected.size()) + " written");
+    }
+  }
+  return OkStatus();
+}
+
 uint64_t DiskBytes(const std::string& directory) {
   uint64_t bytes = 0;
   std::error_code error;

@@ -53,6 +53,16 @@ StatusOr<ContextWriter::Committed> Import(ContextStore& store, const ContextSpec
 // Reads every page of a segment and compares it with what Fill wrote.
 Status VerifySegment(ContextStore& store, const Segment& segment, uint32_t seed);
 
+// What some tokens of a context were filled with: the first `count` of a spec's, by its seed.
+struct FilledPart {
+  uint32_t seed = 0;
+  uint64_t count = 0;
+};
+// Reads every key and value of a chain, whatever its segments are, and compares it with the
+// parts that were written one after the other.
+Status VerifyChain(ContextStore& store, const std::vector<SegmentLink>& chain,
+                   const std::vector<FilledPart>& parts);
+
 // Bytes of the files below a directory, as the file system counts them.
 uint64_t DiskBytes(const std::string& directory);
 
