@@ -40,6 +40,8 @@ std::shared_ptr<EngineCollector> SomeCollector() {
   stats.store.disk_low_water_bytes = 6;
   stats.store.evicted_contexts = 2;
   stats.expired_contexts = 1;
+  stats.segment_merges = 4;
+  stats.store.joined_segments = 17;
   return std::make_shared<EngineCollector>([stats] { return stats; }, ReadProcessStats, WallTime());
 }
 
@@ -126,6 +128,8 @@ TEST(MetricsTest, TheEngineIsAskedWhenSomebodyScrapes) {
   EXPECT_THAT(text, HasSubstr("alaya_disk_mark_bytes{mark=\"low\"} 6\n"));
   EXPECT_THAT(text, HasSubstr("alaya_context_evictions_total{reason=\"quota\"} 2\n"));
   EXPECT_THAT(text, HasSubstr("alaya_context_evictions_total{reason=\"expired\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_segment_merges_total{result=\"joined\"} 4\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_joined_segments_total 17\n"));
   EXPECT_THAT(text, Not(HasSubstr("process_resident_memory_bytes 0\n")));
   metrics.SetCollectable(nullptr);
   EXPECT_THAT(metrics.Text(), Not(HasSubstr("alaya_sessions")));
