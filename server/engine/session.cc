@@ -9,7 +9,10 @@
 namespace alaya {
 
 Session::Session(SessionOwner owner, SessionPrefix prefix, Tail tail, WorkerPool* pool)
-    : owner_(std::move(owner)), strand_(pool), prefix_(std::move(prefix)), tail_(std::move(tail)) {
+    : owner_(std::move(owner)),
+      strand_(pool, pool->LaneOf(owner_.tenant)),
+      prefix_(std::move(prefix)),
+      tail_(std::move(tail)) {
   info_.session_id = owner_.session_id;
   info_.model = owner_.model->model.name;
   info_.create_time = owner_.create_time;

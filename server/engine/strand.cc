@@ -16,15 +16,17 @@ constexpr size_t kTasksPerTurn = 8;
 }  // namespace
 
 struct Strand::State : std::enable_shared_from_this<Strand::State> {
-  explicit State(WorkerPool* worker_pool) : pool(worker_pool) {}
+  State(WorkerPool* worker_pool, WorkerPool::Lane lane_of_tasks)
+      : pool(worker_pool), lane(lane_of_tasks) {}
 
   WorkerPool* const pool;
+  const WorkerPool::Lane lane;
   std::mutex mutex;
   std::deque<std::function<void()>> queue;
   bool running = false;  // somebody runs tasks, or is on the way
 
   void PostTurn() {
-    pool->Post([self = shared_from_this()] { self->TakeTurn(); });
+    pool->Post([self = shared_from_this()] { self->TakeTurn(); }, lane);
   }
 
   void TakeTurn() {
@@ -40,12 +42,15 @@ struct Strand::State : std::enable_shared_from_this<Strand::State> {
         queue.pop_front();
       }
       task();
+      // Another tenant's task waits at most for the one that runs.
+      if (pool->OthersWait(lane)) break;
     }
     PostTurn();
   }
 };
 
-Strand::Strand(WorkerPool* pool) : state_(std::make_shared<State>(pool)) {}
+Strand::Strand(WorkerPool* pool, WorkerPool::Lane lane)
+    : state_(std::make_shared<State>(pool, lane)) {}
 
 void Strand::Post(std::function<void()> task) {
   {

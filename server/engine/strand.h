@@ -15,8 +15,8 @@ namespace alaya {
 
 class Strand {
  public:
-  // `pool` must outlive every task.
-  explicit Strand(WorkerPool* pool);
+  // `pool` must outlive every task; they run in its lane `lane`.
+  explicit Strand(WorkerPool* pool, WorkerPool::Lane lane = FairQueue::kCommonLane);
 
   // Runs the task on a thread of the pool. Never blocks.
   void Post(std::function<void()> task);

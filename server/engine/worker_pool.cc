@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -40,12 +40,19 @@ struct Loop {
   }
 };
 
+// Whose task this thread runs, and for which pool.
+struct LaneOfThread {
+  const void* pool = nullptr;
+  FairQueue::Lane lane = FairQueue::kCommonLane;
+};
+thread_local LaneOfThread lane_of_thread;
+
 }  // namespace
 
 struct WorkerPool::Impl {
   mutable std::mutex mutex;
   std::condition_variable work_ready;
-  std::deque<std::function<void()>> queue;
+  FairQueue queue;
   size_t idle_count = 0;  // threads that wait for work
   bool stopping = false;
 
@@ -62,24 +69,27 @@ struct WorkerPool::Impl {
         --idle_count;
         continue;
       }
-      std::function<void()> task = std::move(queue.front());
-      queue.pop_front();
+      FairQueue::Next next = queue.Pop();
       const bool wake_next = !queue.empty() && idle_count > 0;
       lock.unlock();
       // Whoever wakes up wakes the next one: a wake-up costs the waker microseconds,
       // which the thread that posts many tasks should not pay alone.
       if (wake_next) work_ready.notify_one();
-      task();
-      task = nullptr;  // destroys what it holds without the lock
+      lane_of_thread = {this, next.lane};
+      const auto start = std::chrono::steady_clock::now();
+      next.task();
+      next.task = nullptr;  // destroys what it holds without the lock
+      const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
       lock.lock();
+      queue.Charge(next.lane, taken.count());
     }
   }
 
-  void Post(size_t copies, const std::function<void()>& task) {
+  void Post(size_t copies, const std::function<void()>& task, FairQueue::Lane lane) {
     bool wake = false;
     {
       const std::scoped_lock lock(mutex);
-      for (size_t i = 0; i < copies; ++i) queue.push_back(task);
+      for (size_t i = 0; i < copies; ++i) queue.Push(lane, task);
       wake = idle_count > 0;
     }
     if (wake) work_ready.notify_one();
@@ -106,11 +116,21 @@ WorkerPool::~WorkerPool() {
   for (std::thread& thread : impl_->threads) thread.join();
 }
 
-void WorkerPool::Post(std::function<void()> task) {
+WorkerPool::Lane WorkerPool::LaneOf(std::string_view name) {
+  const std::scoped_lock lock(impl_->mutex);
+  return impl_->queue.LaneOf(name);
+}
+
+bool WorkerPool::OthersWait(Lane lane) const {
+  const std::scoped_lock lock(impl_->mutex);
+  return impl_->queue.OthersWait(lane);
+}
+
+void WorkerPool::Post(std::function<void()> task, Lane lane) {
   bool wake = false;
   {
     const std::scoped_lock lock(impl_->mutex);
-    impl_->queue.push_back(std::move(task));
+    impl_->queue.Push(lane, std::move(task));
     wake = impl_->idle_count > 0;
   }
   if (wake) impl_->work_ready.notify_one();
@@ -125,7 +145,10 @@ void WorkerPool::ParallelFor(size_t count, const std::function<void(size_t)>& bo
   loop->body = &body;
   loop->count = count;
   loop->unfinished = static_cast<uint32_t>(count);
-  impl_->Post(std::min(count - 1, thread_count()), [loop] { loop->Work(); });
+  const Lane lane =
+      lane_of_thread.pool == impl_.get() ? lane_of_thread.lane : FairQueue::kCommonLane;
+  impl_->Post(
+      std::min(count - 1, thread_count()), [loop] { loop->Work(); }, lane);
   loop->Work();
   loop->WaitUntilFinished();
 }
