@@ -25,8 +25,10 @@ namespace alaya::client {
 class AttendStream::Reactor
     : public grpc::ClientBidiReactor<pb::AttendRequest, pb::AttendResponse> {
  public:
-  Reactor(const std::shared_ptr<grpc::Channel>& channel, const AttendStreamOptions& options)
+  Reactor(const std::shared_ptr<grpc::Channel>& channel, const Authorization& authorization,
+          const AttendStreamOptions& options)
       : requests_in_flight_max_(std::max<size_t>(options.requests_in_flight_max, 1)) {
+    authorization.AddTo(context_);
     if (options.stream_timeout.count() > 0) {
       context_.set_deadline(std::chrono::system_clock::now() + options.stream_timeout);
     }
@@ -217,8 +219,8 @@ class AttendStream::Reactor
 };
 
 AttendStream::AttendStream(const std::shared_ptr<grpc::Channel>& channel,
-                           AttendStreamOptions options)
-    : reactor_(std::make_unique<Reactor>(channel, options)) {}
+                           const Authorization& authorization, AttendStreamOptions options)
+    : reactor_(std::make_unique<Reactor>(channel, authorization, options)) {}
 AttendStream::~AttendStream() = default;
 AttendStream::AttendStream(AttendStream&&) noexcept = default;
 AttendStream& AttendStream::operator=(AttendStream&&) noexcept = default;

@@ -16,6 +16,7 @@
 #include <memory>
 
 #include "alaya/v1/session_service.pb.h"
+#include "client/credentials.h"
 #include "storage/types/status.h"
 
 namespace alaya::client {
@@ -40,7 +41,8 @@ class AttendStream {
   using Callback = std::function<void(StatusOr<pb::AttendResponse>)>;
 
   // Opens the call. Client::Attend calls it.
-  AttendStream(const std::shared_ptr<grpc::Channel>& channel, AttendStreamOptions options);
+  AttendStream(const std::shared_ptr<grpc::Channel>& channel, const Authorization& authorization,
+               AttendStreamOptions options);
   // Cancels what is unanswered and waits until its callbacks have run.
   ~AttendStream();
   AttendStream(AttendStream&&) noexcept;

@@ -9,8 +9,10 @@
 namespace alaya::client {
 
 struct BlockingAttendStream::State {
-  explicit State(const std::shared_ptr<grpc::Channel>& channel)
-      : call(pb::SessionService::NewStub(channel)->Attend(&context)) {}
+  State(const std::shared_ptr<grpc::Channel>& channel, const Authorization& authorization) {
+    authorization.AddTo(context);
+    call = pb::SessionService::NewStub(channel)->Attend(&context);
+  }
   ~State() {
     if (ended) return;
     context.TryCancel();
@@ -32,8 +34,9 @@ struct BlockingAttendStream::State {
   std::optional<Status> ended;
 };
 
-BlockingAttendStream::BlockingAttendStream(const std::shared_ptr<grpc::Channel>& channel)
-    : state_(std::make_unique<State>(channel)) {}
+BlockingAttendStream::BlockingAttendStream(const std::shared_ptr<grpc::Channel>& channel,
+                                           const Authorization& authorization)
+    : state_(std::make_unique<State>(channel, authorization)) {}
 BlockingAttendStream::~BlockingAttendStream() = default;
 BlockingAttendStream::BlockingAttendStream(BlockingAttendStream&&) noexcept = default;
 BlockingAttendStream& BlockingAttendStream::operator=(BlockingAttendStream&&) noexcept = default;

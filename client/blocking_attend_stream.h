@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "alaya/v1/session_service.pb.h"
+#include "client/credentials.h"
 #include "storage/types/status.h"
 
 namespace alaya::client {
@@ -26,7 +27,8 @@ namespace pb = ::alaya::v1;
 class BlockingAttendStream {
  public:
   // Opens the call. Client::AttendBlocking calls it.
-  explicit BlockingAttendStream(const std::shared_ptr<grpc::Channel>& channel);
+  BlockingAttendStream(const std::shared_ptr<grpc::Channel>& channel,
+                       const Authorization& authorization);
   ~BlockingAttendStream();
   BlockingAttendStream(BlockingAttendStream&&) noexcept;
   BlockingAttendStream& operator=(BlockingAttendStream&&) noexcept;

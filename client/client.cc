@@ -42,6 +42,9 @@ grpc::ChannelArguments ChannelArgumentsFor(const ClientOptions& options) {
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  if (!options.tls_server_name.empty()) {
+    arguments.SetSslTargetNameOverride(options.tls_server_name);
+  }
   if (options.retry_idempotent_calls) arguments.SetServiceConfigJSON(RetryServiceConfig());
   return arguments;
 }
@@ -55,8 +58,9 @@ using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Resp
 
 template <typename Stub, typename Request, typename Response>
 StatusOr<Response> Call(Stub& stub, Method<Stub, Request, Response> method, const Request& request,
-                        milliseconds timeout) {
+                        const Authorization& authorization, milliseconds timeout) {
   grpc::ClientContext context;
+  authorization.AddTo(context);
   SetTimeout(timeout, context);
   Response response;
   ALAYA_RETURN_IF_ERROR(ToStatus((stub.*method)(&context, request, &response)));
@@ -66,13 +70,15 @@ StatusOr<Response> Call(Stub& stub, Method<Stub, Request, Response> method, cons
 }  // namespace
 
 struct Client::Connection {
-  explicit Connection(const std::shared_ptr<grpc::Channel>& open_channel)
+  Connection(const std::shared_ptr<grpc::Channel>& open_channel, Authorization shown)
       : channel(open_channel),
+        authorization(std::move(shown)),
         contexts(pb::ContextService::NewStub(channel)),
         sessions(pb::SessionService::NewStub(channel)),
         admin(pb::AdminService::NewStub(channel)) {}
 
   std::shared_ptr<grpc::Channel> channel;
+  Authorization authorization;
   std::unique_ptr<pb::ContextService::Stub> contexts;
   std::unique_ptr<pb::SessionService::Stub> sessions;
   std::unique_ptr<pb::AdminService::Stub> admin;
@@ -85,15 +91,20 @@ StatusOr<Client> Client::Connect(const std::string& target, const ClientOptions&
   // gRPC 1.51 shuts down with its last channel, which can wait 10 s for a thread that
   // polls. One reference that is never given back keeps it up.
   [[maybe_unused]] static const bool kept_initialized = (grpc_init(), true);
-  const auto channel = grpc::CreateCustomChannel(
-      target, options.credentials ? options.credentials : grpc::InsecureChannelCredentials(),
-      ChannelArgumentsFor(options));
+  ALAYA_ASSIGN_OR_RETURN(Authorization authorization, Authorization::FromApiKey(options.api_key));
+  auto credentials = options.credentials;
+  if (credentials == nullptr && options.tls) {
+    ALAYA_ASSIGN_OR_RETURN(credentials, TlsCredentials(*options.tls));
+  }
+  if (credentials == nullptr) credentials = grpc::InsecureChannelCredentials();
+  const auto channel = grpc::CreateCustomChannel(target, credentials, ChannelArgumentsFor(options));
   if (options.connect_timeout.count() > 0 &&
       !channel->WaitForConnected(system_clock::now() + options.connect_timeout)) {
     return Unavailable("no server at '" + target + "' within " +
                        std::to_string(options.connect_timeout.count()) + " ms");
   }
-  return Client(std::make_shared<const Connection>(channel), options.call_timeout);
+  return Client(std::make_shared<const Connection>(channel, std::move(authorization)),
+                options.call_timeout);
 }
 
 Client Client::WithCallTimeout(milliseconds timeout) const { return {connection_, timeout}; }
@@ -130,30 +141,32 @@ Status Client::WaitUntilServing(milliseconds timeout) const {
 
 StatusOr<ContextImporter> Client::ImportContext(const pb::ImportContextRequest::Header& header,
                                                 ContextImporterOptions options) const {
-  return ContextImporter::Begin(connection_->channel, header, std::move(options));
+  return ContextImporter::Begin(connection_->channel, connection_->authorization, header,
+                                std::move(options));
 }
 
 ContextReader Client::ReadContext(const pb::ReadContextRequest& request) const {
-  return {connection_->channel, request};
+  return {connection_->channel, connection_->authorization, request};
 }
 
 AttendStream Client::Attend(AttendStreamOptions options) const {
-  return {connection_->channel, options};
+  return {connection_->channel, connection_->authorization, options};
 }
 
 BlockingAttendStream Client::AttendBlocking() const {
-  return BlockingAttendStream(connection_->channel);
+  return BlockingAttendStream(connection_->channel, connection_->authorization);
 }
 
 // The calls that are no streams differ only in their messages.
 #define ALAYA_DEFINE_CALL(service, stub, method)                                            \
   StatusOr<pb::method##Response> Client::method(const pb::method##Request& request) const { \
-    return Call(*connection_->stub, &pb::service::Stub::method, request, call_timeout_);    \
+    return Call(*connection_->stub, &pb::service::Stub::method, request,                    \
+                connection_->authorization, call_timeout_);                                 \
   }
 #define ALAYA_DEFINE_CALL_WITHOUT_ARGUMENTS(service, stub, method)                     \
   StatusOr<pb::method##Response> Client::method() const {                              \
     return Call(*connection_->stub, &pb::service::Stub::method, pb::method##Request(), \
-                call_timeout_);                                                        \
+                connection_->authorization, call_timeout_);                            \
   }
 
 ALAYA_DEFINE_CALL(ContextService, contexts, MatchContext)

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "alaya/v1/admin_service.pb.h"
@@ -21,6 +22,7 @@
 #include "client/blocking_attend_stream.h"
 #include "client/context_importer.h"
 #include "client/context_reader.h"
+#include "client/credentials.h"
 #include "storage/types/status.h"
 
 namespace alaya::client {
@@ -37,7 +39,13 @@ struct ClientOptions {
   bool retry_idempotent_calls = true;
   // Largest message that is sent or accepted.
   size_t message_bytes_max = size_t{64} << 20;
-  // Null: plaintext.
+  // None: plaintext, as for unix sockets.
+  std::optional<TlsOptions> tls;
+  // The name that the server's certificate must have; empty: the target's host.
+  std::string tls_server_name;
+  // Sent with every call; empty: none.
+  std::string api_key;
+  // Instead of `tls`, for what that cannot say; null: `tls` counts.
   std::shared_ptr<grpc::ChannelCredentials> credentials;
 };
 
@@ -50,6 +58,8 @@ struct ClientOptions {
 class Client {
  public:
   // `target` is "host:port" or "unix:path".
+  // Errors: Unavailable if nobody answers in time; InvalidArgument for files that cannot
+  //   be used.
   static StatusOr<Client> Connect(const std::string& target, const ClientOptions& options = {});
 
   // The same connection, with another deadline for each call; 0: none.

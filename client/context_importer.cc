@@ -83,10 +83,12 @@ struct ContextImporter::State {
 };
 
 StatusOr<ContextImporter> ContextImporter::Begin(const std::shared_ptr<grpc::Channel>& channel,
+                                                 const Authorization& authorization,
                                                  const pb::ImportContextRequest::Header& header,
                                                  ContextImporterOptions options) {
   auto state = std::make_unique<State>();
   state->options = std::move(options);
+  authorization.AddTo(state->context);
   state->call =
       pb::ContextService::NewStub(channel)->ImportContext(&state->context, &state->response);
   pb::ImportContextRequest request;

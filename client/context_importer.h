@@ -16,6 +16,7 @@
 #include <optional>
 
 #include "alaya/v1/context_service.pb.h"
+#include "client/credentials.h"
 #include "client/tensor.h"
 #include "storage/types/status.h"
 
@@ -43,6 +44,7 @@ class ContextImporter {
  public:
   // Opens the call and sends `header`. Client::ImportContext calls it.
   static StatusOr<ContextImporter> Begin(const std::shared_ptr<grpc::Channel>& channel,
+                                         const Authorization& authorization,
                                          const pb::ImportContextRequest::Header& header,
                                          ContextImporterOptions options);
   ~ContextImporter();

@@ -28,8 +28,10 @@ struct ContextReader::State {
 };
 
 ContextReader::ContextReader(const std::shared_ptr<grpc::Channel>& channel,
+                             const Authorization& authorization,
                              const pb::ReadContextRequest& request)
     : state_(std::make_unique<State>()) {
+  authorization.AddTo(state_->context);
   state_->call = pb::ContextService::NewStub(channel)->ReadContext(&state_->context, request);
 }
 ContextReader::~ContextReader() = default;

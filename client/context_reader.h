@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "alaya/v1/context_service.pb.h"
+#include "client/credentials.h"
 #include "storage/types/status.h"
 
 namespace alaya::client {
@@ -19,7 +20,7 @@ namespace pb = ::alaya::v1;
 class ContextReader {
  public:
   // Client::ReadContext calls it.
-  ContextReader(const std::shared_ptr<grpc::Channel>& channel,
+  ContextReader(const std::shared_ptr<grpc::Channel>& channel, const Authorization& authorization,
                 const pb::ReadContextRequest& request);
   ~ContextReader();
   ContextReader(ContextReader&&) noexcept;

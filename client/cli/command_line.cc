@@ -72,6 +72,15 @@ StatusOr<Client> CommandLine::Connect() const {
   options.connect_timeout = options.call_timeout.count() == 0
                                 ? kConnectTimeoutMax
                                 : std::min(options.call_timeout, kConnectTimeoutMax);
+  const bool has_files =
+      !tls_files.ca_file.empty() || !tls_files.cert_file.empty() || !tls_files.key_file.empty();
+  // Variables may be set for TCP while this call goes through a socket of this machine.
+  if ((tls || has_files) && !server.starts_with("unix:")) options.tls = tls_files;
+  options.tls_server_name = tls_server_name;
+  options.api_key = api_key;
+  if (!api_key_file.empty()) {
+    ALAYA_ASSIGN_OR_RETURN(options.api_key, ReadApiKeyFile(api_key_file));
+  }
   return Client::Connect(server, options);
 }
 
@@ -89,16 +98,41 @@ std::string JsonText(const google::protobuf::Message& message) {
   return status.ok() ? text : "{}";
 }
 
+namespace {
+
+void DeclareCredentials(CLI::App& app, CommandLine& line) {
+  app.add_flag("--tls", line.tls, "Encrypt, and trust the system's authorities");
+  app.add_option("--tls-ca", line.tls_files.ca_file,
+                 "Encrypt, and trust the authorities of this PEM file")
+      ->envname("ALAYA_CLIENT_TLS_CA");
+  app.add_option("--tls-cert", line.tls_files.cert_file, "PEM file of the client's certificate")
+      ->envname("ALAYA_CLIENT_TLS_CERT");
+  app.add_option("--tls-key", line.tls_files.key_file, "PEM file of that certificate's key")
+      ->envname("ALAYA_CLIENT_TLS_KEY");
+  app.add_option("--tls-server-name", line.tls_server_name,
+                 "Name that the server's certificate must have, if not the host of --server")
+      ->envname("ALAYA_CLIENT_TLS_SERVER_NAME");
+  app.add_option("--api-key", line.api_key,
+                 "The API key; better in the variable, as others see the flags of a process")
+      ->envname("ALAYA_CLIENT_API_KEY");
+  app.add_option("--api-key-file", line.api_key_file, "File whose first line is the API key")
+      ->envname("ALAYA_CLIENT_API_KEY_FILE");
+}
+
+}  // namespace
+
 void DeclareAlayactl(CLI::App& app, CommandLine& line) {
   app.fallthrough();
   app.require_subcommand(1);
   app.add_option("--server", line.server, "host:port or unix:path of the server")
       ->envname("ALAYA_SERVER")
       ->capture_default_str();
+  DeclareCredentials(app, line);
   app.add_option("--timeout", line.timeout, "Deadline of each call, for example 500ms; 0 for none")
       ->capture_default_str();
   app.add_flag("--json", line.json, "Print one line of JSON, for programs");
   AddModelCommands(app, line);
+  AddKeyCommands(app, line);
   AddContextCommands(app, line);
   AddSessionCommands(app, line);
   AddExplainCommand(app, line);

@@ -31,6 +31,11 @@ struct CommandLine {
 
   std::string server = "127.0.0.1:50600";
   std::string timeout = "60s";
+  bool tls = false;  // any of the files says so, too
+  TlsOptions tls_files = {};
+  std::string tls_server_name = {};
+  std::string api_key_file = {};
+  std::string api_key = {};
   bool json = false;
   // Set by the subcommand that was parsed.
   std::function<Status()> action{};

@@ -10,6 +10,7 @@
 
 namespace alaya::client {
 
+void AddKeyCommands(CLI::App& app, CommandLine& line);
 void AddModelCommands(CLI::App& app, CommandLine& line);
 void AddContextCommands(CLI::App& app, CommandLine& line);
 void AddContextImportCommand(CLI::App& context_app, CommandLine& line);

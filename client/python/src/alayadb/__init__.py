@@ -27,6 +27,7 @@ from alayadb._errors import (
 )
 from alayadb._options import Dipr, Full, Mass, Target, TokenRange, TopK, Window
 from alayadb._session import Session
+from alayadb._tls import Tls
 from alayadb._types import (
     AttendStats,
     Attention,
@@ -86,6 +87,7 @@ __all__ = [
     "SessionInfo",
     "Target",
     "TierStats",
+    "Tls",
     "TokenRange",
     "TopK",
     "UnavailableError",

@@ -65,6 +65,39 @@ _OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
+class _CallDetails(grpc.ClientCallDetails):  # type: ignore[misc]
+    """A call's details with other metadata."""
+
+    def __init__(self, details: Any, metadata: list[tuple[str, str]]) -> None:
+        self.method = details.method
+        self.timeout = details.timeout
+        self.metadata = metadata
+        self.credentials = details.credentials
+        self.wait_for_ready = details.wait_for_ready
+        self.compression = details.compression
+
+
+class _ApiKey(
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[misc]
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[misc]
+    grpc.StreamUnaryClientInterceptor,  # type: ignore[misc]
+    grpc.StreamStreamClientInterceptor,  # type: ignore[misc]
+):
+    """Sends the key with every call; gRPC's own call credentials refuse to on Unix sockets."""
+
+    def __init__(self, api_key: str) -> None:
+        self._entry = ("authorization", f"Bearer {api_key}")
+
+    def _intercept(self, proceed: Any, details: Any, request: Any) -> Any:
+        metadata = [*(details.metadata or ()), self._entry]
+        return proceed(_CallDetails(details, metadata), request)
+
+    intercept_unary_unary = _intercept
+    intercept_unary_stream = _intercept
+    intercept_stream_unary = _intercept
+    intercept_stream_stream = _intercept
+
+
 class Channel:
     """A connection to one server. Thread-safe."""
 
@@ -74,14 +107,21 @@ class Channel:
         *,
         timeout: float | None,
         credentials: grpc.ChannelCredentials | None,
+        server_name: str | None = None,
+        api_key: str | None = None,
     ) -> None:
         self.address = address
         self.timeout = timeout
         self._closed = False
+        options = list(_OPTIONS)
+        if server_name is not None:
+            options.append(("grpc.ssl_target_name_override", server_name))
         if credentials is None:
-            self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+            self._channel = grpc.insecure_channel(address, options=options)
         else:
-            self._channel = grpc.secure_channel(address, credentials, options=_OPTIONS)
+            self._channel = grpc.secure_channel(address, credentials, options=options)
+        if api_key is not None:
+            self._channel = grpc.intercept_channel(self._channel, _ApiKey(api_key))
         self.contexts: Any = context_service_pb2_grpc.ContextServiceStub(self._channel)
         self.sessions: Any = session_service_pb2_grpc.SessionServiceStub(self._channel)
         self.admin: Any = admin_service_pb2_grpc.AdminServiceStub(self._channel)

@@ -35,6 +35,7 @@ from alayadb._import import LayerArrays, Progress
 from alayadb._options import Dipr, TokenRange, TopK, fill_dipr, fill_token_range, fill_top_k
 from alayadb._session import Session
 from alayadb._stream import StreamPool
+from alayadb._tls import Tls
 from alayadb._types import (
     AttendStats,
     Attention,
@@ -62,6 +63,8 @@ def connect(
     *,
     timeout: float | None = 60.0,
     connect_timeout: float = 10.0,
+    tls: Tls | bool = False,
+    api_key: str | None = None,
     credentials: grpc.ChannelCredentials | None = None,
 ) -> Client:
     """Connects to a server.
@@ -71,14 +74,26 @@ def connect(
       timeout: seconds that a call may take, unless it says otherwise; None: any time. Calls that
         move whole contexts (import, read, backup) have no limit unless given one.
       connect_timeout: seconds to wait for the server, which may be starting.
-      credentials: for TLS, for example grpc.ssl_channel_credentials(). None: plain text.
+      tls: True trusts the system's authorities; `Tls` names files. False: plain text.
+      api_key: sent with every call; the server's operator makes it (`alayactl key generate`).
+      credentials: instead of `tls`, for what that cannot say.
 
     Returns:
       A client; use it as a context manager. Make it after forking, not before.
 
-    Errors: UnavailableError if no server answers in time.
+    Errors: UnavailableError if no server answers in time; PermissionDeniedError if the server
+      wants another key; OSError if a file of `tls` cannot be read.
     """
-    channel = Channel(address, timeout=timeout, credentials=credentials)
+    files = Tls() if tls is True else tls or None
+    if credentials is None and files is not None:
+        credentials = files.credentials()
+    channel = Channel(
+        address,
+        timeout=timeout,
+        credentials=credentials,
+        server_name=files.server_name if files is not None else None,
+        api_key=api_key,
+    )
     try:
         channel.wait_until_ready(connect_timeout)
     except BaseException:
