@@ -13,8 +13,11 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <future>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -24,6 +27,10 @@
 #include "google/protobuf/stubs/logging.h"
 #include "grpc/support/log.h"
 #include "index/attention/cpu_backend.h"
+#include "server/access/certificate_stage.h"
+#include "server/access/key_files.h"
+#include "server/access/key_ring.h"
+#include "server/access/reload_thread.h"
 #include "server/config/config_loader.h"
 #include "server/config/value_text.h"
 #include "server/engine/engine.h"
@@ -44,13 +51,14 @@ constexpr char kVersion[] = ALAYA_VERSION;
 constexpr char kBuild[] = "commit " ALAYA_COMMIT ", compiler " __VERSION__;
 
 // Waits for SIGTERM and SIGINT on a thread of its own; a second one ends the process
-// at once. Must be made before any other thread, which then inherit the blocked mask.
+// at once. SIGHUP is passed on. Must be made before any other thread, which then inherit the
+// blocked mask.
 class SignalWatcher {
  public:
   SignalWatcher() {
     std::signal(SIGPIPE, SIG_IGN);
     sigemptyset(&signals_);
-    for (const int number : {SIGTERM, SIGINT, kStop}) sigaddset(&signals_, number);
+    for (const int number : {SIGTERM, SIGINT, SIGHUP, kStop}) sigaddset(&signals_, number);
     pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
     thread_ = std::thread([this] { Run(); });
   }
@@ -65,6 +73,12 @@ class SignalWatcher {
   // The first signal's number.
   int Wait() { return first_.get_future().get(); }
 
+  // From now on `action` runs at every SIGHUP; null: nothing does.
+  void SetHangUpAction(std::function<void()> action) {
+    const std::lock_guard lock(mutex_);
+    hang_up_action_ = std::move(action);
+  }
+
  private:
   static constexpr int kStop = SIGUSR1;
 
@@ -75,6 +89,11 @@ class SignalWatcher {
       sigwait(&signals_, &number);
       if (stopping_) return;
       if (number == kStop) continue;  // somebody else's
+      if (number == SIGHUP) {
+        const std::lock_guard lock(mutex_);
+        if (hang_up_action_) hang_up_action_();
+        continue;
+      }
       constexpr int kExitBySignal = 128;
       if (!is_first) _exit(kExitBySignal + number);
       is_first = false;
@@ -85,6 +104,8 @@ class SignalWatcher {
   sigset_t signals_{};
   std::atomic<bool> stopping_{false};
   std::promise<int> first_;
+  std::mutex mutex_;
+  std::function<void()> hang_up_action_;  // guarded by mutex_
   std::thread thread_;
 };
 
@@ -173,12 +194,13 @@ std::string MetricsAddress(const ListenAddress& address, uint16_t port) {
 }
 
 // Readers see the whole file or none.
-Status WritePortFile(const std::string& path, const std::vector<std::string>& grpc_addresses,
+Status WritePortFile(const std::string& path, const RpcServer& rpc,
                      const std::string& metrics_address) {
   const std::string temporary = path + ".new";
   {
     std::ofstream file(temporary, std::ios::trunc);
-    for (const std::string& address : grpc_addresses) file << "grpc=" << address << "\n";
+    for (const std::string& address : rpc.addresses()) file << "grpc=" << address << "\n";
+    if (!rpc.health_address().empty()) file << "health=" << rpc.health_address() << "\n";
     file << "metrics=" << metrics_address << "\n";
     file.close();
     if (!file) return Unavailable("port_file: cannot write " + temporary);
@@ -189,6 +211,51 @@ Status WritePortFile(const std::string& path, const std::vector<std::string>& gr
   return OkStatus();
 }
 
+// Certificates and keys, read again when their files change.
+class Security {
+ public:
+  // Errors: InvalidArgument, naming the file.
+  static StatusOr<std::unique_ptr<Security>> Open(const AccessOptions& options) {
+    auto security = std::make_unique<Security>(options);
+    if (options.tls.enabled()) {
+      ALAYA_ASSIGN_OR_RETURN(security->certificates_, CertificateStage::Open(options.tls));
+    }
+    if (security->needs_keys_) ALAYA_RETURN_IF_ERROR(security->key_files_.Load().status());
+    return security;
+  }
+  explicit Security(const AccessOptions& options)
+      : needs_keys_(!options.key_files.empty()), key_files_(options.key_files, &keys_) {}
+
+  void StartReloading(EventLog* log) {
+    constexpr std::chrono::seconds kInterval{1};
+    thread_.emplace(kInterval, [this, log](bool asked) {
+      if (certificates_ != nullptr) Report(certificates_->Load(asked), "certificates", log);
+      if (needs_keys_) Report(key_files_.Load(asked), "api_keys", log);
+    });
+  }
+  void Reload() { thread_->Ask(); }
+
+  RpcSecurity rpc() const {
+    return {.certificates = certificates_.get(), .keys = needs_keys_ ? &keys_ : nullptr};
+  }
+
+ private:
+  static void Report(const StatusOr<bool>& loaded, std::string_view what, EventLog* log) {
+    if (!loaded.ok()) {
+      log->Write(LogLevel::kError, "reload_failed",
+                 {{"what", what}, {"message", Message(loaded.status())}});
+    } else if (*loaded) {
+      log->Write(LogLevel::kInfo, "reloaded", {{"what", what}});
+    }
+  }
+
+  const bool needs_keys_;
+  KeyRing keys_;
+  KeyFiles key_files_;
+  std::unique_ptr<CertificateStage> certificates_;  // null: no TLS
+  std::optional<ReloadThread> thread_;
+};
+
 // The parts of the running server, in the order in which they start; they go in the
 // opposite order.
 class ServerProcess {
@@ -197,6 +264,7 @@ class ServerProcess {
       : config_(std::move(config)), log_(log), metrics_(kVersion, kBuild) {}
 
   Status Start() {
+    ALAYA_ASSIGN_OR_RETURN(security_, Security::Open(config_.access));
     ALAYA_ASSIGN_OR_RETURN(const ListenAddress metrics_listen,
                            ParseListenAddress(config_.metrics_listen));
     ALAYA_ASSIGN_OR_RETURN(http_, HttpEndpoint::Start(metrics_listen.host, metrics_listen.port,
@@ -211,15 +279,20 @@ class ServerProcess {
     ALAYA_ASSIGN_OR_RETURN(engine_, Engine::Open(config_.engine, store_.get(), &backend_, &clock_));
     metrics_.SetCollectable(std::make_shared<EngineCollector>(
         [engine = engine_.get()] { return engine->stats(); }, ReadProcessStats, start_time_));
-    ALAYA_ASSIGN_OR_RETURN(rpc_, RpcServer::Start(config_.rpc, Self(), engine_.get(), &calls_));
+    ALAYA_ASSIGN_OR_RETURN(
+        rpc_, RpcServer::Start(config_.rpc, Self(), engine_.get(), &calls_, security_->rpc()));
+    security_->StartReloading(log_);
     const std::string metrics_address = MetricsAddress(metrics_listen, http_->port());
     readiness_.Set(Readiness::State::kReady);
     if (!config_.port_file.empty()) {
-      ALAYA_RETURN_IF_ERROR(WritePortFile(config_.port_file, rpc_->addresses(), metrics_address));
+      ALAYA_RETURN_IF_ERROR(WritePortFile(config_.port_file, *rpc_, metrics_address));
     }
     Announce(metrics_address);
     return OkStatus();
   }
+
+  // Looks at certificates and keys now. Requires: started.
+  void Reload() { security_->Reload(); }
 
   // True if all calls in progress were answered.
   bool Drain() {
@@ -283,6 +356,7 @@ class ServerProcess {
   std::unique_ptr<HttpEndpoint> http_;
   std::unique_ptr<ContextStore> store_;
   CpuBackend backend_;
+  std::unique_ptr<Security> security_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<RpcServer> rpc_;
 };
@@ -309,8 +383,10 @@ int Serve(const ServerConfig& config, const std::string& notify_socket) {
         const Status told = NotifyServiceManager(notify_socket, state);
         if (!told.ok()) log.Write(LogLevel::kWarning, "notify", {{"message", Message(told)}});
       };
+      signals.SetHangUpAction([&process] { process.Reload(); });
       notify(kServiceReady);
       const int signal_number = signals.Wait();
+      signals.SetHangUpAction(nullptr);
       notify(kServiceStopping);
       log.Write(LogLevel::kInfo, "draining", {{"signal", int64_t{signal_number}}});
       const bool in_time = process.Drain();
@@ -333,6 +409,13 @@ int Main(const std::vector<std::string>& arguments) {
   if (!loaded.ok()) {
     std::fprintf(stderr, "alayadb-server: %s\n", std::string(Message(loaded.status())).c_str());
     return kBadConfiguration;
+  }
+  if (loaded->check_only) {
+    const auto security = Security::Open(loaded->config.access);
+    if (!security.ok()) {
+      std::fprintf(stderr, "alayadb-server: %s\n", std::string(Message(security.status())).c_str());
+      return kBadConfiguration;
+    }
   }
   std::string text = loaded->text_to_print;
   if (text.empty() && loaded->print_only) text = PrintConfig(*loaded);

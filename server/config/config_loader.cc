@@ -19,8 +19,9 @@ namespace {
 
 constexpr std::string_view kEnvironmentPrefix = "ALAYA_";
 constexpr char kConfigVariable[] = "ALAYA_CONFIG";
-// For clients on the same machine: which server to call.
+// For clients on the same machine: which server to call, and how.
 constexpr char kClientVariable[] = "ALAYA_SERVER";
+constexpr std::string_view kClientPrefix = "ALAYA_CLIENT_";
 
 using Texts = std::vector<std::string>;
 
@@ -120,7 +121,7 @@ Status ApplyEnvironment(const Environment& environment, LoadedConfig* loaded) {
   for (const ConfigOption& option : ConfigOptions()) known.push_back(option.environment());
   for (const auto& [name, value] : environment) {
     if (!name.starts_with(kEnvironmentPrefix) || name == kConfigVariable ||
-        name == kClientVariable) {
+        name == kClientVariable || name.starts_with(kClientPrefix)) {
       continue;
     }
     const auto option =

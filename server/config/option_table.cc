@@ -135,9 +135,21 @@ void AddListeners(TableBuilder* table) {
   };
   metrics.get = [](const ServerConfig& config) { return Texts{config.metrics_listen}; };
 
-  ConfigOption& insecure =
-      table->Add("insecure", "",
-                 "allow addresses that other machines reach, without encryption or authentication");
+  ConfigOption& health = table->Add(
+      "health_listen", "ADDRESS",
+      "gRPC address for health checks alone, plain text and without keys, for probes that have no "
+      "certificate; empty: none");
+  health.set = [](const Texts& texts, ServerConfig* config) -> Status {
+    if (!texts.front().empty()) {
+      ALAYA_RETURN_IF_ERROR(ParseListenAddress(texts.front()).status());
+    }
+    config->rpc.health_listen_address = texts.front();
+    return OkStatus();
+  };
+  health.get = [](const ServerConfig& config) { return Texts{config.rpc.health_listen_address}; };
+
+  ConfigOption& insecure = table->Add(
+      "insecure", "", "allow addresses that other machines reach without encryption and keys");
   insecure.kind = ConfigOption::Kind::kFlag;
   insecure.is_bare = true;
   insecure.set = [](const Texts& texts, ServerConfig* config) -> Status {
@@ -151,6 +163,78 @@ void AddListeners(TableBuilder* table) {
   table->Text(
       "port_file", "PATH", [](auto& config) -> auto& { return config.port_file; },
       "write the real addresses here once the server serves; empty: no file");
+}
+
+// An option that is a list of paths.
+template <typename Field>
+void AddPaths(TableBuilder* table, std::string key, Field field, std::string help) {
+  ConfigOption& option = table->Add(std::move(key), "PATH", std::move(help));
+  option.kind = ConfigOption::Kind::kList;
+  option.set = [field](const Texts& texts, ServerConfig* config) -> Status {
+    for (const std::string& text : texts) {
+      if (text.empty()) return InvalidArgument("a path is needed");
+    }
+    field(*config) = texts;
+    return OkStatus();
+  };
+  option.get = [field](const ServerConfig& config) { return Texts(field(config)); };
+}
+
+void AddUnixSockets(TableBuilder* table) {
+  ConfigOption& mode = table->Add("unix_socket_mode", "OCTAL",
+                                  "permissions of unix sockets' files: who may write may connect");
+  mode.set = [](const Texts& texts, ServerConfig* config) -> Status {
+    ALAYA_ASSIGN_OR_RETURN(config->rpc.unix_socket_mode, ParseFileMode(texts.front()));
+    return OkStatus();
+  };
+  mode.get = [](const ServerConfig& config) {
+    return Texts{FileModeText(config.rpc.unix_socket_mode)};
+  };
+  ConfigOption& users = table->Add("unix_socket_users", "USER",
+                                   "users, by name or number, that may connect to unix sockets "
+                                   "beside the server's own and root; "
+                                   "none: all whom the file's permissions let in");
+  users.kind = ConfigOption::Kind::kList;
+  users.set = [](const Texts& texts, ServerConfig* config) -> Status {
+    config->rpc.acceptor.unix_users.clear();
+    for (const std::string& text : texts) {
+      ALAYA_ASSIGN_OR_RETURN(const uint32_t user, ParseUser(text));
+      config->rpc.acceptor.unix_users.push_back(user);
+    }
+    return OkStatus();
+  };
+  users.get = [](const ServerConfig& config) {
+    Texts texts;
+    for (const uid_t user : config.rpc.acceptor.unix_users) texts.push_back(std::to_string(user));
+    return texts;
+  };
+}
+
+void AddSecurity(TableBuilder* table) {
+  table->Group("Security");
+  table->Text(
+      "tls_cert", "PATH", [](auto& config) -> auto& { return config.access.tls.certificate; },
+      "PEM file of the server's certificate and its chain, read again when it changes; empty: TCP "
+      "is not encrypted");
+  table->Text(
+      "tls_key", "PATH", [](auto& config) -> auto& { return config.access.tls.private_key; },
+      "PEM file of the certificate's private key");
+  table->Text(
+      "tls_client_ca", "PATH", [](auto& config) -> auto& { return config.access.tls.client_ca; },
+      "PEM file of the authorities that clients' certificates come from; empty: clients need none");
+  AddPaths(
+      table, "api_key_files", [](auto& config) -> auto& { return config.access.key_files; },
+      "files of API keys, read again when they change; none: no key is needed; 'alayactl key "
+      "generate' makes keys");
+  table->Choice(
+      "unix_socket_keys", std::vector<std::pair<std::string, bool>>{{"on", true}, {"off", false}},
+      [](auto& config) -> auto& { return config.rpc.unix_needs_key; },
+      "off: whoever may connect to a unix socket needs no key and is an admin of tenant default");
+  AddUnixSockets(table);
+  table->Choice(
+      "reflection", std::vector<std::pair<std::string, bool>>{{"on", true}, {"off", false}},
+      [](auto& config) -> auto& { return config.rpc.serves_reflection; },
+      "on: tells anybody who connects what the API looks like, as grpcurl needs it");
 }
 
 void AddEvictLabel(TableBuilder* table) {
@@ -374,6 +458,7 @@ const std::vector<ConfigOption>& ConfigOptions() {
   static const std::vector<ConfigOption> options = [] {
     TableBuilder table;
     AddListeners(&table);
+    AddSecurity(&table);
     AddStorage(&table);
     AddThreads(&table);
     AddLimits(&table);

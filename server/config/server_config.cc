@@ -6,23 +6,53 @@
 
 namespace alaya {
 
-Status Validate(const ServerConfig& config) {
+namespace {
+
+// Everything that listens; a server for other machines needs encryption and keys.
+Status ValidateListeners(const ServerConfig& config) {
   std::vector<std::pair<std::string, std::string>> addresses = {
       {"metrics_listen", config.metrics_listen}};
   for (const std::string& address : config.rpc.listen_addresses) {
     addresses.emplace_back("listen", address);
   }
+  if (!config.rpc.health_listen_address.empty()) {
+    addresses.emplace_back("health_listen", config.rpc.health_listen_address);
+  }
+  // Metrics and health have neither, but tell nothing that tenants own.
+  if (config.insecure || config.access.encrypted_and_authenticated()) return OkStatus();
   for (const auto& [key, text] : addresses) {
     ALAYA_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(text));
-    if (!address.is_local() && !config.insecure) {
+    if (!address.is_local()) {
       std::string setting = key;
       setting.append(" = \"").append(text).append("\"");
       return InvalidArgument(setting +
-                             " is reachable from other machines and connections are neither "
-                             "encrypted nor authenticated; allowed without --insecure are "
+                             " is reachable from other machines: it needs tls_cert, tls_key and "
+                             "api_key_files, or --insecure; allowed without them are "
                              "127.0.0.0/8, [::1], localhost and unix:path");
     }
   }
+  return OkStatus();
+}
+
+Status ValidateAccess(const AccessOptions& access, bool unix_needs_key) {
+  if (access.tls.certificate.empty() != access.tls.private_key.empty()) {
+    return InvalidArgument("tls_cert and tls_key are needed together, one of them is empty");
+  }
+  if (!access.tls.client_ca.empty() && !access.tls.enabled()) {
+    return InvalidArgument("tls_client_ca = \"" + access.tls.client_ca +
+                           "\" needs tls_cert and tls_key");
+  }
+  if (!unix_needs_key && access.key_files.empty()) {
+    return InvalidArgument("unix_socket_keys = off needs api_key_files: nobody needs a key");
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+Status Validate(const ServerConfig& config) {
+  ALAYA_RETURN_IF_ERROR(ValidateListeners(config));
+  ALAYA_RETURN_IF_ERROR(ValidateAccess(config.access, config.rpc.unix_needs_key));
   const DiskQuotaOptions& quota = config.store.quota;
   if (quota.low_water_bytes > quota.high_water_bytes) {
     return InvalidArgument("disk_low_water = " + BytesText(quota.low_water_bytes) +

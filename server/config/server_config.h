@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 
+#include "server/access/access_options.h"
 #include "server/engine/engine.h"
 #include "server/rpc/rpc_options.h"
 #include "server/telemetry/logging.h"
@@ -21,6 +22,7 @@ struct ServerConfig {
   ContextStoreOptions store;  // `log` is left to main
   EngineOptions engine;
   RpcOptions rpc;
+  AccessOptions access;
   LogOptions log;
   std::string metrics_listen = "127.0.0.1:50601";
   std::string port_file;  // empty: none

@@ -1,10 +1,13 @@
 #include "server/config/value_text.h"
 
 #include <arpa/inet.h>
+#include <pwd.h>
 
 #include <array>
 #include <charconv>
+#include <limits>
 #include <utility>
+#include <vector>
 
 namespace alaya {
 namespace {
@@ -88,6 +91,37 @@ StatusOr<bool> ParseBool(std::string_view text) {
   if (text == "true") return true;
   if (text == "false") return false;
   return InvalidArgument("true or false is needed");
+}
+
+StatusOr<uint32_t> ParseFileMode(std::string_view text) {
+  constexpr uint32_t kModeMax = 0777;
+  uint32_t mode = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
+  if (text.size() >= 3 && error == std::errc() && end == text.data() + text.size() &&
+      mode <= kModeMax) {
+    return mode;
+  }
+  return InvalidArgument("three or four octal digits are needed, at most 0777 (0660)");
+}
+
+std::string FileModeText(uint32_t mode) {
+  std::string text = "0000";
+  for (size_t i = 3; i > 0; --i, mode /= 8) text[i] = static_cast<char>('0' + mode % 8);
+  return text;
+}
+
+StatusOr<uint32_t> ParseUser(const std::string& text) {
+  const auto number = Digits(text);
+  if (number && *number < std::numeric_limits<uint32_t>::max()) {
+    return static_cast<uint32_t>(*number);
+  }
+  constexpr size_t kBufferBytes = size_t{16} << 10;
+  std::vector<char> buffer(kBufferBytes);
+  passwd entry{};
+  passwd* found = nullptr;
+  getpwnam_r(text.c_str(), &entry, buffer.data(), buffer.size(), &found);
+  if (found != nullptr) return found->pw_uid;
+  return InvalidArgument("a user's number or the name of a user of this machine is needed");
 }
 
 bool ListenAddress::is_local() const {

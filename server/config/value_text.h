@@ -27,6 +27,12 @@ std::string DurationText(std::chrono::milliseconds duration);
 // "true" or "false".
 StatusOr<bool> ParseBool(std::string_view text);
 
+// Permissions of a file, octal: "0660".
+StatusOr<uint32_t> ParseFileMode(std::string_view text);
+std::string FileModeText(uint32_t mode);
+// A user's number, or the name of a user of this machine.
+StatusOr<uint32_t> ParseUser(const std::string& text);
+
 // Where to listen.
 struct ListenAddress {
   std::string unix_path;  // empty: TCP

@@ -49,7 +49,6 @@ void AttendStreams::Drain() {
 AttendStream::AttendStream(const ServiceContext& service, uint32_t in_flight_count_max,
                            grpc::CallbackServerContext* call)
     : service_(service),
-      tenant_(TenantOf(*call)),
       deadline_(DeadlineOf(*call)),
       in_flight_count_max_(in_flight_count_max),
       record_(service, "AttendStream", *call) {}
@@ -62,7 +61,7 @@ AttendStream::Reactor* AttendStream::Start(const ServiceContext& service, Attend
   const Status admitted = stream->record_.Start();
   streams->Add(stream);
   const std::lock_guard lock(stream->mutex_);
-  stream->draining_ = stream->draining_ || !admitted.ok();
+  if (!admitted.ok()) stream->refusal_ = admitted;
   stream->StartNextRead();
   stream->FinishIfIdle();
   return stream.get();
@@ -115,6 +114,7 @@ void AttendStream::Register(Exchange* exchange) {
 void AttendStream::Submit(Exchange* exchange) {
   const v1::AttendRequest& request = exchange->request;
   Status refusal = CheckItemCount(request, service_.limits);
+  if (refusal.ok()) refusal = record_.caller().CheckStillValid();
   if (refusal.ok() && service_.gate->closed()) refusal = DrainingError();
   // Even a request without items has a result, to carry the error.
   const int result_count = std::max(request.items_size(), 1);
@@ -127,7 +127,8 @@ void AttendStream::Submit(Exchange* exchange) {
       FinishItem(exchange, i, Failed(refusal));
       continue;
     }
-    StatusOr<AttendItem> item = FromProto(request.items(i), i, tenant_, service_.limits);
+    StatusOr<AttendItem> item =
+        FromProto(request.items(i), i, record_.caller().tenant(), service_.limits);
     if (!item.ok()) {
       FinishItem(exchange, i, Failed(item.status()));
       continue;
@@ -178,7 +179,7 @@ void AttendStream::QueueAnswer(Exchange* exchange) {
 
 void AttendStream::StartNextRead() {
   if (reading_ != nullptr || submitting_ || half_closed_ || draining_ || finished_ ||
-      in_flight_count_ >= in_flight_count_max_) {
+      !refusal_.ok() || in_flight_count_ >= in_flight_count_max_) {
     return;
   }
   if (spare_.empty()) {
@@ -236,10 +237,12 @@ void AttendStream::OnCancel() {
 }
 
 void AttendStream::FinishIfIdle() {
-  if (finished_ || in_flight_count_ > 0 || !(half_closed_ || draining_)) return;
+  if (finished_ || in_flight_count_ > 0 || !(half_closed_ || draining_ || !refusal_.ok())) return;
   finished_ = true;
-  Status status;
-  if (cancelled_ || write_failed_) {
+  Status status = refusal_;
+  if (!refusal_.ok()) {
+    // Said above: it was never admitted.
+  } else if (cancelled_ || write_failed_) {
     status = MakeError(StatusCode::kCancelled, "the caller cancelled");
   } else if (!half_closed_) {
     status = DrainingError();

@@ -101,7 +101,6 @@ class AttendStream final : public grpc::ServerBidiReactor<v1::AttendRequest, v1:
   void FinishIfIdle();
 
   const ServiceContext& service_;
-  const std::string_view tenant_;
   const Deadline deadline_;
   const uint32_t in_flight_count_max_;
   CallRecord record_;
@@ -124,6 +123,7 @@ class AttendStream final : public grpc::ServerBidiReactor<v1::AttendRequest, v1:
   bool half_closed_ = false;  // no more requests will come
   bool write_failed_ = false;
   bool draining_ = false;
+  Status refusal_;  // why the call was not admitted; OK: it was
   bool finished_ = false;
 };
 

@@ -11,7 +11,6 @@ namespace alaya {
 ImportStream::ImportStream(const ServiceContext& service, grpc::CallbackServerContext* call,
                            v1::ImportContextResponse* response)
     : service_(service),
-      tenant_(TenantOf(*call)),
       deadline_(DeadlineOf(*call)),
       response_(response),
       record_(service, "ImportContext", *call) {}
@@ -35,7 +34,7 @@ void ImportStream::OnReadDone(bool ok) {
     StartSendInitialMetadata();
     return;
   }
-  service_.pool->Post([this] {
+  record_.Post([this] {
     if (const Status status = HandleMessage(); !status.ok()) {
       End(status);
     } else {
@@ -46,11 +45,12 @@ void ImportStream::OnReadDone(bool ok) {
 
 void ImportStream::OnSendInitialMetadataDone(bool ok) {
   if (!ok) cancelled_ = true;
-  service_.pool->Post([this] { End(Commit()); });
+  record_.Post([this] { End(Commit()); });
 }
 
 Status ImportStream::HandleMessage() {
   if (cancelled_) return MakeError(StatusCode::kCancelled, "the caller cancelled");
+  ALAYA_RETURN_IF_ERROR(record_.caller().CheckStillValid());
   if (std::chrono::steady_clock::now() >= deadline_) {
     return MakeError(StatusCode::kDeadlineExceeded, "the deadline passed during the import");
   }
@@ -61,8 +61,9 @@ Status ImportStream::HandleMessage() {
       if (import_ != nullptr) {
         return RequestError("HEADER_REPEATED", {"header"}, "only the first message carries it");
       }
-      ALAYA_ASSIGN_OR_RETURN(ImportHeader header,
-                             FromProto(request_.header(), tenant_, service_.limits));
+      ALAYA_ASSIGN_OR_RETURN(
+          ImportHeader header,
+          FromProto(request_.header(), record_.caller().tenant(), service_.limits));
       ALAYA_ASSIGN_OR_RETURN(import_, service_.engine->BeginImport(std::move(header)));
       return OkStatus();
     }

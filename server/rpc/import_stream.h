@@ -44,7 +44,6 @@ class ImportStream final : public grpc::ServerReadReactor<v1::ImportContextReque
   void End(const Status& status);
 
   const ServiceContext& service_;
-  const std::string_view tenant_;
   const Deadline deadline_;
   v1::ImportContextResponse* const response_;
   CallRecord record_;

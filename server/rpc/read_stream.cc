@@ -11,7 +11,6 @@ namespace alaya {
 ReadStream::ReadStream(const ServiceContext& service, grpc::CallbackServerContext* call,
                        const v1::ReadContextRequest* request)
     : service_(service),
-      tenant_(TenantOf(*call)),
       deadline_(DeadlineOf(*call)),
       request_(request),
       record_(service, "ReadContext", *call) {}
@@ -33,7 +32,7 @@ ReadStream::Reactor* ReadStream::Start(const ServiceContext& service,
 
 void ReadStream::StartProducer() {
   producing_ = true;
-  service_.pool->Post([self = shared_from_this()] { self->Produce(); });
+  record_.Post([self = shared_from_this()] { self->Produce(); });
 }
 
 void ReadStream::Produce() {
@@ -55,14 +54,15 @@ StatusOr<bool> ReadStream::ProduceChunks() {
   if (context_ == nullptr) ALAYA_RETURN_IF_ERROR(Resolve());
   while (layer_position_ < params_.layers.size()) {
     if (cancelled_) return MakeError(StatusCode::kCancelled, "the caller cancelled");
+    ALAYA_RETURN_IF_ERROR(record_.caller().CheckStillValid());
     if (std::chrono::steady_clock::now() >= deadline_) {
       return MakeError(StatusCode::kDeadlineExceeded, "the deadline passed during the read");
     }
     const uint32_t layer = params_.layers[layer_position_];
     bool stopped = false;
     ALAYA_RETURN_IF_ERROR(service_.engine->ReadContext(
-        tenant_, params_.context_id, TokenRange{next_token_, range_.end}, std::span(&layer, 1),
-        [this, &stopped](ReadChunk chunk) {
+        record_.caller().tenant(), params_.context_id, TokenRange{next_token_, range_.end},
+        std::span(&layer, 1), [this, &stopped](ReadChunk chunk) {
           stopped = !Push(std::move(chunk));
           return !stopped;
         }));
@@ -77,7 +77,8 @@ StatusOr<bool> ReadStream::ProduceChunks() {
 
 Status ReadStream::Resolve() {
   ALAYA_ASSIGN_OR_RETURN(params_, FromProto(*request_));
-  ALAYA_ASSIGN_OR_RETURN(auto context, service_.engine->GetContext(tenant_, params_.context_id));
+  ALAYA_ASSIGN_OR_RETURN(
+      auto context, service_.engine->GetContext(record_.caller().tenant(), params_.context_id));
   const uint64_t token_count = context->token_count();
   const uint32_t layer_count = context->model->model.num_layers;
   range_ = {0, token_count};

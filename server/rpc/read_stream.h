@@ -58,7 +58,6 @@ class ReadStream final : public grpc::ServerWriteReactor<v1::ReadContextResponse
   void FinishIfDone();
 
   const ServiceContext& service_;
-  const std::string_view tenant_;
   const Deadline deadline_;
   const v1::ReadContextRequest* const request_;
   CallRecord record_;

@@ -18,6 +18,11 @@ namespace alaya {
 struct RpcOptions {
   // host:port (port 0: any free one) or unix:path.
   std::vector<std::string> listen_addresses{"127.0.0.1:50600"};
+  // Like those, for health checks only: plain text and without keys. Empty: none.
+  std::string health_listen_address;
+  bool serves_reflection = true;
+  // Whether calls through unix sockets need a key where others do.
+  bool unix_needs_key = true;
   mode_t unix_socket_mode = S_IRUSR | S_IWUSR;  // of the socket files
   AcceptorOptions acceptor;
   uint64_t max_message_bytes = uint64_t{64} << 20;  // of a received message

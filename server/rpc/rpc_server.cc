@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <iterator>
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -13,6 +15,7 @@
 #include "server/rpc/connection_acceptor.h"
 #include "server/rpc/context_service.h"
 #include "server/rpc/listening_socket.h"
+#include "server/rpc/server_credentials.h"
 #include "server/rpc/service_context.h"
 #include "server/rpc/session_service.h"
 
@@ -22,6 +25,7 @@ namespace {
 // Clients' own pings are welcome: engines keep long streams open through proxies.
 constexpr int kClientPingIntervalMinMs = 5'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
+constexpr int kHealthMessageBytesMax = 4'096;
 
 void SetChannelArguments(const RpcOptions& options, grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
@@ -36,8 +40,15 @@ void SetChannelArguments(const RpcOptions& options, grpc::ServerBuilder* builder
                               kClientPingIntervalMinMs);
 }
 
-// Hands accepted connections to a door of the gRPC server.
+// Where accepted connections enter a gRPC server.
 using Door = grpc::experimental::ExternalConnectionAcceptor;
+
+std::unique_ptr<Door> AddDoor(grpc::ServerBuilder* builder,
+                              const std::shared_ptr<grpc::ServerCredentials>& credentials) {
+  using ConnectionType = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+  return builder->experimental().AddExternalConnectionAcceptor(ConnectionType::FROM_FD,
+                                                               credentials);
+}
 
 void PassThrough(int file, const ListeningSocket& socket, Door* door) {
   Door::NewConnectionParameters connection;
@@ -45,6 +56,17 @@ void PassThrough(int file, const ListeningSocket& socket, Door* door) {
   connection.fd = file;
   door->HandleNewConnection(&connection);
 }
+
+// A server without reflection, which gRPC adds to every server of a process that has it.
+class WithoutReflection final : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments* /*arguments*/) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    std::erase_if(*plugins, [](const auto& plugin) {
+      return dynamic_cast<grpc::reflection::ProtoServerReflectionPlugin*>(plugin.get()) != nullptr;
+    });
+  }
+};
 
 }  // namespace
 
@@ -59,11 +81,15 @@ struct RpcServer::Parts {
   ContextServiceHandler contexts{service};
   SessionServiceHandler sessions{service, &streams, options.max_requests_in_flight_per_stream};
   AdminServiceHandler admin{service, options, self};
-  std::unique_ptr<Door> door;
+  std::unique_ptr<Door> unix_door;
+  std::unique_ptr<Door> tcp_door;
+  std::unique_ptr<Door> health_door;  // of health_server; both null: none is wanted
   std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<grpc::Server> health_server;
   std::unique_ptr<ConnectionAcceptor> acceptor;
 
-  Parts(RpcOptions rpc_options, ServerSelf server_self, Engine* engine, RpcObserver* observer)
+  Parts(RpcOptions rpc_options, ServerSelf server_self, Engine* engine, RpcObserver* observer,
+        const RpcSecurity& security)
       : options(std::move(rpc_options)),
         self(std::move(server_self)),
         pool("alaya-rpc", options.blocking_worker_count),
@@ -71,52 +97,97 @@ struct RpcServer::Parts {
                 .pool = &pool,
                 .gate = &gate,
                 .observer = observer,
+                .access = CallAccess(security.keys, options.unix_needs_key),
                 .limits = {.engine = engine->limits(),
                            .max_items_per_request = options.max_items_per_request}} {}
 
   void SetServing(bool serving) const {
-    grpc::HealthCheckServiceInterface* health = server->GetHealthCheckService();
-    for (const char* name :
-         {"", v1::ContextService::service_full_name(), v1::SessionService::service_full_name(),
-          v1::AdminService::service_full_name()}) {
-      health->SetServingStatus(name, serving);
+    for (grpc::Server* each : {server.get(), health_server.get()}) {
+      if (each == nullptr) continue;
+      for (const char* name :
+           {"", v1::ContextService::service_full_name(), v1::SessionService::service_full_name(),
+            v1::AdminService::service_full_name()}) {
+        each->GetHealthCheckService()->SetServingStatus(name, serving);
+      }
     }
+  }
+
+  // Unix sockets need no encryption: the bytes stay in the kernel.
+  Status BuildServers(const CertificateStage* certificates) {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::ServerBuilder builder;
+    SetChannelArguments(options, &builder);
+    const auto plain = grpc::InsecureServerCredentials();
+    unix_door = AddDoor(&builder, plain);
+    tcp_door = AddDoor(&builder, certificates == nullptr ? plain : TlsCredentials(*certificates));
+    if (!options.serves_reflection) builder.SetOption(std::make_unique<WithoutReflection>());
+    builder.RegisterService(&contexts);
+    builder.RegisterService(&sessions);
+    builder.RegisterService(&admin);
+    server = builder.BuildAndStart();
+    if (server == nullptr) return Unavailable("the gRPC server did not start");
+    if (options.health_listen_address.empty()) return OkStatus();
+    grpc::ServerBuilder health_builder;
+    SetChannelArguments(options, &health_builder);
+    health_builder.SetMaxReceiveMessageSize(kHealthMessageBytesMax);
+    health_builder.SetOption(std::make_unique<WithoutReflection>());
+    health_door = AddDoor(&health_builder, plain);
+    health_server = health_builder.BuildAndStart();
+    if (health_server == nullptr) return Unavailable("the gRPC health server did not start");
+    return OkStatus();
+  }
+
+  // Connections of `health_file` come through the socket of health checks.
+  void StartAccepting(std::vector<ListeningSocket> sockets, std::set<int> health_files) {
+    acceptor = std::make_unique<ConnectionAcceptor>(
+        std::move(sockets), options.acceptor,
+        [this, files = std::move(health_files)](int file, const ListeningSocket& socket) {
+          const bool for_health = files.contains(socket.file());
+          PassThrough(file, socket,
+                      for_health         ? health_door.get()
+                      : socket.is_unix() ? unix_door.get()
+                                         : tcp_door.get());
+        });
+  }
+
+  void Shutdown() const {
+    acceptor->Stop();
+    // Health watchers and reflection streams never end by themselves.
+    server->Shutdown(std::chrono::system_clock::now());
+    if (health_server != nullptr) health_server->Shutdown(std::chrono::system_clock::now());
   }
 };
 
 RpcServer::RpcServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(RpcOptions options, ServerSelf self,
-                                                      Engine* engine, RpcObserver* observer) {
+                                                      Engine* engine, RpcObserver* observer,
+                                                      RpcSecurity security) {
   std::unique_ptr<RpcServer> result(new RpcServer(
-      std::make_unique<Parts>(std::move(options), std::move(self), engine, observer)));
+      std::make_unique<Parts>(std::move(options), std::move(self), engine, observer, security)));
   Parts& parts = *result->parts_;
   std::vector<ListeningSocket> sockets;
-  for (const std::string& wanted : parts.options.listen_addresses) {
+  const auto listen = [&](const std::string& wanted) -> StatusOr<std::string> {
     ALAYA_ASSIGN_OR_RETURN(std::vector<ListeningSocket> opened,
                            ListenOn(wanted, parts.options.unix_socket_mode));
-    result->addresses_.push_back(opened.front().address());
+    std::string address = opened.front().address();
     std::move(opened.begin(), opened.end(), std::back_inserter(sockets));
+    return address;
+  };
+  for (const std::string& wanted : parts.options.listen_addresses) {
+    ALAYA_ASSIGN_OR_RETURN(std::string address, listen(wanted));
+    result->addresses_.push_back(std::move(address));
   }
-
-  grpc::EnableDefaultHealthCheckService(true);
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  grpc::ServerBuilder builder;
-  SetChannelArguments(parts.options, &builder);
-  using ConnectionType = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
-  parts.door = builder.experimental().AddExternalConnectionAcceptor(
-      ConnectionType::FROM_FD, grpc::InsecureServerCredentials());
-  builder.RegisterService(&parts.contexts);
-  builder.RegisterService(&parts.sessions);
-  builder.RegisterService(&parts.admin);
-  parts.server = builder.BuildAndStart();
-  if (parts.server == nullptr) return Unavailable("the gRPC server did not start");
+  std::set<int> health_files;
+  if (!parts.options.health_listen_address.empty()) {
+    const size_t before = sockets.size();
+    ALAYA_ASSIGN_OR_RETURN(result->health_address_, listen(parts.options.health_listen_address));
+    for (size_t i = before; i < sockets.size(); ++i) health_files.insert(sockets[i].file());
+  }
+  ALAYA_RETURN_IF_ERROR(parts.BuildServers(security.certificates));
   parts.SetServing(true);
-  parts.acceptor = std::make_unique<ConnectionAcceptor>(
-      std::move(sockets), parts.options.acceptor,
-      [door = parts.door.get()](int file, const ListeningSocket& socket) {
-        PassThrough(file, socket, door);
-      });
+  parts.StartAccepting(std::move(sockets), std::move(health_files));
   return result;
 }
 
@@ -126,9 +197,7 @@ bool RpcServer::Drain(std::chrono::milliseconds timeout) {
   parts.gate.Close();
   parts.streams.Drain();
   const bool in_time = parts.gate.WaitUntilEmpty(std::chrono::steady_clock::now() + timeout);
-  parts.acceptor->Stop();
-  // Health watchers and reflection streams never end by themselves.
-  parts.server->Shutdown(std::chrono::system_clock::now());
+  parts.Shutdown();
   return in_time;
 }
 
@@ -136,8 +205,7 @@ RpcServer::~RpcServer() {
   if (parts_->acceptor == nullptr) return;
   parts_->gate.Close();
   parts_->streams.Drain();
-  parts_->acceptor->Stop();
-  parts_->server->Shutdown(std::chrono::system_clock::now());
+  parts_->Shutdown();
 }
 
 }  // namespace alaya

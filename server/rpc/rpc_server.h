@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "server/access/certificate_stage.h"
+#include "server/access/key_ring.h"
 #include "server/engine/engine.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/rpc_observer.h"
@@ -18,17 +20,26 @@
 
 namespace alaya {
 
+// What callers have to show. All pointers outlive the server.
+struct RpcSecurity {
+  const CertificateStage* certificates = nullptr;  // null: TCP is not encrypted
+  const KeyRing* keys = nullptr;                   // null: no key is needed
+};
+
 class RpcServer {
  public:
   // Listens and answers; health says SERVING. `engine` and `observer` must outlive it.
   // Errors: Unavailable, naming the address that cannot be listened on.
   static StatusOr<std::unique_ptr<RpcServer>> Start(RpcOptions options, ServerSelf self,
-                                                    Engine* engine, RpcObserver* observer);
+                                                    Engine* engine, RpcObserver* observer,
+                                                    RpcSecurity security = {});
   // Cancels what is still running.
   ~RpcServer();
 
   // Where it listens, with real ports: "127.0.0.1:50600", "unix:/run/alayadb.sock".
   const std::vector<std::string>& addresses() const { return addresses_; }
+  // Where it answers health checks in plain text; empty: nowhere apart.
+  const std::string& health_address() const { return health_address_; }
 
   // Health says NOT_SERVING, new calls are UNAVAILABLE; returns when all calls in
   // progress are answered (true), or cancels them after `timeout` (false).
@@ -40,6 +51,7 @@ class RpcServer {
 
   std::unique_ptr<Parts> parts_;
   std::vector<std::string> addresses_;
+  std::string health_address_;
 };
 
 }  // namespace alaya

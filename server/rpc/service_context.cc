@@ -1,5 +1,7 @@
 #include "server/rpc/service_context.h"
 
+#include <utility>
+
 namespace alaya {
 
 Deadline DeadlineOf(const grpc::CallbackServerContext& call) {
@@ -14,9 +16,15 @@ Deadline DeadlineOf(const grpc::CallbackServerContext& call) {
 
 Status CallRecord::Start() {
   service_.observer->CallStarted(info());
+  ALAYA_ASSIGN_OR_RETURN(
+      caller_, service_.access.Admit(call_, method_ == "AttendStream" ? "Attend" : method_));
   Status status = service_.gate->Enter();
   admitted_ = status.ok();
   return status;
+}
+
+void CallRecord::Post(std::function<void()> task) const {
+  service_.pool->Post(std::move(task), service_.pool->LaneOf(caller_.tenant()));
 }
 
 void CallRecord::Finish(const Status& status) {

@@ -4,12 +4,14 @@
 #define ALAYA_SERVER_RPC_SERVICE_CONTEXT_H_
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <string_view>
 
 #include "grpcpp/server_context.h"
 #include "server/engine/engine.h"
 #include "server/engine/worker_pool.h"
+#include "server/rpc/call_access.h"
 #include "server/rpc/call_gate.h"
 #include "server/rpc/rpc_observer.h"
 #include "server/rpc/rpc_options.h"
@@ -23,39 +25,47 @@ struct ServiceContext {
   WorkerPool* pool = nullptr;  // for what may block; reactions of gRPC must not
   CallGate* gate = nullptr;
   RpcObserver* observer = nullptr;
+  CallAccess access;
   RequestLimits limits;
 };
-
-// The owner of what a call touches. Credentials are not read yet: everyone is one tenant.
-inline std::string_view TenantOf(const grpc::CallbackServerContext& /*call*/) { return "default"; }
 
 // The call's deadline on the clock that never jumps.
 Deadline DeadlineOf(const grpc::CallbackServerContext& call);
 
-// Tells gate and observer about one call, from its start to Finish.
+// One call from its start to Finish: finds out who calls and whether it may, and tells
+// gate and observer.
 class CallRecord {
  public:
   CallRecord(const ServiceContext& service, std::string_view method,
              const grpc::CallbackServerContext& call)
       : service_(service),
+        call_(call),
         method_(method),
         traceparent_(TraceparentOf(call)),
         start_(std::chrono::steady_clock::now()) {}
 
-  // Errors: Unavailable while the server drains; then Finish must still be called.
+  // Errors: Unauthenticated, PermissionDenied; Unavailable while the server drains. Then
+  //   Finish must still be called.
   Status Start();
   // Requires: called once.
   void Finish(const Status& status);
 
   std::string_view traceparent() const { return traceparent_; }
+  // Requires: Start was OK.
+  const Caller& caller() const { return caller_; }
+  // Runs a task that may block, when it is the caller's turn.
+  // Requires: Start was OK.
+  void Post(std::function<void()> task) const;
 
  private:
   CallInfo info() const { return {.method = method_, .traceparent = traceparent_}; }
 
   const ServiceContext& service_;
+  const grpc::CallbackServerContext& call_;
   const std::string_view method_;
   const std::string traceparent_;
   const std::chrono::steady_clock::time_point start_;
+  Caller caller_;
   bool admitted_ = false;
 };
 

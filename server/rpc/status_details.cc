@@ -28,6 +28,10 @@ const char* DefaultReason(StatusCode code) {
       return "RESOURCE_NOT_FOUND";
     case StatusCode::kAlreadyExists:
       return "RESOURCE_EXISTS";
+    case StatusCode::kPermissionDenied:
+      return "PERMISSION_DENIED";
+    case StatusCode::kUnauthenticated:
+      return "NOT_AUTHENTICATED";
     case StatusCode::kResourceExhausted:
       return "LIMIT_REACHED";
     case StatusCode::kFailedPrecondition:
@@ -54,6 +58,15 @@ Status RequestError(std::string_view reason, const FieldPath& field, std::string
   info.set_domain(kDomain);
   (*info.mutable_metadata())["field"] = path;
   Status status = InvalidArgument(path + ": " + std::string(message));
+  status.SetPayload(kErrorInfoType, absl::Cord(info.SerializeAsString()));
+  return status;
+}
+
+Status ReasonedError(StatusCode code, std::string_view reason, std::string_view message) {
+  google::rpc::ErrorInfo info;
+  info.set_reason(std::string(reason));
+  info.set_domain(kDomain);
+  Status status = MakeError(code, message);
   status.SetPayload(kErrorInfoType, absl::Cord(info.SerializeAsString()));
   return status;
 }

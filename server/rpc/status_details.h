@@ -19,6 +19,9 @@ namespace alaya {
 // INVALID_ARGUMENT "field: message" with a reason of its own, UPPER_SNAKE_CASE.
 Status RequestError(std::string_view reason, const FieldPath& field, std::string_view message);
 
+// Any error with a reason of its own.
+Status ReasonedError(StatusCode code, std::string_view reason, std::string_view message);
+
 // The same status for a whole call; details travel as grpc-status-details-bin.
 grpc::Status ToGrpcStatus(const Status& status);
 

@@ -15,8 +15,8 @@
 
 namespace alaya {
 
-// Calls `handler()`, which returns a Status, on the pool and finishes the call with
-// it. A call that is cancelled or too late before its turn does not run.
+// Calls `handler(caller)`, which returns a Status, on the pool and finishes the call
+// with it. A call that is cancelled or too late before its turn does not run.
 template <typename Handler>
 grpc::ServerUnaryReactor* RunUnary(const ServiceContext& service, grpc::CallbackServerContext* call,
                                    std::string_view method, Handler handler) {
@@ -31,13 +31,13 @@ grpc::ServerUnaryReactor* RunUnary(const ServiceContext& service, grpc::Callback
     finish(admitted);
     return reactor;
   }
-  service.pool->Post([call, finish, handler = std::move(handler)]() mutable {
+  record->Post([call, record, finish, handler = std::move(handler)]() mutable {
     if (call->IsCancelled()) {
       finish(MakeError(StatusCode::kCancelled, "the caller cancelled"));
     } else if (std::chrono::steady_clock::now() >= DeadlineOf(*call)) {
       finish(MakeError(StatusCode::kDeadlineExceeded, "the deadline passed before the call began"));
     } else {
-      finish(handler());
+      finish(handler(record->caller()));
     }
   });
   return reactor;

@@ -118,7 +118,8 @@ class KubernetesTest(unittest.TestCase):
         self.assertEqual(spec["serviceName"], self.objects["Service"]["metadata"]["name"])
         self.assertEqual(self.objects["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"], labels)
         claims = {claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]}
-        self.assertEqual({m["name"] for m in self.container["volumeMounts"]}, claims)
+        secrets = {volume["name"] for volume in self.pod["spec"]["volumes"]}
+        self.assertEqual({m["name"] for m in self.container["volumeMounts"]}, claims | secrets)
 
     def test_ports_are_the_servers(self):
         ports = {port["name"]: port["containerPort"] for port in self.container["ports"]}
@@ -131,8 +132,22 @@ class KubernetesTest(unittest.TestCase):
         self.assertTrue(self.container["securityContext"]["readOnlyRootFilesystem"])
 
     def test_the_server_takes_its_settings(self):
-        settings = {each["name"]: each["value"] for each in self.container["env"]}
-        self.assertEqual(check_config(settings), (True, ""))
+        # What the image sets counts, too.
+        image = " ".join(arguments for name, arguments in dockerfile() if name == "ENV")
+        settings = dict(re.findall(r"(ALAYA_\w+)=(\S+)", image))
+        settings |= {each["name"]: each["value"] for each in self.container["env"]}
+        self.assertEqual(settings["ALAYA_INSECURE"], "false")
+        with tempfile.TemporaryDirectory() as directory:
+            # The secrets, where the test may write.
+            settings = {k: v.replace("/etc/alayadb", directory) for k, v in settings.items()}
+            for mount in self.container["volumeMounts"]:
+                if mount["mountPath"].startswith("/etc/alayadb"):
+                    Path(mount["mountPath"].replace("/etc/alayadb", directory)).mkdir(parents=True)
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                            "-nodes", "-subj", "/CN=alayadb", "-keyout", settings["ALAYA_TLS_KEY"],
+                            "-out", settings["ALAYA_TLS_CERT"]], check=True, capture_output=True)
+            Path(settings["ALAYA_API_KEY_FILES"]).write_text(f"one default write sha256:{'0' * 64}\n")
+            self.assertEqual(check_config(settings), (True, ""))
 
     def test_the_pod_outlives_the_drain(self):
         defaults = subprocess.run([server_binary(), "--print-defaults"], capture_output=True, text=True)

@@ -98,6 +98,7 @@ bool ServerProcess::ReadAddresses() {
   for (std::string line; std::getline(file, line);) {
     if (line.starts_with("grpc=") && grpc_address_.empty()) grpc_address_ = line.substr(5);
     if (line.starts_with("metrics=")) metrics_address_ = line.substr(8);
+    if (line.starts_with("health=")) health_address_ = line.substr(7);
   }
   if (options_.grpc_listen.starts_with("unix:")) grpc_address_ = options_.grpc_listen;
   return !grpc_address_.empty() && !metrics_address_.empty();

@@ -57,6 +57,8 @@ class ServerProcess {
   // names a Unix socket.
   const std::string& grpc_address() const { return grpc_address_; }
   const std::string& metrics_address() const { return metrics_address_; }
+  // "" without --health-listen.
+  const std::string& health_address() const { return health_address_; }
   // Everything the server has printed so far.
   std::string Log() const;
   StatusOr<ProcessMemory> Memory() const { return ReadProcessMemory(pid_); }
@@ -80,6 +82,7 @@ class ServerProcess {
   int wait_status_ = 0;
   std::string grpc_address_;
   std::string metrics_address_;
+  std::string health_address_;
 };
 
 }  // namespace alaya

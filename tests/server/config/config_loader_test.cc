@@ -84,7 +84,7 @@ TEST_F(ConfigLoaderTest, ListenIsRepeatableAndCommaSeparatedInTheEnvironment) {
 }
 
 TEST_F(ConfigLoaderTest, WhatClientsReadFromTheEnvironmentIsLeftToThem) {
-  EXPECT_TRUE(Load({}, {{"ALAYA_SERVER", "127.0.0.1:50600"}}).ok());
+  EXPECT_TRUE(Load({}, {{"ALAYA_SERVER", "127.0.0.1:50600"}, {"ALAYA_CLIENT_API_KEY", "x"}}).ok());
 }
 
 TEST_F(ConfigLoaderTest, UnknownNamesNameTheNearestKnownOne) {
@@ -148,6 +148,34 @@ TEST_F(ConfigLoaderTest, WaterMarksMustFitEachOther) {
   EXPECT_TRUE(quota.evicts);
   EXPECT_EQ(quota.low_water(), (uint64_t{10} << 30) / 10 * 9);
   EXPECT_EQ(quota.evict_label.second, "cache");
+}
+
+TEST_F(ConfigLoaderTest, AddressesThatOthersReachNeedEncryptionAndKeys) {
+  const std::vector<std::string> secure = {"--tls-cert=c", "--tls-key=k", "--api-key-files=a"};
+  for (const char* flag : {"--listen=0.0.0.0:50600", "--metrics-listen=0.0.0.0:50601",
+                           "--health-listen=0.0.0.0:50602"}) {
+    std::vector<std::string> flags = secure;
+    flags.emplace_back(flag);
+    EXPECT_TRUE(Load(flags).ok()) << flag;
+    EXPECT_THAT(ErrorOf({flag, "--tls-cert=c", "--tls-key=k"}), HasSubstr("api_key_files"));
+    EXPECT_THAT(ErrorOf({flag, "--api-key-files=a"}), HasSubstr("tls_cert"));
+  }
+}
+
+TEST_F(ConfigLoaderTest, SecuritySettingsMustFitEachOther) {
+  EXPECT_THAT(ErrorOf({"--tls-cert=c"}), HasSubstr("tls_key"));
+  EXPECT_THAT(ErrorOf({"--tls-key=k"}), HasSubstr("tls_cert"));
+  EXPECT_THAT(ErrorOf({"--tls-client-ca=a"}), HasSubstr("tls_cert"));
+  EXPECT_THAT(ErrorOf({"--unix-socket-keys=off"}), HasSubstr("api_key_files"));
+  EXPECT_THAT(ErrorOf({"--unix-socket-mode=0999"}), HasSubstr("octal"));
+  EXPECT_THAT(ErrorOf({"--unix-socket-mode=07777"}), HasSubstr("octal"));
+  EXPECT_THAT(ErrorOf({"--unix-socket-users=no-such-user"}), HasSubstr("user"));
+  const auto loaded = Load({"--unix-socket-mode=0660", "--unix-socket-users=root",
+                            "--unix-socket-users=1234", "--api-key-files=a", "--api-key-files=b"});
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->config.rpc.unix_socket_mode, 0660U);
+  EXPECT_THAT(loaded->config.rpc.acceptor.unix_users, ElementsAre(0U, 1234U));
+  EXPECT_THAT(loaded->config.access.key_files, ElementsAre("a", "b"));
 }
 
 TEST_F(ConfigLoaderTest, AddressesThatOthersReachNeedInsecure) {

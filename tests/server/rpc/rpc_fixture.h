@@ -72,7 +72,7 @@ class RpcFixture : public testing::Test {
                     .start_time = {},
                     .resident_bytes = [] { return uint64_t{5}; },
                     .exchange_log_level = [this](int level) { return log_level_.exchange(level); }};
-    auto server = RpcServer::Start(options, self, &engine_, &observer_);
+    auto server = RpcServer::Start(options, self, &engine_, &observer_, security_);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     channel_ =
@@ -124,6 +124,7 @@ class RpcFixture : public testing::Test {
     return bytes.size() == 2 ? *(bytes.begin() + 1) : -1;
   }
 
+  RpcSecurity security_;  // as it is when SetUp runs
   FakeEngine engine_;
   CountingObserver observer_;
   std::atomic<int> log_level_{3};
