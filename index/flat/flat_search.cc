@@ -272,8 +272,11 @@ class FlatSearch {
       scratch_.marks.Reset(keys_.token_count());
       for (size_t i = 0; i < k; ++i) scratch_.marks.Mark(state.tokens[places[i]]);
       std::vector<float> exact;
-      const auto use = [&](std::span<const uint32_t>, MatrixView<const float> scores) {
-        exact.insert(exact.end(), scores.row(0).begin(), scores.row(0).end());
+      const auto use = [&](std::span<const uint32_t> tokens, MatrixView<const float> scores) {
+        // Of a block that is scored whole, what the query does not see raises no bar.
+        for (size_t i = 0; i < tokens.size(); ++i) {
+          if (state.visible.contains(tokens[i])) exact.push_back(scores.row(0)[i]);
+        }
       };
       ALAYA_ASSIGN_OR_RETURN(
           const uint64_t scored,

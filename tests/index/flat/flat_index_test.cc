@@ -152,6 +152,17 @@ TEST(FlatIndexTest, SeesOnlyTheVisibleRangeOfEachQuery) {
   }
 }
 
+// Much of a block is wanted, so all of it is scored, also what a query does not see.
+TEST(FlatIndexTest, TopKIsNotMisledByHigherScoresBeyondTheVisibleRange) {
+  for (const size_t visible_count : std::vector<size_t>{41, 60, 100, 200}) {
+    SCOPED_TRACE(visible_count);
+    Fixture fixture({.token_count = 520, .block_tokens = 64});
+    const TokenRange visible{0, visible_count};
+    fixture.visible_.assign(fixture.visible_.size(), visible);
+    for (const size_t k : std::vector<size_t>{17, 30, 40}) ExpectSound(fixture, TopKTarget{k});
+  }
+}
+
 TEST(FlatIndexTest, ABestScoreFromElsewhereRaisesTheBar) {
   Fixture fixture({});
   const auto alone = fixture.index_->Search(fixture.Request(DiprTarget{}));
