@@ -65,37 +65,48 @@ _OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
-class _CallDetails(grpc.ClientCallDetails):  # type: ignore[misc]
-    """A call's details with other metadata."""
+class _CallDetails(grpc.ClientCallDetails):
+    """A call's details with one more entry of metadata."""
 
-    def __init__(self, details: Any, metadata: list[tuple[str, str]]) -> None:
+    def __init__(self, details: Any, entry: tuple[str, str]) -> None:
         self.method = details.method
         self.timeout = details.timeout
-        self.metadata = metadata
+        self.metadata = (*(details.metadata or ()), entry)
         self.credentials = details.credentials
         self.wait_for_ready = details.wait_for_ready
         self.compression = details.compression
 
 
 class _ApiKey(
-    grpc.UnaryUnaryClientInterceptor,  # type: ignore[misc]
-    grpc.UnaryStreamClientInterceptor,  # type: ignore[misc]
-    grpc.StreamUnaryClientInterceptor,  # type: ignore[misc]
-    grpc.StreamStreamClientInterceptor,  # type: ignore[misc]
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
 ):
     """Sends the key with every call; gRPC's own call credentials refuse to on Unix sockets."""
 
     def __init__(self, api_key: str) -> None:
         self._entry = ("authorization", f"Bearer {api_key}")
 
-    def _intercept(self, proceed: Any, details: Any, request: Any) -> Any:
-        metadata = [*(details.metadata or ()), self._entry]
-        return proceed(_CallDetails(details, metadata), request)
+    def intercept_unary_unary(
+        self, continuation: Any, client_call_details: Any, request: Any
+    ) -> Any:
+        return continuation(_CallDetails(client_call_details, self._entry), request)
 
-    intercept_unary_unary = _intercept
-    intercept_unary_stream = _intercept
-    intercept_stream_unary = _intercept
-    intercept_stream_stream = _intercept
+    def intercept_unary_stream(
+        self, continuation: Any, client_call_details: Any, request: Any
+    ) -> Any:
+        return continuation(_CallDetails(client_call_details, self._entry), request)
+
+    def intercept_stream_unary(
+        self, continuation: Any, client_call_details: Any, request_iterator: Any
+    ) -> Any:
+        return continuation(_CallDetails(client_call_details, self._entry), request_iterator)
+
+    def intercept_stream_stream(
+        self, continuation: Any, client_call_details: Any, request_iterator: Any
+    ) -> Any:
+        return continuation(_CallDetails(client_call_details, self._entry), request_iterator)
 
 
 class Channel:
