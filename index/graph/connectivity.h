@@ -1,4 +1,7 @@
 // Stage 3: every token becomes reachable.
+//
+// Neighbours in the text are often neighbours in space: keys of one topic, turned alike
+// by their positions. So a key's nearest are looked for around it only.
 
 #ifndef ALAYA_INDEX_GRAPH_CONNECTIVITY_H_
 #define ALAYA_INDEX_GRAPH_CONNECTIVITY_H_
@@ -10,12 +13,13 @@
 
 namespace alaya {
 
-// Links the tokens from graph->first_token on that are nobody's neighbour with the
-// nearest keys that a walk over the others finds, both ways as far as there is room.
+// Adds to the neighbours of every token from graph->first_token on its
+// options.link_count nearest keys among the tokens up to options.link_window before and
+// after it, as far as it does not have them.
 //
 // Errors: Cancelled.
-Status LinkLoneTokens(const BuildKeys& keys, const GraphBuildOptions& options,
-                      BuildProgress& progress, KeyGraph* graph);
+Status LinkNearKeys(const BuildKeys& keys, const GraphBuildOptions& options,
+                    BuildProgress& progress, KeyGraph* graph);
 
 // Makes every token from graph->first_token on reachable from the entries: one that is
 // not becomes the neighbour of the token before it in the text, often of its kind.

@@ -130,14 +130,14 @@ Status Damaged(std::string_view what) {
   return DataLoss(std::string("graph blocks: ") + std::string(what));
 }
 
-// True if the fields fit each other and block_count blocks.
+// True if the fields fit each other and need no more than block_count blocks.
 bool IsConsistent(const StoredHeader& header, size_t block_count) {
   if (header.token_count > kTokenCountMax || header.first_token > header.token_count ||
       header.reserved != 0) {
     return false;
   }
   if (header.first_token == header.token_count) {
-    return block_count == 1 && header.tokens_per_block == 0 && header.entry_count == 0 &&
+    return block_count >= 1 && header.tokens_per_block == 0 && header.entry_count == 0 &&
            header.neighbor_count == 0 && header.id_bits == 0;
   }
   if (header.tokens_per_block == 0 || header.tokens_per_block > header.token_count ||
@@ -145,7 +145,7 @@ bool IsConsistent(const StoredHeader& header, size_t block_count) {
     return false;
   }
   const size_t blocks = (header.token_count - 1) / header.tokens_per_block + 1;
-  return block_count == 1 + blocks && header.id_bits == IdBits(header.token_count) &&
+  return block_count >= 1 + blocks && header.id_bits == IdBits(header.token_count) &&
          header.entry_count >= 1 && header.entry_count <= kGraphEntriesMax;
 }
 

@@ -29,10 +29,12 @@ struct GraphHeader {
 
   // The block with a token's neighbours, and its place there.
   size_t block_of(uint32_t token) const { return 1 + token / tokens_per_block; }
+  // Blocks of the graph; others may follow.
+  size_t block_count() const { return tokens_per_block == 0 ? 1 : block_of(token_count - 1) + 1; }
 };
 
-// Errors: DataLoss unless the header is consistent with itself and the number of
-// blocks.
+// Errors: DataLoss unless the header is consistent with itself and there are as many
+// blocks, or more.
 StatusOr<GraphHeader> ReadGraphHeader(const IndexBlockReader& blocks);
 
 // Replaces *neighbors by those of `token`, from the bytes of its block.

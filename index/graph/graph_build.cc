@@ -4,19 +4,21 @@
 #include <cmath>
 #include <string>
 
+#include "index/graph/anchor_build.h"
 #include "index/graph/build_keys.h"
 #include "index/graph/build_progress.h"
 #include "index/graph/connectivity.h"
 #include "index/graph/projection.h"
 #include "index/graph/query_lists.h"
-#include "index/kernels/encoding.h"
+#include "index/graph/query_sample.h"
 
 namespace alaya {
 namespace {
 
 // What share of the whole each stage takes, about.
+constexpr double kAnchorsEnd = 0.05;
 constexpr double kListsEnd = 0.6;
-constexpr double kProjectionEnd = 0.75;
+constexpr double kProjectionEnd = 0.9;
 constexpr size_t kEntryCountAim = kGraphEntriesMax / 2;
 
 Status CheckOptions(const GraphBuildOptions& options) {
@@ -34,52 +36,23 @@ Status CheckOptions(const GraphBuildOptions& options) {
                 {"sponsor_count", options.sponsor_count, SIZE_MAX},
                 {"degree_max", options.degree_max, 256},
                 {"link_count", options.link_count, 256},
-                {"link_beam", options.link_beam, SIZE_MAX},
+                {"link_window", options.link_window, SIZE_MAX},
+                {"anchor_tokens", options.anchor_tokens, SIZE_MAX},
                 {"entry_tokens", options.entry_tokens, SIZE_MAX}};
   for (const auto& count : counts) {
     if (count.value >= 1 && count.value <= count.limit) continue;
     return InvalidArgument(std::string(count.name) + " " + std::to_string(count.value) +
                            ": must be 1 to " + std::to_string(count.limit));
   }
+  if (options.anchor_count > kAnchorsMax) {
+    return InvalidArgument("anchor_count " + std::to_string(options.anchor_count) +
+                           ": must be at most " + std::to_string(kAnchorsMax));
+  }
   return OkStatus();
 }
 
-// Which of `total` rows in text order are used: their density falls with the distance
-// x from the end (0 to 1) as 1 / (x + kNearEnd), so that half of them lie in the last
-// seventh, or as close to that as one use per row allows.
+// Half of the sampled queries lie in the last seventh of the text.
 constexpr double kNearEnd = 1.0 / 32;
-
-std::vector<size_t> SampleRows(size_t total, size_t count) {
-  std::vector<size_t> rows;
-  for (size_t i = 0; i < count; ++i) {
-    const double share = static_cast<double>(i) / static_cast<double>(count);
-    const double distance = kNearEnd * (std::pow(1 + 1 / kNearEnd, share) - 1);
-    const auto from_end = static_cast<size_t>(distance * static_cast<double>(total));
-    // Each row once, and enough left for those that follow.
-    const size_t lowest = rows.empty() ? 0 : total - rows.back();
-    rows.push_back(total - 1 - std::clamp(from_end, lowest, total - (count - i)));
-  }
-  std::ranges::reverse(rows);
-  return rows;
-}
-
-// Engines send queries in the type of the keys, for which the kernels are fastest.
-// Others lose next to nothing by being rounded to it: they only choose neighbours.
-void RoundTo(DType dtype, std::vector<float>* values) {
-  std::vector<std::byte> encoded(values->size() * ElementBytes(dtype));
-  EncodeElements(*values, dtype, encoded);
-  DecodeElements(dtype, encoded, *values);
-}
-
-std::vector<float> SampleQueries(MatrixView<const float> queries, size_t count) {
-  std::vector<float> sample;
-  sample.reserve(count * queries.cols());
-  for (const size_t row : SampleRows(queries.rows(), count)) {
-    const std::span<const float> query = queries.row(row);
-    sample.insert(sample.end(), query.begin(), query.end());
-  }
-  return sample;
-}
 
 // Keys less their mean, in place of queries.
 std::vector<float> SampleKeys(const BuildKeys& keys, size_t first_token, size_t count) {
@@ -127,19 +100,23 @@ StatusOr<KeyGraph> BuildKeyGraph(const KvReader& reader, MatrixView<const float>
   KeyGraph graph;
   graph.first_token = std::min(options.first_token, token_count);
   graph.neighbors.resize(token_count);
+  graph.anchors.head_dim = reader.head_dim();
+  graph.anchors.begins.resize(token_count + 1);
   if (graph.first_token == token_count) return graph;
 
   ALAYA_ASSIGN_OR_RETURN(const BuildKeys keys, BuildKeys::Read(reader));
   const double wanted = std::ceil(options.sample_share * static_cast<double>(token_count));
   const size_t sample_max = std::min(static_cast<size_t>(wanted), options.sample_count_max);
-  std::vector<float> sample =
-      queries.empty() ? SampleKeys(keys, graph.first_token,
-                                   std::min(sample_max, token_count - graph.first_token))
-                      : SampleQueries(queries, std::min(sample_max, queries.rows()));
-  if (keys.dtype() == DType::kBF16) RoundTo(DType::kBF16, &sample);
+  const std::vector<float> sample =
+      queries.empty()
+          ? SampleKeys(keys, graph.first_token,
+                       std::min(sample_max, token_count - graph.first_token))
+          : SampleQueries(queries, std::min(sample_max, queries.rows()), kNearEnd, keys.dtype());
   const MatrixView<const float> sampled(sample.data(), sample.size() / keys.head_dim(),
                                         keys.head_dim());
-  progress.BeginStage(0, kListsEnd);
+  progress.BeginStage(0, kAnchorsEnd);
+  ALAYA_ASSIGN_OR_RETURN(graph.anchors, BuildAnchorScores(reader, queries, options, progress));
+  progress.BeginStage(kAnchorsEnd, kListsEnd);
   ALAYA_ASSIGN_OR_RETURN(const QueryLists lists,
                          FindQueryLists(reader, sampled, options, progress));
   graph.entries = ChooseEntries(lists, graph.first_token, token_count,
@@ -147,7 +124,7 @@ StatusOr<KeyGraph> BuildKeyGraph(const KvReader& reader, MatrixView<const float>
   progress.BeginStage(kListsEnd, kProjectionEnd);
   ALAYA_ASSIGN_OR_RETURN(graph.neighbors, ProjectGraph(lists, token_count, options, progress));
   progress.BeginStage(kProjectionEnd, 1);
-  ALAYA_RETURN_IF_ERROR(LinkLoneTokens(keys, options, progress, &graph));
+  ALAYA_RETURN_IF_ERROR(LinkNearKeys(keys, options, progress, &graph));
   ReachAllTokens(&graph);
   progress.Report(1, 1);
   return graph;

@@ -5,9 +5,11 @@
 //
 // 1. The nearest keys of every sampled query, exactly, as blocked matrix products.
 // 2. Projection (projection.h): keys that the same queries found become neighbours.
-// 3. Connectivity (connectivity.h): the others are linked with their nearest keys,
-//    which a walk of the projected graph finds; at last every token is reachable from
-//    the entries.
+// 3. Connectivity (connectivity.h): every key is linked with its nearest ones in the
+//    text around it; at last every token is reachable from the entries.
+//
+// A walk begins at the tokens that anchors forecast (anchor_scores.h), a few sampled
+// queries whose scores are kept.
 //
 // Source: RoarGraph, VLDB 2024, arXiv:2408.08933. There a query's best key gets the
 // query's other keys as neighbours, pruned by distance. Measured on attention, where a
@@ -22,6 +24,7 @@
 #include <functional>
 #include <vector>
 
+#include "index/graph/anchor_scores.h"
 #include "index/kv_reader.h"
 #include "storage/types/status.h"
 #include "storage/types/views.h"
@@ -35,18 +38,22 @@ struct GraphBuildOptions {
   // Queries used: as many as this share of the tokens, but at most sample_count_max;
   // the cost of stage 1 is their number times the tokens.
   double sample_share = 0.4;  // in (0, 1]
-  size_t sample_count_max = 16384;
+  size_t sample_count_max = 4096;
   size_t query_neighbors = 64;  // tokens found per query, at least 1
   // Tokens that some query found among its first so many get sponsors (projection.h):
   // up to sponsor_count, each for up to degree_max tokens. At least 1 each.
   size_t sponsored_rank = 24;
-  size_t sponsor_count = 48;
-  size_t degree_max = 64;  // at most 256
-  // Each other token is linked with up to link_count of the nearest keys that a walk
-  // of width link_beam finds, and each key with as many of them. At least 1 each.
-  size_t link_count = 4;
-  size_t link_beam = 32;
-  size_t entry_tokens = 512;  // one entry for so many tokens or more, at least 1
+  size_t sponsor_count = 12;
+  size_t degree_max = 16;  // at most 256
+  // Each token is linked with up to link_count of the nearest keys among those of
+  // link_window tokens on either side of it. At least 1 each.
+  size_t link_count = 8;  // at most 256
+  size_t link_window = 64;
+  // Sampled queries whose scores of their best anchor_tokens are kept; an eighth of the
+  // tokens if that is less. At most 256; 0: none.
+  size_t anchor_count = 128;
+  size_t anchor_tokens = 4096;  // at least 1
+  size_t entry_tokens = 512;    // one entry for so many tokens or more, at least 1
   // Runs function(i) for i in [0, count), at the same time if it likes; returns when
   // all are done. Unset: one after the other. The result is the same.
   std::function<void(size_t count, const std::function<void(size_t)>& function)> parallel_for;
@@ -65,13 +72,15 @@ struct KeyGraph {
   size_t first_token = 0;  // tokens before have no neighbours and are nobody's
   std::vector<std::vector<uint32_t>> neighbors;  // [token_count], at most kGraphDegreeMax each
   std::vector<uint32_t> entries;                 // rising, at most kGraphEntriesMax
+  AnchorScores anchors;
 };
 
 // `queries` [query_count, head_dim]: sampled queries of all query heads of the group,
 // unscaled, by rising position in the text, the heads of one position together. Of
 // more than are used the later ones are preferred: the queries to come are most like
 // them. If there are none the keys themselves, less their mean, stand for them: the
-// graph then knows what keys are alike but not what is asked, and recall is lower.
+// graph then knows what keys are alike but not what is asked and has no anchors, and
+// recall is lower.
 //
 // Guarantees: every token from first_token on can be reached from the entries. The
 //   same input gives the same graph, whatever parallel_for does.

@@ -63,7 +63,15 @@ class Walker {
   }
 
   StatusOr<GraphWalk> Run() {
+    for (const ScoredToken& token : options_.scored) {
+      Meet(token.token);
+      Take(token);
+    }
     scratch_.tokens.clear();
+    if (beam_.is_full()) {
+      ALAYA_RETURN_IF_ERROR(VisitWaiting());
+      return std::move(walk_);
+    }
     for (const uint32_t token : options_.entries) {
       if (Meet(token) && options_.visible.contains(token)) scratch_.tokens.push_back(token);
     }

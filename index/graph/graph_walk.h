@@ -41,9 +41,12 @@ class GraphAccess {
 
 struct GraphWalkOptions {
   size_t node_count = 0;
-  TokenRange visible;                 // tokens that may be scored
-  std::span<const uint32_t> entries;  // where the walk begins
-  size_t beam_width = 64;             // l0, at least 1
+  TokenRange visible;  // tokens that may be scored
+  // Where the walk begins: tokens whose scores are known, all visible, and others. The
+  // others only if fewer than beam_width are known.
+  std::span<const ScoredToken> scored;
+  std::span<const uint32_t> entries;
+  size_t beam_width = 64;  // l0, at least 1
   // Tokens within beta of the best score are visited whatever their number; unset
   // (negative): only the beam.
   double beta = -1;
@@ -51,10 +54,10 @@ struct GraphWalkOptions {
 };
 
 struct GraphWalk {
-  // Everything scored that was in range or in the beam when it was met.
+  // Everything scored, or given so, that was in range or in the beam when it was met.
   std::vector<ScoredToken> found;
   float best_score = -std::numeric_limits<float>::infinity();  // of tokens met
-  uint64_t tokens_scored = 0;
+  uint64_t tokens_scored = 0;                                  // by the walk
 };
 
 // Errors: what `access` returns.

@@ -11,14 +11,15 @@
 namespace alaya {
 namespace {
 
-// The sampled queries of a group's query heads, as floats: all of the first query
-// head, then of the next.
+// The sampled queries of a group's query heads, as floats: all heads of the first
+// position, then of the next.
 StatusOr<std::vector<float>> ReadGroupQueries(ContextStore* store, const Segment& segment,
                                               LayerIndex layer, KvHeadIndex head) {
   const Model& model = segment.model->model;
   const size_t row_count = segment.query_counts[ToInt(layer)];
-  std::vector<float> queries(row_count * model.group_size() * model.head_dim);
-  std::span<float> rest(queries);
+  const size_t d = model.head_dim;
+  std::vector<float> queries(row_count * model.group_size() * d);
+  std::vector<float> rows;
   const size_t page_tokens = PageTokens(model);
   for (uint32_t g = 0; g < model.group_size(); ++g) {
     PageId id{.segment = segment.id,
@@ -27,9 +28,13 @@ StatusOr<std::vector<float>> ReadGroupQueries(ContextStore* store, const Segment
               .head = ToInt(head) * model.group_size() + g};
     for (size_t begin = 0; begin < row_count; begin += page_tokens, ++id.page_index) {
       ALAYA_ASSIGN_OR_RETURN(const PinnedPage page, store->ReadPage(segment, id, PageUse::kOnce));
-      const size_t elements = std::min(page_tokens, row_count - begin) * model.head_dim;
-      DecodeElements(model.dtype, page.payload(), rest.first(elements));
-      rest = rest.subspan(elements);
+      const size_t page_rows = std::min(page_tokens, row_count - begin);
+      rows.resize(page_rows * d);
+      DecodeElements(model.dtype, page.payload(), rows);
+      for (size_t i = 0; i < page_rows; ++i) {
+        const auto row = std::span(rows).subspan(i * d, d);
+        std::ranges::copy(row, &queries[((begin + i) * model.group_size() + g) * d]);
+      }
     }
   }
   return queries;

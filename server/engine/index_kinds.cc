@@ -50,6 +50,7 @@ IndexKindTable StandardIndexKinds() {
            .open = Open<CoarseIndex>},
           {.kind = IndexKind::kFine,
            .name = IndexKindName(IndexKind::kFine),
+           .version = 2,
            .wants_queries = true,
            .build = BuildFine,
            .open = Open<FineIndex>}};

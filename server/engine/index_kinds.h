@@ -49,8 +49,9 @@ class IndexKindSet {
 // What an index of one kv head is built from.
 struct IndexBuildInput {
   const KvReader* kv = nullptr;
-  // [query_count, head_dim] sampled queries of the group's query heads; empty if none
-  // were stored or the kind does not ask for them.
+  // [query_count, head_dim] sampled queries by rising position, all of the group's query
+  // heads of a position together; empty if none were stored or the kind does not ask for
+  // them.
   MatrixView<const float> queries;
   // Ask often, at least every few milliseconds of work: true ends the build with
   // Cancelled. May sleep, to keep the build to its share of the machine.

@@ -1,13 +1,15 @@
 // Opens and searches arbitrary bytes as the blocks of a fine and of a coarse index.
 //
-// Input: u8 kind, u16 length of block 0, block 0, then one more block. Whatever the
-// bytes are, a search ends with an answer over tokens that exist or with DataLoss.
+// Input: u8 kind, then blocks, each a u16 length and its bytes; what is left is the last
+// one. Whatever the bytes are, a search ends with an answer over tokens that exist or
+// with DataLoss.
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "index/coarse/coarse_index.h"
@@ -25,16 +27,15 @@ void Require(bool condition) {
 
 class ByteBlocks : public IndexBlockReader {
  public:
-  explicit ByteBlocks(std::vector<std::string_view> blocks) : blocks_(std::move(blocks)) {}
+  explicit ByteBlocks(std::vector<std::vector<std::byte>> blocks) : blocks_(std::move(blocks)) {}
 
   size_t block_count() const override { return blocks_.size(); }
   StatusOr<PinnedBytes> ReadBlock(size_t block_index) const override {
-    const std::string_view block = blocks_[block_index];
-    return PinnedBytes{std::as_bytes(std::span(block.data(), block.size())), BlockPin()};
+    return PinnedBytes{blocks_[block_index], BlockPin()};
   }
 
  private:
-  std::vector<std::string_view> blocks_;
+  std::vector<std::vector<std::byte>> blocks_;  // aligned, as the memory tier's are
 };
 
 class SmallKeys : public KvReader {
@@ -80,13 +81,20 @@ void Search(const TokenIndex& index) {
 }
 
 void FuzzOne(std::string_view input) {
-  uint16_t first_bytes = 0;
-  if (input.size() < 1 + sizeof(first_bytes)) return;
+  if (input.empty()) return;
   const bool is_fine = input.front() % 2 == 0;
-  std::memcpy(&first_bytes, input.data() + 1, sizeof(first_bytes));
-  input.remove_prefix(1 + sizeof(first_bytes));
-  const size_t split = std::min<size_t>(first_bytes, input.size());
-  const ByteBlocks blocks({input.substr(0, split), input.substr(split)});
+  input.remove_prefix(1);
+  std::vector<std::vector<std::byte>> copies;
+  uint16_t length = 0;
+  while (input.size() >= sizeof(length)) {
+    std::memcpy(&length, input.data(), sizeof(length));
+    input.remove_prefix(sizeof(length));
+    const std::string_view bytes = input.substr(0, length);
+    const auto begin = reinterpret_cast<const std::byte*>(bytes.data());
+    copies.emplace_back(begin, begin + bytes.size());
+    input.remove_prefix(bytes.size());
+  }
+  const ByteBlocks blocks(std::move(copies));
   const SmallKeys keys;
   if (is_fine) {
     FineSearchOptions options;

@@ -39,48 +39,60 @@ TEST(ReachAllTokensTest, AnUnreachableFirstTokenBecomesAnEntry) {
   EXPECT_EQ(ReachableCount(graph), 3);
 }
 
-class LinkLoneTokensTest : public testing::Test {
+class LinkNearKeysTest : public testing::Test {
  protected:
-  // Tokens 8 .. 99 are a ring; the others are alone.
-  LinkLoneTokensTest() {
+  LinkNearKeysTest() {
     graph_.first_token = 8;
     graph_.neighbors.resize(kTokens);
-    for (uint32_t t = 8; t < 100; ++t) {
-      for (uint32_t step = 1; step <= 6; ++step) {
-        graph_.neighbors[t].push_back(8 + (t - 8 + step) % 92);
-      }
+    options_.link_count = 4;
+    options_.link_window = 10;
+  }
+
+  double SquaredDistance(size_t a, size_t b) const {
+    double sum = 0;
+    for (size_t e = 0; e < kHeadDim; ++e) {
+      const double difference =
+          double{rounded_[a * kHeadDim + e]} - double{rounded_[b * kHeadDim + e]};
+      sum += difference * difference;
     }
-    for (uint32_t t = 8; t < 100; t += 10) graph_.entries.push_back(t);
+    return sum;
   }
 
   const std::vector<float> values_ = RandomKeys(kTokens, kHeadDim, /*seed=*/1);
+  const std::vector<float> rounded_ = Encode(values_, kHeadDim, DType::kBF16).values;
   const BuildKeys keys_ = *BuildKeys::Read(ReaderOf(values_, kHeadDim));
   GraphBuildOptions options_ = SmallGraphOptions();
   BuildProgress progress_{&options_};
   KeyGraph graph_;
 };
 
-TEST_F(LinkLoneTokensTest, LoneTokensLeadToTheOthersAndTheOthersToMostOfThem) {
-  const KeyGraph before = graph_;
+TEST_F(LinkNearKeysTest, TheNearestOfTheTextAroundAreNeighbours) {
+  ASSERT_TRUE(LinkNearKeys(keys_, options_, progress_, &graph_).ok());
 
-  ASSERT_TRUE(LinkLoneTokens(keys_, options_, progress_, &graph_).ok());
-
-  for (uint32_t t = 100; t < kTokens; ++t) {
-    EXPECT_FALSE(graph_.neighbors[t].empty());
-    EXPECT_LE(graph_.neighbors[t].size(), options_.link_count);
-    for (const uint32_t neighbor : graph_.neighbors[t]) EXPECT_LT(neighbor, 100);
+  for (size_t t = 8; t < kTokens; ++t) {
+    std::vector<double> distances;
+    for (size_t u = t < 18 ? 8 : t - 10; u < std::min(t + 11, kTokens); ++u) {
+      if (u != t) distances.push_back(SquaredDistance(t, u));
+    }
+    std::ranges::sort(distances);
+    ASSERT_EQ(graph_.neighbors[t].size(), 4);
+    for (size_t i = 0; i < 4; ++i) {
+      EXPECT_NEAR(SquaredDistance(t, graph_.neighbors[t][i]), distances[i], 1e-3);
+    }
   }
-  for (uint32_t t = 8; t < 100; ++t) {
-    const auto& now = graph_.neighbors[t];
-    ASSERT_GE(now.size(), before.neighbors[t].size());
-    EXPECT_LE(now.size(), before.neighbors[t].size() + options_.link_count);
-    EXPECT_TRUE(std::equal(before.neighbors[t].begin(), before.neighbors[t].end(), now.begin()));
-  }
-  EXPECT_GE(ReachableCount(graph_), 92 + 90);
 }
 
-TEST_F(LinkLoneTokensTest, TokensBeforeTheFirstStayAlone) {
-  ASSERT_TRUE(LinkLoneTokens(keys_, options_, progress_, &graph_).ok());
+TEST_F(LinkNearKeysTest, NeighboursThatAreThereStayAndAreNotRepeated) {
+  ASSERT_TRUE(LinkNearKeys(keys_, options_, progress_, &graph_).ok());
+  KeyGraph again = graph_;
+
+  ASSERT_TRUE(LinkNearKeys(keys_, options_, progress_, &again).ok());
+
+  EXPECT_EQ(again.neighbors, graph_.neighbors);
+}
+
+TEST_F(LinkNearKeysTest, TokensBeforeTheFirstStayAlone) {
+  ASSERT_TRUE(LinkNearKeys(keys_, options_, progress_, &graph_).ok());
 
   for (uint32_t t = 0; t < 8; ++t) EXPECT_TRUE(graph_.neighbors[t].empty());
   for (const auto& neighbors : graph_.neighbors) {
@@ -88,10 +100,10 @@ TEST_F(LinkLoneTokensTest, TokensBeforeTheFirstStayAlone) {
   }
 }
 
-TEST_F(LinkLoneTokensTest, StopsWhenAsked) {
+TEST_F(LinkNearKeysTest, StopsWhenAsked) {
   options_.should_stop = [] { return true; };
 
-  EXPECT_EQ(LinkLoneTokens(keys_, options_, progress_, &graph_).code(), StatusCode::kCancelled);
+  EXPECT_EQ(LinkNearKeys(keys_, options_, progress_, &graph_).code(), StatusCode::kCancelled);
 }
 
 }  // namespace

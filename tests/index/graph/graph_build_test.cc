@@ -93,6 +93,8 @@ TEST(GraphBuildTest, TheSameInputGivesTheSameGraphWhoeverRunsIt) {
   ASSERT_TRUE(a.ok() && b.ok());
   EXPECT_EQ(a->entries, b->entries);
   EXPECT_EQ(a->neighbors, b->neighbors);
+  EXPECT_EQ(a->anchors.weights, b->anchors.weights);
+  EXPECT_EQ(a->anchors.levels, b->anchors.levels);
 }
 
 TEST(GraphBuildTest, ReportsProgressThatOnlyGrowsToOne) {
@@ -148,7 +150,9 @@ TEST(GraphBuildTest, RefusesOptionsOutsideTheirLimits) {
   expect_refused([](auto& options) { options.degree_max = 0; });
   expect_refused([](auto& options) { options.degree_max = 257; });
   expect_refused([](auto& options) { options.link_count = 257; });
-  expect_refused([](auto& options) { options.link_beam = 0; });
+  expect_refused([](auto& options) { options.link_window = 0; });
+  expect_refused([](auto& options) { options.anchor_tokens = 0; });
+  expect_refused([](auto& options) { options.anchor_count = 257; });
   expect_refused([](auto& options) { options.entry_tokens = 0; });
 }
 

@@ -45,7 +45,9 @@ inline GraphBuildOptions SmallGraphOptions() {
   options.sponsor_count = 8;
   options.degree_max = 16;
   options.link_count = 4;
-  options.link_beam = 8;
+  options.link_window = 16;
+  options.anchor_count = 32;
+  options.anchor_tokens = 64;
   options.entry_tokens = 100;
   options.parallel_for = RunInOrder;
   return options;

@@ -296,8 +296,8 @@ TEST_F(IndexBuilderTest, ABuildThatWantsThemGetsTheSampledQueriesOfItsGroup) {
   const Model& model = sequence_.model();
   const TensorView queries = sequence_.query(LayerIndex{1}, {0, 9});
   std::vector<float> expected;
-  for (size_t head = 2; head < 4; ++head) {
-    for (size_t token = 0; token < 9; ++token) {
+  for (size_t token = 0; token < 9; ++token) {
+    for (size_t head = 2; head < 4; ++head) {
       const size_t row = token * queries.heads + head;
       for (size_t i = 0; i < model.head_dim; ++i) {
         float value = 0;
