@@ -10,9 +10,9 @@
 namespace alaya {
 namespace {
 
-// Half of the anchors lie in the last twentieth of the text: a query is forecast from
-// those that were asked shortly before it.
-constexpr double kNearEnd = 1.0 / 512;
+// Half of the anchors lie in the last tenth of the text: a query is forecast from those
+// that were asked shortly before it.
+constexpr double kNearEnd = 1.0 / 96;
 // Of the mean squared length of the anchors. Less follows noise, more is too stiff.
 constexpr double kRidge = 0.1;
 // Below its last listed token an anchor's scores are taken to lie as many times the
@@ -84,6 +84,10 @@ uint8_t LevelOf(float score, float lowest, float step) {
       std::clamp(std::round(score / step - lowest / step), 0.0F, kLevelMax));
 }
 
+// Tokens that fewer than one in so many anchors list are left out: no mixture puts them
+// near its top, and they are most of all listed tokens.
+constexpr size_t kAnchorsPerListing = 32;
+
 // Sorts the levels of all anchors by token.
 void ByToken(const std::vector<std::vector<ScoredToken>>& lists, size_t token_count,
              AnchorScores* scores) {
@@ -91,11 +95,16 @@ void ByToken(const std::vector<std::vector<ScoredToken>>& lists, size_t token_co
   for (const auto& list : lists) {
     for (const ScoredToken& token : list) ++scores->begins[token.token + 1];
   }
-  for (size_t t = 0; t < token_count; ++t) scores->begins[t + 1] += scores->begins[t];
+  std::vector<bool> is_kept(token_count);
+  for (size_t t = 0; t < token_count; ++t) {
+    is_kept[t] = scores->begins[t + 1] * kAnchorsPerListing >= lists.size();
+    scores->begins[t + 1] = scores->begins[t] + (is_kept[t] ? scores->begins[t + 1] : 0);
+  }
   scores->levels.resize(scores->begins.back());
   std::vector<uint32_t> ends(scores->begins.begin(), scores->begins.end() - 1);
   for (size_t a = 0; a < lists.size(); ++a) {
     for (const ScoredToken& token : lists[a]) {
+      if (!is_kept[token.token]) continue;
       scores->levels[ends[token.token]++] = {
           static_cast<uint8_t>(a), LevelOf(token.score, scores->lowest[a], scores->step[a])};
     }

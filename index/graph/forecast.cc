@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "index/kernels/key_scores.h"
+#include "index/scratch_buffer.h"
 #include "index/selection.h"
 
 namespace alaya {
@@ -13,7 +15,7 @@ namespace {
 
 // Queries that share a pass over the levels: a vector of every instruction set.
 constexpr size_t kLanes = 4;
-using Lanes = std::array<float, kLanes>;
+typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
 
 // Of all forecasts one in so many is looked at to find the bar for the best ones.
 constexpr size_t kBarInterval = 16;
@@ -28,16 +30,18 @@ struct Mixture {
 
 Mixture MixtureOf(const AnchorHeader& header, std::span<const float> weights,
                   MatrixView<const float> queries) {
+  const size_t count = header.anchor_count();
+  thread_local ScratchBuffer<float> buffer;
+  const std::span<float> shares = buffer.Take(queries.rows() * count);
+  KeyScores(queries, {std::as_bytes(weights).data(), count, size_t{header.head_dim}, DType::kF32},
+            {shares.data(), queries.rows(), count});
   Mixture mixture;
-  const size_t d = header.head_dim;
   for (size_t i = 0; i < queries.rows(); ++i) {
-    const std::span<const float> query = queries.row(i);
     double offset = 0;
-    for (size_t a = 0; a < header.anchor_count(); ++a) {
-      float weight = 0;
-      for (size_t e = 0; e < d; ++e) weight += weights[a * d + e] * query[e];
-      offset += double{weight} * double{header.lowest[a]};
-      mixture.per_level[a][i] = weight * header.step[a];
+    for (size_t a = 0; a < count; ++a) {
+      const float share = shares[i * count + a];
+      offset += double{share} * double{header.lowest[a]};
+      mixture.per_level[a][i] = share * header.step[a];
     }
     mixture.offset[i] = static_cast<float>(offset);
   }
@@ -54,17 +58,23 @@ void AddForecasts(const Mixture& mixture, const AnchorBlock& block, Forecasts* f
   const size_t first = forecasts->tokens.size();
   forecasts->tokens.resize(first + block.rows.size());
   forecasts->scores.resize(first + block.rows.size());
+  const auto add = [&](size_t at) {
+    const AnchorLevel listed = block.levels[at];
+    return mixture.per_level[listed.anchor] * static_cast<float>(listed.level);
+  };
   size_t next = 0;
   for (size_t r = 0; r < block.rows.size(); ++r) {
-    Lanes sum = mixture.offset;
-    for (; next < block.rows[r].end; ++next) {
-      const AnchorLevel listed = block.levels[next];
-      const auto level = static_cast<float>(listed.level);
-      const Lanes& per_level = mixture.per_level[listed.anchor];
-      for (size_t i = 0; i < kLanes; ++i) sum[i] += level * per_level[i];
+    const size_t row_end = block.rows[r].end;
+    // Two sums, so that an addition need not wait for the one before it.
+    Lanes even = mixture.offset;
+    Lanes odd{};
+    for (; next + 1 < row_end; next += 2) {
+      even += add(next);
+      odd += add(next + 1);
     }
+    if (next < row_end) even += add(next++);
     forecasts->tokens[first + r] = block.first_token + block.rows[r].offset;
-    forecasts->scores[first + r] = sum;
+    forecasts->scores[first + r] = even + odd;
   }
 }
 

@@ -43,16 +43,16 @@ struct GraphBuildOptions {
   // Tokens that some query found among its first so many get sponsors (projection.h):
   // up to sponsor_count, each for up to degree_max tokens. At least 1 each.
   size_t sponsored_rank = 24;
-  size_t sponsor_count = 12;
-  size_t degree_max = 16;  // at most 256
+  size_t sponsor_count = 8;
+  size_t degree_max = 8;  // at most 256
   // Each token is linked with up to link_count of the nearest keys among those of
   // link_window tokens on either side of it. At least 1 each.
   size_t link_count = 8;  // at most 256
   size_t link_window = 64;
   // Sampled queries whose scores of their best anchor_tokens are kept; an eighth of the
   // tokens if that is less. At most 256; 0: none.
-  size_t anchor_count = 128;
-  size_t anchor_tokens = 4096;  // at least 1
+  size_t anchor_count = 160;
+  size_t anchor_tokens = 6144;  // at least 1
   size_t entry_tokens = 512;    // one entry for so many tokens or more, at least 1
   // Runs function(i) for i in [0, count), at the same time if it likes; returns when
   // all are done. Unset: one after the other. The result is the same.

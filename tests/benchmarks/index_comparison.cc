@@ -168,10 +168,12 @@ class Comparison {
     if (!options_.with_rivals) return;
     for (const Rival& rival : Rivals()) {
       if (!Wants(rival.name)) continue;
+      std::vector<std::shared_ptr<RivalIndex>> indexes(head_count());
       Way way = BuildWay<RivalIndex>(rival.name, [&](size_t head) {
-        return std::shared_ptr<RivalIndex>(rival.build(layer_.reader(head)));
+        indexes[head] = rival.build(layer_.reader(head));
+        return indexes[head];
       });
-      Tune(&way);
+      TuneRival(indexes, &way);
       ways_.push_back(std::move(way));
     }
   }
@@ -217,13 +219,28 @@ class Comparison {
     ways_.push_back({.name = "planner", .indexes = {}, .target = {}, .is_planned = true});
   }
 
-  // The fewest tokens with which a way reaches the error; the last try if none does.
-  void Tune(Way* way) {
-    for (size_t k = 128; k <= 65536 && k <= layer_.token_count(); k *= 2) {
+  // The fewest tokens, about, with which a rival reaches the error: k is doubled, then
+  // bisected. The last try if half of all tokens are not enough.
+  void TuneRival(const std::vector<std::shared_ptr<RivalIndex>>& indexes, Way* way) {
+    const auto reaches = [&](size_t k) {
+      for (const auto& index : indexes) index->Tune(k);
       way->target = TopKTarget{k};
-      if (Mean(Judge(*way).errors) <= options_.error_target) break;
+      return Mean(Judge(*way).errors) <= options_.error_target;
+    };
+    const size_t k_max = layer_.token_count() / 2;
+    size_t enough = 64;
+    while (!reaches(enough) && 2 * enough <= k_max) enough *= 2;
+    if (2 * enough <= k_max) {
+      constexpr int kBisections = 3;
+      size_t too_few = enough / 2;
+      for (int i = 0; i < kBisections; ++i) {
+        const size_t middle = (too_few + enough) / 2;
+        (reaches(middle) ? enough : too_few) = middle;
+      }
     }
-    way->name += ", k " + std::to_string(std::get<TopKTarget>(way->target).k);
+    for (const auto& index : indexes) index->Tune(enough);
+    way->target = TopKTarget{enough};
+    way->name += ", k " + std::to_string(enough);
   }
 
   StatusOr<AttentionReport> AttendHead(const Way& way, size_t head, const Step& step, bool explain,
@@ -290,31 +307,43 @@ class Comparison {
     const Way way = judged.is_planned
                         ? WayOf(planned_steps_->Plan(steps_[0].visible, /*is_open=*/true))
                         : judged;
+    std::vector<Quality> of_heads(head_count());
+    team_.Run(head_count(), [&](size_t head) {
+      for (const Step& step : steps_) JudgeHead(way, head, step, &of_heads[head]);
+    });
     Quality quality;
-    std::vector<float> output;
-    std::vector<float> log_sum_exp;
-    for (const Step& step : steps_) {
-      for (size_t head = 0; head < head_count(); ++head) {
-        const auto report = AttendHead(way, head, step, true, &output, &log_sum_exp);
-        ALAYA_CHECK(report.ok());
-        quality.attended += report->tokens_attended;
-        quality.scored += report->tokens_scored;
-        for (size_t i = 0; i < group_size(); ++i) {
-          const ExactAttention& expected = step.expected[head * group_size() + i];
-          quality.errors.push_back(
-              OutputError(std::span(output).subspan(i * head_dim(), head_dim()), expected.output));
-          // The attended mass is the reported share of the reported total.
-          const double reported = double{report->query_covered_mass[i]};
-          const double total = way.estimate_rest ? double{log_sum_exp[i]} : 0;
-          const double attended =
-              way.estimate_rest ? std::log(reported) + total : double{log_sum_exp[i]};
-          const double recovery = std::exp(attended - expected.log_sum_exp);
-          quality.recoveries.push_back(recovery);
-          quality.coverage_errors.push_back(std::fabs(recovery - reported));
-        }
-      }
+    for (const Quality& part : of_heads) {
+      quality.errors.insert(quality.errors.end(), part.errors.begin(), part.errors.end());
+      quality.recoveries.insert(quality.recoveries.end(), part.recoveries.begin(),
+                                part.recoveries.end());
+      quality.coverage_errors.insert(quality.coverage_errors.end(), part.coverage_errors.begin(),
+                                     part.coverage_errors.end());
+      quality.attended += part.attended;
+      quality.scored += part.scored;
     }
     return quality;
+  }
+
+  void JudgeHead(const Way& way, size_t head, const Step& step, Quality* quality) const {
+    std::vector<float> output;
+    std::vector<float> log_sum_exp;
+    const auto report = AttendHead(way, head, step, true, &output, &log_sum_exp);
+    ALAYA_CHECK(report.ok());
+    quality->attended += report->tokens_attended;
+    quality->scored += report->tokens_scored;
+    for (size_t i = 0; i < group_size(); ++i) {
+      const ExactAttention& expected = step.expected[head * group_size() + i];
+      quality->errors.push_back(
+          OutputError(std::span(output).subspan(i * head_dim(), head_dim()), expected.output));
+      // The attended mass is the reported share of the reported total.
+      const double reported = double{report->query_covered_mass[i]};
+      const double total = way.estimate_rest ? double{log_sum_exp[i]} : 0;
+      const double attended =
+          way.estimate_rest ? std::log(reported) + total : double{log_sum_exp[i]};
+      const double recovery = std::exp(attended - expected.log_sum_exp);
+      quality->recoveries.push_back(recovery);
+      quality->coverage_errors.push_back(std::fabs(recovery - reported));
+    }
   }
 
   void Print(const Timing& floor, const std::vector<Timing>& timings,
@@ -346,7 +375,7 @@ class Comparison {
         *csv << '"' << way.name << "\"," << layer_.token_count() << ',' << layer_.name() << ','
              << options_.session_count << ',' << us << ',' << floor_us << ',' << Mean(q.errors)
              << ',' << Mean(q.recoveries) << ',' << static_cast<double>(q.attended) / samples << ','
-             << way.build_seconds << ',' << way.bytes << '\n';
+             << way.build_seconds << ',' << way.bytes << ',' << options_.thread_count << '\n';
       }
     }
     if (planned_steps_) {

@@ -6,6 +6,8 @@
 #include <optional>
 #include <utility>
 
+#include "index/coarse/coarse_index.h"
+#include "index/coarse/stretch_bounds.h"
 #include "index/flat/flat_builder.h"
 #include "index/flat/flat_index.h"
 #include "index/graph/fine_index.h"
@@ -77,6 +79,12 @@ std::shared_ptr<BenchmarkIndex> BuildFlat(const BenchmarkLayer& layer, size_t he
       reader, [&](const IndexBlockSink& sink) { return BuildFlatIndex(reader, sink); });
 }
 
+std::shared_ptr<BenchmarkIndex> BuildCoarse(const BenchmarkLayer& layer, size_t head) {
+  const KvReader& reader = layer.reader(head);
+  return std::make_shared<BlocksIndex<CoarseIndex>>(
+      reader, [&](const IndexBlockSink& sink) { return BuildStretchBounds(reader, {}, sink); });
+}
+
 std::shared_ptr<BenchmarkIndex> BuildFine(const BenchmarkLayer& layer, size_t head) {
   const KvReader& reader = layer.reader(head);
   const size_t positions = std::min<size_t>(kSampledPositionsMax, reader.token_count() / 10);
@@ -91,6 +99,7 @@ std::shared_ptr<BenchmarkIndex> BuildFine(const BenchmarkLayer& layer, size_t he
 
 std::vector<OurIndexKind> OurIndexKinds() {
   return {{.name = "flat", .estimates = true, .build = BuildFlat},
+          {.name = "coarse", .estimates = false, .build = BuildCoarse},
           {.name = "fine", .estimates = false, .build = BuildFine}};
 }
 

@@ -16,7 +16,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 COLUMNS = ["way", "tokens", "layer", "sessions", "us", "floor_us", "error", "recovery", "attended",
-           "build_s", "bytes"]
+           "build_s", "bytes", "threads"]
+# Rows without their number of threads are of both cores.
+THREADS = "2"
 ERROR_MAX = 0.02
 
 
@@ -25,10 +27,11 @@ def read(path: str) -> list[dict]:
         rows = [dict(zip(COLUMNS, row)) for row in csv.reader(file)]
     for row in rows:
         row["layer"] = 0
+        row.setdefault("threads", THREADS)
         row["family"] = re.sub(r"[, ]+(k |top-)\d+$", "", row["way"])
         for column in COLUMNS[1:]:
             row[column] = float(row[column])
-    return [row for row in rows if row["sessions"] == 1]
+    return [row for row in rows if row["sessions"] == 1 and row["threads"] == float(THREADS)]
 
 
 def main(csv_path: str, png_path: str) -> None:

@@ -60,11 +60,11 @@ class HnswlibIndex : public RivalIndex {
   }
 
   uint64_t bytes() const override { return graph_.max_elements_ * graph_.size_data_per_element_; }
+  // The width of the search is at least k; it is a property of the whole graph there.
+  void Tune(size_t k) override { graph_.setEf(std::max<size_t>(k, 64)); }
 
  protected:
   std::vector<uint32_t> FindBest(const float* query, size_t k) const override {
-    // The width of the search is at least k; it is a property of the whole graph there.
-    graph_.setEf(std::max<size_t>(k, 64));
     auto found = graph_.searchKnn(query, k);
     std::vector<uint32_t> tokens;
     for (; !found.empty(); found.pop()) {
@@ -75,7 +75,7 @@ class HnswlibIndex : public RivalIndex {
 
  private:
   hnswlib::InnerProductSpace space_;
-  mutable hnswlib::HierarchicalNSW<float> graph_;
+  hnswlib::HierarchicalNSW<float> graph_;
 };
 #endif
 
@@ -95,6 +95,11 @@ class FaissIndex : public RivalIndex {
   }
 
   uint64_t bytes() const override { return bytes_; }
+  void Tune(size_t k) override {
+    if (auto* graph = dynamic_cast<faiss::IndexHNSW*>(index_.get())) {
+      graph->hnsw.efSearch = static_cast<int>(std::max<size_t>(k, 64));
+    }
+  }
 
  protected:
   std::vector<uint32_t> FindBest(const float* query, size_t k) const override {
@@ -119,7 +124,6 @@ std::unique_ptr<faiss::Index> MakeFaissHnsw(size_t dim) {
   auto index = std::make_unique<faiss::IndexHNSWFlat>(static_cast<int>(dim), 16,
                                                       faiss::METRIC_INNER_PRODUCT);
   index->hnsw.efConstruction = 200;
-  index->hnsw.efSearch = 1024;
   return index;
 }
 
@@ -129,7 +133,8 @@ std::unique_ptr<faiss::Index> MakeFaissIvfPq(size_t dim, size_t token_count) {
   auto index = std::make_unique<faiss::IndexIVFPQFastScan>(quantizer.release(), dim, list_count,
                                                            dim / 2, 4, faiss::METRIC_INNER_PRODUCT);
   index->own_fields = true;
-  index->nprobe = std::max<size_t>(1, list_count / 8);
+  // Queries are far from all keys, so the best keys lie in many lists.
+  index->nprobe = std::max<size_t>(1, list_count / 4);
   return index;
 }
 #endif

@@ -23,6 +23,8 @@ class RivalIndex : public TokenIndex {
   IndexKind kind() const override { return IndexKind::kFine; }
   StatusOr<SearchResult> Search(const SearchRequest& request) const override;
   virtual uint64_t bytes() const = 0;
+  // Sets how hard the searches to come look for that many tokens. Not while one runs.
+  virtual void Tune(size_t /*k*/) {}
 
  protected:
   // The tokens of the k highest inner products, as far as the index finds them.

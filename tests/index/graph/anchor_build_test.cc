@@ -22,7 +22,7 @@ double Dot(std::span<const float> a, std::span<const float> b) {
 class AnchorBuildTest : public testing::Test {
  protected:
   AnchorBuildTest() {
-    options_.anchor_count = 40;
+    options_.anchor_count = 32;
     options_.anchor_tokens = 200;
   }
 
@@ -44,11 +44,11 @@ class AnchorBuildTest : public testing::Test {
 };
 
 TEST_F(AnchorBuildTest, EveryAnchorListsItsBestTokensWithTheirScores) {
-  const auto scores = Build(40);  // all of them are anchors, in their order
+  const auto scores = Build(32);  // all of them are anchors, in their order
 
   ASSERT_TRUE(scores.ok()) << scores.status();
-  ASSERT_EQ(scores->anchor_count(), 40);
-  for (size_t a = 0; a < 40; ++a) {
+  ASSERT_EQ(scores->anchor_count(), 32);
+  for (size_t a = 0; a < 32; ++a) {
     std::vector<double> all;
     for (uint32_t t = 8; t < kTokens; ++t) all.push_back(Dot(query(a), key(t)));
     std::ranges::sort(all, std::greater());
@@ -69,14 +69,14 @@ TEST_F(AnchorBuildTest, EveryAnchorListsItsBestTokensWithTheirScores) {
 }
 
 TEST_F(AnchorBuildTest, AQueryLikeItsAnchorsIsTheirMixture) {
-  const auto scores = Build(40);
+  const auto scores = Build(32);
   ASSERT_TRUE(scores.ok());
   // More anchors than dimensions: whatever is asked, they can be mixed to it, about.
   std::vector<float> asked(kHeadDim);
   for (size_t e = 0; e < kHeadDim; ++e) asked[e] = (query(3)[e] + query(7)[e]) / 2;
 
   std::vector<float> mixed(kHeadDim);
-  for (size_t a = 0; a < 40; ++a) {
+  for (size_t a = 0; a < 32; ++a) {
     const double weight = Dot(std::span(scores->weights).subspan(a * kHeadDim, kHeadDim), asked);
     for (size_t e = 0; e < kHeadDim; ++e) mixed[e] += static_cast<float>(weight) * query(a)[e];
   }
@@ -85,8 +85,24 @@ TEST_F(AnchorBuildTest, AQueryLikeItsAnchorsIsTheirMixture) {
   EXPECT_GE(cosine, 0.97);
 }
 
+TEST_F(AnchorBuildTest, TokensThatFewAnchorsListAreLeftOut) {
+  options_.anchor_count = 100;
+  const auto scores = Build(100);
+
+  ASSERT_TRUE(scores.ok());
+  ASSERT_EQ(scores->anchor_count(), 100);
+  size_t kept = 0;
+  for (size_t t = 0; t < kTokens; ++t) {
+    const size_t listings = scores->of(t).size();
+    EXPECT_TRUE(listings == 0 || listings >= 4) << t;
+    kept += listings;
+  }
+  EXPECT_GE(kept, 100 * 200 / 2);
+  EXPECT_LE(kept, 100 * 200);
+}
+
 TEST_F(AnchorBuildTest, TokensBeforeTheFirstAreNotListed) {
-  const auto scores = Build(40);
+  const auto scores = Build(32);
 
   ASSERT_TRUE(scores.ok());
   for (size_t t = 0; t < 8; ++t) EXPECT_TRUE(scores->of(t).empty());
@@ -129,13 +145,13 @@ TEST_F(AnchorBuildTest, ZeroQueriesAndKeysGiveNumbers) {
 TEST_F(AnchorBuildTest, StopsWhenAsked) {
   options_.should_stop = [] { return true; };
 
-  EXPECT_EQ(Build(40).status().code(), StatusCode::kCancelled);
+  EXPECT_EQ(Build(32).status().code(), StatusCode::kCancelled);
 }
 
 TEST_F(AnchorBuildTest, AnErrorOfTheReaderPassesThrough) {
   reader_.FailAt(KvKind::kKey, 30);
 
-  EXPECT_EQ(Build(40).status().code(), StatusCode::kDataLoss);
+  EXPECT_EQ(Build(32).status().code(), StatusCode::kDataLoss);
 }
 
 }  // namespace
