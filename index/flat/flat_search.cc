@@ -57,6 +57,7 @@ struct QueryState {
   std::vector<uint32_t> tokens;
   std::vector<float> upper;
   std::vector<float> approximate;  // their scores; only for top-k
+  std::vector<uint32_t> heavy;     // by rising number; must be attended, whatever the bar
   size_t prune_count = kPruneCountMin;
   // The highest approximate score so far.
   float top = -kInfinity;
@@ -371,7 +372,11 @@ class FlatSearch {
   void ChooseHeavy() {
     rest_->SetTolerances();
     if (!estimates_rest_) return;
-    for (size_t q = 0; q < count_; ++q) rest_->ListHeavy(q, states_[q].tokens);
+    for (size_t q = 0; q < count_; ++q) {
+      QueryState& state = states_[q];
+      rest_->ListHeavy(q, state.heavy);
+      state.tokens.insert(state.tokens.end(), state.heavy.begin(), state.heavy.end());
+    }
   }
 
   // Takes what was found out of the rest, and knows the mass of both.
@@ -397,7 +402,11 @@ class FlatSearch {
   Status ScoreCandidates() {
     result_.queries.resize(count_);
     scratch_.marks.Reset(keys_.token_count());
-    for (const QueryState& state : states_) scratch_.marks.MarkAll(state.tokens);
+    heavy_.clear();
+    for (const QueryState& state : states_) {
+      scratch_.marks.MarkAll(state.tokens);
+      heavy_.push_back(HeavyOf(state));
+    }
     const auto use = [&](std::span<const uint32_t> tokens, MatrixView<const float> scores) {
       for (size_t q = 0; q < count_; ++q) TakeScored(tokens, scores.row(q), q);
     };
@@ -409,8 +418,9 @@ class FlatSearch {
       found.best_score = states_[q].best_exact;
       if (top_k_ != nullptr) KeepBest(top_k_->k, found.tokens);
       if (dipr_ != nullptr) {
+        HeavyTokens is_heavy = HeavyOf(states_[q]);
         std::erase_if(found.tokens, [&](const ScoredToken& token) {
-          return token.score < states_[q].bar && !IsHeavy(token.token, q);
+          return token.score < states_[q].bar && !is_heavy(token.token);
         });
       }
     }
@@ -423,7 +433,7 @@ class FlatSearch {
     if (!estimates_rest_ && MaxScore(scores) < state.bar) return;
     for (size_t i = 0; i < tokens.size(); ++i) {
       if (!state.visible.contains(tokens[i])) continue;
-      if (scores[i] < state.bar && !IsHeavy(tokens[i], q)) continue;
+      if (scores[i] < state.bar && !heavy_[q](tokens[i])) continue;
       result_.queries[q].tokens.push_back({tokens[i], scores[i]});
       if (scores[i] > state.best_exact) {
         state.best_exact = scores[i];
@@ -432,9 +442,27 @@ class FlatSearch {
     }
   }
 
-  // Must a token be attended, even below the bar?
-  bool IsHeavy(uint64_t token, size_t query_index) const {
-    return estimates_rest_ && rest_->IsHeavy(query_index, token);
+  // Says of tokens with rising numbers whether they must be attended, even below the bar: heavy
+  // ones, and those that are not coded.
+  class HeavyTokens {
+   public:
+    HeavyTokens(std::span<const uint32_t> heavy, uint64_t coded_count)
+        : heavy_(heavy), coded_count_(coded_count) {}
+
+    bool operator()(uint64_t token) {
+      while (next_ < heavy_.size() && heavy_[next_] < token) ++next_;
+      return token >= coded_count_ || (next_ < heavy_.size() && heavy_[next_] == token);
+    }
+
+   private:
+    std::span<const uint32_t> heavy_;
+    uint64_t coded_count_;
+    size_t next_ = 0;
+  };
+  HeavyTokens HeavyOf(const QueryState& state) const {
+    // Without an estimate nothing is.
+    const uint64_t all = std::numeric_limits<uint64_t>::max();
+    return {state.heavy, estimates_rest_ ? header_.token_count : all};
   }
 
   static void KeepBest(size_t k, std::vector<ScoredToken>& tokens) {
@@ -457,6 +485,7 @@ class FlatSearch {
   CodeQueries queries_;
   std::vector<QueryState> states_;
   std::vector<ScoreFilter> filters_;   // of the block that is scanned
+  std::vector<HeavyTokens> heavy_;     // [query_count] while candidates are scored
   MatrixView<float> kept_scores_;      // [query_count, ScoreStride()] if keeps_scores_
   std::optional<RestAttention> rest_;  // if keeps_scores_
   SearchResult result_;

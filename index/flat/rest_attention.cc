@@ -89,11 +89,6 @@ void RestAttention::ListHeavy(size_t query_index, std::vector<uint32_t>& tokens)
   query.estimate->ListFrom(query.bar, static_cast<uint32_t>(query.facts.covered.begin), tokens);
 }
 
-bool RestAttention::IsHeavy(size_t query_index, uint64_t token) const {
-  if (token >= source_.header().token_count) return true;
-  return scores_.row(query_index)[token] >= queries_[query_index].bar;
-}
-
 void RestAttention::LeaveOut(size_t query_index, std::span<const ScoredToken> attended) {
   Query& query = queries_[query_index];
   if (!query.estimate) return;

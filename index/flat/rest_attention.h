@@ -42,10 +42,8 @@ class RestAttention {
   // The scan is over: what errors the scores have, and which weights are too heavy.
   void SetTolerances();
 
-  // Appends the tokens that must be attended one by one.
+  // Appends the coded tokens that must be attended one by one, by rising number.
   void ListHeavy(size_t query_index, std::vector<uint32_t>& tokens) const;
-  // Is a token one of those? Tokens that are not coded are.
-  bool IsHeavy(size_t query_index, uint64_t token) const;
 
   // Takes attended tokens out of the rest.
   void LeaveOut(size_t query_index, std::span<const ScoredToken> attended);

@@ -23,6 +23,10 @@ struct Scratch {
   ScratchBuffer<float> scores;
 };
 
+size_t StepOf(float steps_below_reference) {
+  return static_cast<size_t>(std::min(steps_below_reference, static_cast<float>(kStepCount - 1)));
+}
+
 size_t GroupOf(size_t token, size_t first_group_tokens) {
   if (token < first_group_tokens) return 0;
   return 1 + (token - first_group_tokens) / kGroupTokens;
@@ -107,6 +111,35 @@ void RestEstimate::ListFrom(float bar, uint32_t first_token, std::vector<uint32_
   });
 }
 
+double RestEstimate::LeastWeight(double budget) const {
+  // Weights below t have sum w^2 <= sum over groups of min(t, top weight) * weight, as none of
+  // a group's is above its top.
+  thread_local ScratchBuffer<float> scratch;
+  const std::span<const float> tops = groups_.tops.first(added_groups_);
+  const std::span<float> top_weights = scratch.Take(tops.size());
+  CoarseWeights(tops, scores_.scale, reference_, top_weights);
+  const auto steps_per_score = static_cast<float>(double{scores_.scale} / kStepNats);
+  std::array<double, kStepCount> squares{};  // at most, of groups whose top is in a step
+  std::array<double, kStepCount> sums{};
+  double lower_squares = 0;
+  for (size_t g = 0; g < tops.size(); ++g) {
+    const double weight = double{groups_.weights[g]};
+    const double square = weight * double{top_weights[g]};
+    const size_t step = StepOf((reference_ - tops[g]) * steps_per_score);
+    squares[step] += square;
+    sums[step] += weight;
+    lower_squares += square;
+  }
+  double upper_sum = 0;
+  for (size_t step = 0; step < kStepCount; ++step) {
+    const double weight = std::exp(-kStepNats * static_cast<double>(step));
+    if (lower_squares + weight * upper_sum <= budget) return weight;
+    lower_squares -= squares[step];
+    upper_sum += sums[step];
+  }
+  return 0;
+}
+
 float RestEstimate::RestBar(const RestTolerance& tolerance) const {
   assert(tolerance.error > 0);
   if (tolerance.value_deviation <= 0) return std::numeric_limits<float>::infinity();
@@ -118,9 +151,8 @@ float RestEstimate::RestBar(const RestTolerance& tolerance) const {
       tolerance.error * tolerance.error * (attended * attended + totals_.square_sum);
   if (budget >= totals_.square_sum) return std::numeric_limits<float>::infinity();
 
-  // Weights below budget / sum together have less than the budget: sum w^2 <= max w *
-  // sum w. Only those above need a closer look.
-  const double least_weight = std::max(budget / totals_.sum, 1e-37);
+  // Weights below this have less than the budget together. Only those above need a closer look.
+  const double least_weight = std::max({LeastWeight(budget), budget / totals_.sum, 1e-37});
   const double scale = scores_.scale;
   const auto least_score = static_cast<float>(double{reference_} + std::log(least_weight) / scale);
   thread_local ScratchBuffer<float> scratch;
@@ -130,8 +162,7 @@ float RestEstimate::RestBar(const RestTolerance& tolerance) const {
     const std::span<float> weights = scratch.Take(scores.size());
     CoarseWeights(scores, scores_.scale, reference_, weights);
     for (size_t i = 0; i < scores.size(); ++i) {
-      const float steps = (reference_ - scores[i]) * steps_per_score;
-      const auto step = static_cast<size_t>(std::min(steps, static_cast<float>(kStepCount - 1)));
+      const size_t step = StepOf((reference_ - scores[i]) * steps_per_score);
       step_squares[step] += double{weights[i]} * double{weights[i]};
     }
   });

@@ -75,6 +75,9 @@ class RestEstimate {
  private:
   double LogOfWeightOne() const;
   void RaiseReference(float top);
+  // A weight below which all others together have a sum of squares within the budget; 0: none
+  // found.
+  double LeastWeight(double budget) const;
   // Calls use(places, scores) with scores at or above the bar, by rising place.
   template <class Use>
   void ForScoresFrom(float bar, const Use& use) const;

@@ -5,7 +5,8 @@
 // in between, the floor reads all keys and values, which also leaves nothing of the
 // codes in the caches. The table gives medians.
 //
-//   flat_bench [--tiny] [--runs N] [--layer L] [--csv FILE] [--way NAME] [--tokens N]...
+//   flat_bench [--tiny] [--runs N] [--layer L] [--csv FILE] [--rest-error E] [--way NAME]
+//              [--tokens N]...
 //
 // Columns: wall time of search and attention of all heads; the floor's over it; the same
 // of the processor time of the busiest thread; processor time of all threads for search
@@ -80,6 +81,7 @@ struct Settings {
   uint32_t layer = 2;
   bool is_tiny = false;
   std::FILE* csv = nullptr;
+  double rest_error = 0.01;
   std::string way;  // only this one; empty: all
 };
 
@@ -153,6 +155,7 @@ class Layer {
     task.target = way.kind == Way::Kind::kFull ? Target(FullTarget{}) : Target(DiprTarget{kAlpha});
     task.scale = layer_->scale();
     task.estimate_rest = way.estimate_rest;
+    task.rest_error = settings_.rest_error;
     task.now_ns = ThreadCpuNanoseconds;
     const StatusOr<AttentionReport> report = CpuBackend().Attend(
         task, {{&outputs_[head * group * model().head_dim], group, model().head_dim},
@@ -263,6 +266,8 @@ int Main(std::span<char*> arguments) {
       settings.layer = static_cast<uint32_t>(std::strtoul(arguments[++i], nullptr, 10));
     } else if (argument == "--tokens" && has_value) {
       lengths.push_back(std::strtoul(arguments[++i], nullptr, 10));
+    } else if (argument == "--rest-error" && has_value) {
+      settings.rest_error = std::strtod(arguments[++i], nullptr);
     } else if (argument == "--way" && has_value) {
       settings.way = arguments[++i];
     } else if (argument == "--csv" && has_value) {
@@ -271,7 +276,7 @@ int Main(std::span<char*> arguments) {
     } else {
       std::fprintf(stderr,
                    "usage: flat_bench [--tiny] [--runs N] [--layer L] [--csv FILE] "
-                   "[--way NAME] [--tokens N]...\n");
+                   "[--rest-error E] [--way NAME] [--tokens N]...\n");
       return 2;
     }
   }
