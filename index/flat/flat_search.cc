@@ -77,8 +77,10 @@ class FlatSearch {
         scratch_(scratch),
         dipr_(std::get_if<DiprTarget>(&request.target)),
         top_k_(std::get_if<TopKTarget>(&request.target)),
+        is_mass_(std::holds_alternative<MassTarget>(request.target)),
         estimates_rest_(request.estimate_rest && dipr_ != nullptr),
-        keeps_scores_(request.want_mass || estimates_rest_),
+        takes_heavy_(estimates_rest_ || is_mass_),
+        keeps_scores_(request.want_mass || takes_heavy_),
         count_(request.queries.rows()) {}
 
   // False if a number is so large that bounds would overflow.
@@ -149,6 +151,8 @@ class FlatSearch {
   }
 
   void UpdateBar(QueryState& state) const {
+    // Which tokens make the mass is known when all have scores.
+    if (is_mass_) state.bar = kInfinity;
     if (dipr_ == nullptr) return;
     state.bar =
         DiprBar(std::max(state.best_known, state.best_exact), dipr_->beta(double{request_.scale}));
@@ -336,10 +340,10 @@ class FlatSearch {
         state.uncovered_log_sum_exp =
             MergeLogSumExp(state.uncovered_log_sum_exp, double{request_.scale} * double{score});
       }
-      if (score < state.bar && !estimates_rest_) continue;
+      if (score < state.bar && !takes_heavy_) continue;
       state.tokens.push_back(static_cast<uint32_t>(token));
       // Without a value summary they cannot be estimated: they stay, whatever the bar.
-      state.upper.push_back(estimates_rest_ ? kInfinity : score);
+      state.upper.push_back(takes_heavy_ ? kInfinity : score);
       if (top_k_ != nullptr) state.approximate.push_back(score);
     }
   }
@@ -350,7 +354,8 @@ class FlatSearch {
       QueryState& state = states_[q];
       if (top_k_ != nullptr) ALAYA_RETURN_IF_ERROR(PruneTopK(q));
       // Whatever the bar, one token's exact score is known.
-      if (state.best_exact == -kInfinity && state.top > -kInfinity) ALAYA_RETURN_IF_ERROR(Probe(q));
+      const bool is_known = state.best_exact > -kInfinity || is_mass_;
+      if (!is_known && state.top > -kInfinity) ALAYA_RETURN_IF_ERROR(Probe(q));
       DropBelowBar(state);
     }
     return OkStatus();
@@ -371,11 +376,15 @@ class FlatSearch {
 
   void ChooseHeavy() {
     rest_->SetTolerances();
-    if (!estimates_rest_) return;
+    if (!takes_heavy_) return;
     for (size_t q = 0; q < count_; ++q) {
       QueryState& state = states_[q];
       rest_->ListHeavy(q, state.heavy);
       state.tokens.insert(state.tokens.end(), state.heavy.begin(), state.heavy.end());
+      if (!is_mass_) continue;
+      // So are tokens without codes, which no filter excludes.
+      state.heavy = state.tokens;
+      std::ranges::sort(state.heavy);
     }
   }
 
@@ -417,7 +426,7 @@ class FlatSearch {
       QueryCandidates& found = result_.queries[q];
       found.best_score = states_[q].best_exact;
       if (top_k_ != nullptr) KeepBest(top_k_->k, found.tokens);
-      if (dipr_ != nullptr) {
+      if (top_k_ == nullptr) {
         HeavyTokens is_heavy = HeavyOf(states_[q]);
         std::erase_if(found.tokens, [&](const ScoredToken& token) {
           return token.score < states_[q].bar && !is_heavy(token.token);
@@ -430,7 +439,7 @@ class FlatSearch {
   void TakeScored(std::span<const uint32_t> tokens, std::span<const float> scores, size_t q) {
     QueryState& state = states_[q];
     // Most of what is scored is for other queries.
-    if (!estimates_rest_ && MaxScore(scores) < state.bar) return;
+    if (!takes_heavy_ && MaxScore(scores) < state.bar) return;
     for (size_t i = 0; i < tokens.size(); ++i) {
       if (!state.visible.contains(tokens[i])) continue;
       if (scores[i] < state.bar && !heavy_[q](tokens[i])) continue;
@@ -462,7 +471,7 @@ class FlatSearch {
   HeavyTokens HeavyOf(const QueryState& state) const {
     // Without an estimate nothing is.
     const uint64_t all = std::numeric_limits<uint64_t>::max();
-    return {state.heavy, estimates_rest_ ? header_.token_count : all};
+    return {state.heavy, takes_heavy_ ? header_.token_count : all};
   }
 
   static void KeepBest(size_t k, std::vector<ScoredToken>& tokens) {
@@ -476,7 +485,9 @@ class FlatSearch {
   Scratch& scratch_;
   const DiprTarget* dipr_;
   const TopKTarget* top_k_;
+  const bool is_mass_;
   const bool estimates_rest_;
+  const bool takes_heavy_;  // tokens that the rest's estimate names
   const bool keeps_scores_;
   const size_t count_;
   bool may_scan_coarsely_ = false;
@@ -496,7 +507,10 @@ class FlatSearch {
 StatusOr<SearchResult> SearchFlat(const FlatSource& source, const KvReader& keys,
                                   const SearchRequest& request) {
   assert(request.visible.size() == request.queries.rows());
-  if (std::holds_alternative<MassTarget>(request.target)) return ExactIndex(&keys).Search(request);
+  // Little can be left out then.
+  constexpr double kFractionMax = 0.995;
+  const auto* mass = std::get_if<MassTarget>(&request.target);
+  if (mass != nullptr && mass->fraction > kFractionMax) return ExactIndex(&keys).Search(request);
   thread_local Scratch scratch;
   FlatSearch search(source, keys, request, scratch);
   if (!search.Prepare()) return ExactIndex(&keys).Search(request);

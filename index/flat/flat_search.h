@@ -51,7 +51,9 @@ class FlatSource {
 };
 
 // TokenIndex::Search. Tokens of `keys` that the source does not cover are scored
-// exactly. Targets other than DIPR are searched soundly; MassTarget by an exact scan.
+// exactly. Top-k is searched soundly. MassTarget finds the tokens above a bar that leaves half of
+// what the target does to those below it, by approximate scores: the rest's weight is then known
+// to far less than what is at stake.
 //
 // Errors: whatever a block read returns.
 StatusOr<SearchResult> SearchFlat(const FlatSource& source, const KvReader& keys,

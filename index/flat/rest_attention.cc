@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <variant>
 
 #include "index/flat/vector_length.h"
 #include "index/kernels/bf16.h"
@@ -13,6 +14,10 @@ namespace alaya {
 namespace {
 
 constexpr double kNothing = -std::numeric_limits<double>::infinity();
+
+// Of the mass that a target leaves out, candidates may lack this share: the rest is for what the
+// errors of scores move across the bar.
+constexpr double kMassMargin = 0.5;
 
 double RootMeanSquare(double square_sum, size_t count) {
   return count == 0 ? 0 : std::sqrt(square_sum / static_cast<double>(count));
@@ -73,6 +78,10 @@ void RestAttention::SetTolerances() {
     Query& query = queries_[q];
     if (!query.estimate) continue;
     query.estimate->set_deviation(query.facts.length * error);
+    if (const auto* mass = std::get_if<MassTarget>(&request_.target)) {
+      query.bar = query.estimate->MassBar(kMassMargin * (1 - mass->fraction));
+      continue;
+    }
     if (!request_.estimate_rest) continue;
     tolerance.attended_log_sum_exp = kNothing;
     if (!request_.attended.log_sum_exp.empty()) {

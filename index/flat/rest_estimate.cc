@@ -177,6 +177,33 @@ float RestEstimate::RestBar(const RestTolerance& tolerance) const {
   return least_score;
 }
 
+float RestEstimate::MassBar(double share) const {
+  assert(share > 0 && share < 1);
+  const double allowed = share * totals_.sum;
+  // All that lie below this have half of it at most, or weights that are zero.
+  const double least_weight = std::max(allowed / 2 / static_cast<double>(added_), 1e-37);
+  const double scale = scores_.scale;
+  const auto least_score = static_cast<float>(double{reference_} + std::log(least_weight) / scale);
+  const auto steps_per_score = static_cast<float>(scale / kStepNats);
+  thread_local ScratchBuffer<float> scratch;
+  std::array<double, kStepCount> step_sums{};
+  ForScoresFrom(least_score, [&](std::span<const uint32_t>, std::span<const float> scores) {
+    const std::span<float> weights = scratch.Take(scores.size());
+    CoarseWeights(scores, scores_.scale, reference_, weights);
+    for (size_t i = 0; i < scores.size(); ++i) {
+      step_sums[StepOf((reference_ - scores[i]) * steps_per_score)] += double{weights[i]};
+    }
+  });
+  double below = totals_.sum;
+  for (size_t step = 0; step < kStepCount; ++step) {
+    if (below <= allowed) {
+      return reference_ - static_cast<float>(static_cast<double>(step) * kStepNats / scale);
+    }
+    below -= step_sums[step];
+  }
+  return least_score;
+}
+
 void RestEstimate::LeaveOut(std::span<const uint32_t> tokens) {
   thread_local ScratchBuffer<float> scratch;
   const std::span<float> weights = scratch.Take(tokens.size());

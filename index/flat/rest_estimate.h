@@ -59,6 +59,12 @@ class RestEstimate {
   // The bar in approximate scores: tokens at or above it have to be attended.
   // Cost: one pass over the groups, and the candidates' histogram.
   float RestBar(const RestTolerance& tolerance) const;
+  // The highest bar, to within an eighth of a nat, below which scores together have no more than
+  // this share of all weight.
+  //
+  // Requires: 0 < share < 1.
+  // Cost: one pass over the groups, and those scores that may reach it.
+  float MassBar(double share) const;
   // Appends the places of scores at or above the bar, plus first_token.
   void ListFrom(float bar, uint32_t first_token, std::vector<uint32_t>& tokens) const;
 

@@ -208,6 +208,28 @@ TEST(RestBarTest, EqualValuesNeedNoTokenOfTheirOwn) {
             std::numeric_limits<float>::infinity());
 }
 
+TEST(MassBarTest, LeavesAsMuchWeightBelowItAsIsAllowed) {
+  for (const double deviation : {0.5, 2.0, 5.0}) {
+    const Tokens tokens = MakeTokens(5000, deviation, 0.1, /*seed=*/3);
+    const Rest room(tokens, 40);
+    for (const double share : {0.5, 0.1, 0.001}) {
+      const float bar = room.estimate.MassBar(share);
+
+      double total = 0;
+      double below = 0;
+      double lower = 0;  // below a bar that is a quarter of a nat higher
+      for (const float score : tokens.approximate) {
+        const double weight = std::exp(double{kScale} * (double{score} - double{tokens.top()}));
+        total += weight;
+        if (score < bar) below += weight;
+        if (score < bar + 0.25F / kScale) lower += weight;
+      }
+      EXPECT_LE(below, 1.001 * share * total);
+      EXPECT_GT(lower, 0.999 * share * total);
+    }
+  }
+}
+
 TEST(RestEstimateTest, ScoresMayComeInPieces) {
   const Tokens tokens = MakeTokens(5000, 4, 0.1, /*seed=*/2);
   const Rest at_once(tokens, 40);
