@@ -17,6 +17,7 @@
 #include "index/flat/marked_keys.h"
 #include "index/flat/rest_attention.h"
 #include "index/flat/vector_length.h"
+#include "index/kernels/bf16.h"
 #include "index/kernels/code_scores.h"
 #include "index/kernels/key_scores.h"
 #include "index/kernels/softmax.h"
@@ -35,6 +36,10 @@ constexpr size_t kPruneCountMin = 1024;
 // counted for all queries; else the next blocks are scanned finely.
 constexpr size_t kCoarseShare = 4;
 constexpr size_t kFineBlocks = 16;
+
+// For a share of the mass, tokens whose codes have more than so many times the usual error are
+// scored exactly.
+constexpr double kUsualErrors = 2;
 
 struct Scratch {
   ScratchBuffer<float> rotated;
@@ -123,6 +128,7 @@ class FlatSearch {
       StartRest();
     }
     for (size_t b = 0; b < header_.block_count(); ++b) ALAYA_RETURN_IF_ERROR(ScanCodes(b));
+    if (is_mass_) ALAYA_RETURN_IF_ERROR(CorrectScores());
     ALAYA_RETURN_IF_ERROR(ScanUncovered());
     ALAYA_RETURN_IF_ERROR(RaiseBars());
     if (rest_) ChooseHeavy();
@@ -201,6 +207,40 @@ class FlatSearch {
       if (FollowTop(filter, states_[q])) ALAYA_RETURN_IF_ERROR(Probe(q));
     }
     if (is_coarse && kept * kCoarseShare > tokens.size()) fine_blocks_left_ = kFineBlocks;
+    return OkStatus();
+  }
+
+  // Exact scores in place of those from codes that are much worse than most: one of those (a
+  // sink's) could pass for all of the mass, or hide it.
+  Status CorrectScores() {
+    const double error_max = kUsualErrors * rest_->error();
+    scratch_.marks.Reset(keys_.token_count());
+    for (size_t b = 0; b < header_.block_count(); ++b) {
+      if (!IsSeen(BlockRange(b))) continue;
+      ALAYA_ASSIGN_OR_RETURN(const PinnedFlatBlock pinned, source_.Block(b));
+      const std::span errors(pinned.block.codes.fine_error, pinned.block.token_count);
+      for (size_t t = 0; t < errors.size(); ++t) {
+        if (double{BF16ToFloat(errors[t])} > error_max) {
+          scratch_.marks.Mark(b * header_.block_tokens + t);
+        }
+      }
+    }
+    const auto use = [&](std::span<const uint32_t> tokens, MatrixView<const float> scores) {
+      for (size_t i = 0; i < tokens.size(); ++i) {
+        // Where most of a block is marked, all of it comes.
+        if (tokens[i] >= header_.token_count) continue;
+        for (size_t q = 0; q < count_; ++q) kept_scores_.row(q)[tokens[i]] = scores.row(q)[i];
+      }
+    };
+    ALAYA_ASSIGN_OR_RETURN(const uint64_t scored,
+                           ScoreMarkedKeys(keys_, scratch_.marks, request_.queries, use));
+    result_.tokens_scored += scored;
+    if (scored == 0) return OkStatus();
+    for (size_t q = 0; q < count_; ++q) {
+      const TokenRange covered = Covered(states_[q]);
+      const float top = MaxScore(kept_scores_.row(q).subspan(covered.begin, covered.size()));
+      rest_->AddCorrected(q, top);
+    }
     return OkStatus();
   }
 

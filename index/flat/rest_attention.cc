@@ -68,16 +68,24 @@ void RestAttention::AddScores(size_t query_index, size_t count, float top) {
   if (count > 0) queries_[query_index].estimate->Add(count, top);
 }
 
+double RestAttention::error() const { return RootMeanSquare(error_square_sum_, error_count_); }
+
+void RestAttention::AddCorrected(size_t query_index, float top) {
+  Query& query = queries_[query_index];
+  if (!query.estimate) return;
+  query.estimate->Clear();
+  query.estimate->Add(query.facts.covered.size(), top);
+}
+
 void RestAttention::SetTolerances() {
-  const double error = RootMeanSquare(error_square_sum_, error_count_) /
-                       std::sqrt(static_cast<double>(source_.header().head_dim));
+  const double deviation = error() / std::sqrt(static_cast<double>(source_.header().head_dim));
   RestTolerance tolerance;
   tolerance.error = request_.rest_error;
   tolerance.value_deviation = RootMeanSquare(deviation_square_sum_, group_count_);
   for (size_t q = 0; q < queries_.size(); ++q) {
     Query& query = queries_[q];
     if (!query.estimate) continue;
-    query.estimate->set_deviation(query.facts.length * error);
+    query.estimate->set_deviation(query.facts.length * deviation);
     if (const auto* mass = std::get_if<MassTarget>(&request_.target)) {
       query.bar = query.estimate->MassBar(kMassMargin * (1 - mass->fraction));
       continue;

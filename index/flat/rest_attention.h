@@ -39,6 +39,10 @@ class RestAttention {
   void AddBlock(const FlatBlock& block);
   // The next `count` covered scores of a query are written; none of them is above `top`.
   void AddScores(size_t query_index, size_t count, float top);
+  // Of the codes of the blocks that were scanned, root mean square.
+  double error() const;
+  // Scores were corrected, so that none of the query's is above `top`: adds all of them again.
+  void AddCorrected(size_t query_index, float top);
   // The scan is over: what errors the scores have, and which weights are too heavy.
   void SetTolerances();
 

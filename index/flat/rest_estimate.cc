@@ -55,6 +55,13 @@ void RestEstimate::Add(size_t count, float top) {
   added_groups_ += group_count;
 }
 
+void RestEstimate::Clear() {
+  added_ = 0;
+  added_groups_ = 0;
+  reference_ = -std::numeric_limits<float>::infinity();
+  totals_ = {};
+}
+
 void RestEstimate::RaiseReference(float top) {
   const double nats_per_bit = std::numbers::ln2 / double{scores_.scale};
   const float before = reference_;

@@ -53,6 +53,8 @@ class RestEstimate {
   // The next `count` scores are written, and none of them is above `top`. All but the last
   // ones end where a group ends.
   void Add(size_t count, float top);
+  // Forgets what was added: scores have changed.
+  void Clear();
   // The standard deviation of the scores' errors, once it is known.
   void set_deviation(double deviation) { deviation_ = deviation; }
 

@@ -63,6 +63,8 @@ struct Way {
   enum class Kind { kFloor, kFull, kFlat } kind = Kind::kFlat;
   bool sound = true;
   bool estimate_rest = false;
+  double mass = 0;         // of a mass target; 0: DIPR
+  bool scans_all = false;  // without the index
 
   Timing timing = {};
   double found = 0;  // tokens of the DIPR set, and how many of them there are
@@ -147,12 +149,17 @@ class Layer {
   void Attend(const Way& way, size_t head) {
     const size_t group = model().group_size();
     const InMode index(indexes_[head].get(), way.sound);
-    const SequencePart part = {&layer_->reader(head), &index, 0};
+    const ExactIndex scan(&layer_->reader(head));
+    const TokenIndex* chosen = &index;
+    if (way.scans_all) chosen = &scan;
+    const SequencePart part = {&layer_->reader(head), chosen, 0};
     AttentionTask task;
     task.queries = HeadQueries(head);
     task.visible = visible_;
     task.parts = {&part, 1};
-    task.target = way.kind == Way::Kind::kFull ? Target(FullTarget{}) : Target(DiprTarget{kAlpha});
+    task.target = way.kind == Way::Kind::kFull ? Target(FullTarget{})
+                  : way.mass > 0               ? Target(MassTarget{way.mass})
+                                               : Target(DiprTarget{kAlpha});
     task.scale = layer_->scale();
     task.estimate_rest = way.estimate_rest;
     task.rest_error = settings_.rest_error;
@@ -186,6 +193,7 @@ class Layer {
       way.checksum += double{log_sum_exp_[q]};
     }
     way.queries += model().num_query_heads;
+    if (way.mass > 0) return;
     if (++judged_ % 4 != 1) return;  // The exact sets take a while.
     for (size_t h = 0; h < model().num_kv_heads; ++h) {
       SearchRequest request;
@@ -308,7 +316,9 @@ int Main(std::span<char*> arguments) {
                              {"sound", Way::Kind::kFlat, true, false},
                              {"statistical", Way::Kind::kFlat, false, false},
                              {"sound + rest", Way::Kind::kFlat, true, true},
-                             {"statistical + rest", Way::Kind::kFlat, false, true}};
+                             {"statistical + rest", Way::Kind::kFlat, false, true},
+                             {.name = "mass 0.9", .mass = 0.9},
+                             {.name = "mass 0.9 by scan", .mass = 0.9, .scans_all = true}};
     std::erase_if(ways, [&](const Way& way) {
       return way.kind == Way::Kind::kFlat && !settings.way.empty() && way.name != settings.way;
     });

@@ -404,6 +404,29 @@ TEST(FlatIndexTest, FewTokensWithTheMassAreAmongThoseReturned) {
   }
 }
 
+// As sinks have: a bad code of such a key could pass for most of the mass.
+TEST(FlatIndexTest, TheMassIsRightBesideKeysFarLongerThanOthers) {
+  const Shape shape{.token_count = 5000};
+  std::vector<float> keys = Fixture::KeysLikeAModels(shape, 1);
+  for (const size_t token : {0U, 1U, 700U, 4999U}) {
+    for (size_t e = 0; e < shape.head_dim; ++e) keys[token * shape.head_dim + e] *= 25;
+  }
+  const Fixture fixture(shape, keys);
+  for (const double fraction : {0.5, 0.9}) {
+    SearchRequest request = fixture.Request(MassTarget{fraction});
+    request.want_mass = true;
+    // As if scores were so small that no token is all.
+    request.scale /= 40;
+    const auto found = fixture.index_->Search(request);
+    const auto exact = ExactIndex(&fixture.reader_).Search(request);
+    ASSERT_TRUE(found.ok() && exact.ok());
+    for (size_t q = 0; q < exact->queries.size(); ++q) {
+      EXPECT_NEAR(found->queries[q].log_sum_exp, exact->queries[q].log_sum_exp, 0.01);
+      FewestWith(fraction, found->queries[q].tokens, request.scale, found->queries[q].log_sum_exp);
+    }
+  }
+}
+
 TEST(FlatIndexTest, ErrorsOfReadersPassThrough) {
   Fixture fixture({3000});
   fixture.blocks_.FailAt(2);
