@@ -1,4 +1,5 @@
-// Directory: LOCK, db/ (RocksDB) and, while contexts are written, import-<segment>/.
+// Directory: LOCK, db/ (RocksDB), while contexts are written import-<segment>/, and DAMAGED
+// once damage was found.
 
 #include "storage/context/context_store.h"
 
@@ -12,6 +13,7 @@
 
 #include "storage/context/backup.h"
 #include "storage/context/catalog.h"
+#include "storage/context/damage_marker.h"
 #include "storage/context/index_commit.h"
 #include "storage/context/page_reader.h"
 #include "storage/context/segment_merge.h"
@@ -81,7 +83,9 @@ Status CheckDraft(const ContextDraft& draft) {
 class ContextStoreImpl : public ContextStore {
  public:
   ContextStoreImpl(ContextStoreOptions options, std::optional<FileLock> lock)
-      : options_(std::move(options)), lock_(std::move(lock)) {}
+      : options_(std::move(options)),
+        lock_(std::move(lock)),
+        damage_(options_.directory, options_.log) {}
   ~ContextStoreImpl() override {
     // It may hold segments that the reaper has to drop.
     reader_.reset();
@@ -169,9 +173,14 @@ class ContextStoreImpl : public ContextStore {
  private:
   void DropPages(SegmentId id);
   void Evict();
+  // Whoever only reads leaves no marks.
+  void FoundDamage(std::string_view damage) {
+    if (!options_.read_only) damage_.Record(damage);
+  }
 
   const ContextStoreOptions options_;
   std::optional<FileLock> lock_;
+  DamageMarker damage_;
   std::unique_ptr<Database> database_;
   std::unique_ptr<PageCache> cache_;
   std::unique_ptr<SegmentReaper> reaper_;
@@ -304,8 +313,12 @@ Status ContextStoreImpl::Start() {
   ALAYA_ASSIGN_OR_RETURN(
       database_,
       Database::Open(database_directory,
-                     {.log = options_.log, .read_only = options_.read_only, .env = options_.env}));
-  reader_ = std::make_unique<PageReader>(database_.get(), cache_.get());
+                     {.log = options_.log,
+                      .on_damage = [this](std::string_view damage) { FoundDamage(damage); },
+                      .read_only = options_.read_only,
+                      .env = options_.env}));
+  reader_ = std::make_unique<PageReader>(database_.get(), cache_.get(),
+                                         [this](std::string_view damage) { FoundDamage(damage); });
   reaper_ = std::make_unique<SegmentReaper>();
   ALAYA_ASSIGN_OR_RETURN(catalog_, Catalog::Load(database_.get(), reaper_.get(), options_.merge));
   quota_ = std::make_unique<DiskQuota>(
@@ -442,6 +455,7 @@ StatusOr<std::unique_ptr<ContextStore>> ContextStore::Open(ContextStoreOptions o
     ALAYA_RETURN_IF_ERROR(CreateDirectories(options.directory));
     ALAYA_RETURN_IF_ERROR(CheckDirectory(options.directory));
     ALAYA_ASSIGN_OR_RETURN(lock, FileLock::Acquire(lock_path));
+    ALAYA_RETURN_IF_ERROR(CheckDamageMarker(options.directory, options.accept_damage, options.log));
   }
   auto store = std::make_unique<ContextStoreImpl>(std::move(options), std::move(lock));
   ALAYA_RETURN_IF_ERROR(store->Start());

@@ -47,6 +47,8 @@ struct ContextStoreOptions {
   MergeOptions merge = {};
   // Changes nothing in the directory, which may be a backup; every write fails.
   bool read_only = false;
+  // Open although damage was found there before (damage_marker.h).
+  bool accept_damage = false;
   // Where RocksDB finds its files, for tests; null: the system's. Must outlive the store.
   rocksdb::Env* env = nullptr;
 };
@@ -124,7 +126,8 @@ struct ContextStoreStats {
 class ContextStore {
  public:
   // Errors: FailedPrecondition for a directory of another format version or one in
-  //   use, and for one that holds no store if it is only to be read; DataLoss for a
+  //   use, for one in which damage was found, and for one that holds no store if it is
+  //   only to be read; DataLoss for a
   //   damaged catalog; what the file system says.
   static StatusOr<std::unique_ptr<ContextStore>> Open(ContextStoreOptions options);
   virtual ~ContextStore() = default;

@@ -99,8 +99,8 @@ struct PageReader::Runs {
   }
 };
 
-PageReader::PageReader(const Database* database, PageCache* cache)
-    : database_(database), cache_(cache), pool_(kReadThreads) {}
+PageReader::PageReader(const Database* database, PageCache* cache, DamageObserver on_damage)
+    : database_(database), cache_(cache), on_damage_(std::move(on_damage)), pool_(kReadThreads) {}
 PageReader::~PageReader() = default;
 
 StatusOr<size_t> PageReader::Load(const Expected& expected, std::span<std::byte> frame) {
@@ -117,6 +117,7 @@ StatusOr<size_t> PageReader::Load(const Expected& expected, std::span<std::byte>
   if (status.code() == StatusCode::kDataLoss) {
     checksum_failures_.fetch_add(1, std::memory_order_relaxed);
     status = Annotate(status, ToString(id));
+    if (on_damage_ && !IsIndex(id.kind)) on_damage_(Message(status));
   }
   if (!status.ok()) return status;
   return payload_bytes;

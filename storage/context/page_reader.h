@@ -22,8 +22,9 @@ namespace alaya {
 
 class PageReader {
  public:
-  // Both must outlive the reader.
-  PageReader(const Database* database, PageCache* cache);
+  // Both must outlive the reader. `on_damage` is called from any thread for each damaged
+  // page of keys, values or queries; an index is built anew and nobody is told.
+  PageReader(const Database* database, PageCache* cache, DamageObserver on_damage = nullptr);
   ~PageReader();
 
   // These are ContextStore's.
@@ -49,6 +50,7 @@ class PageReader {
 
   const Database* const database_;
   PageCache* const cache_;
+  const DamageObserver on_damage_;
   std::atomic<uint64_t> checksum_failures_{0};
   ReadPool pool_;  // last: its threads use all of the above
 };

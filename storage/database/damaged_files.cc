@@ -75,7 +75,11 @@ StatusOr<size_t> SetDamagedFilesAside(const DatabaseFiles& files, const StorageL
       const std::string path = files.directory + "/" + file.relative_filename;
       const rocksdb::Status status = CheckFile(env, options, path, file.size);
       if (status.ok()) continue;
-      if (env->FileExists(path).ok()) {
+      const bool is_there = !env->FileExists(path).IsNotFound();
+      // A disk that does not answer, or a lack of file descriptors, says nothing about
+      // what the file holds.
+      if (is_there && !status.IsCorruption()) return FromRocksDb(status, "read file " + path);
+      if (is_there) {
         ALAYA_RETURN_IF_ERROR(FromRocksDb(env->CreateDirIfMissing(aside), "create " + aside));
         const std::string kept = aside + "/" + file.relative_filename;
         // Linked: the database removes its own name for it. Left over from another try

@@ -27,6 +27,7 @@ struct DatabaseFiles {
 // Moves the damaged files of pages to `damaged/` below the directory and makes the
 // database forget them. Returns how many they were.
 //
+// Errors: those of a disk that cannot be read just now: nothing more is set aside then.
 // Cost: opens every file of pages; for a database that does not open.
 StatusOr<size_t> SetDamagedFilesAside(const DatabaseFiles& files, const StorageLog& log);
 

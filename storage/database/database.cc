@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -40,6 +41,7 @@ constexpr size_t kWriteBufferBytes = size_t{4} << 20;
 // reading a page reads nothing else.
 constexpr size_t kPageBlockBytes = size_t{4} << 10;
 constexpr int kOpenFilesMax = 512;
+constexpr std::chrono::milliseconds kReopenInterval{100};  // between tries of reads
 
 rocksdb::DBOptions MakeDbOptions(const DatabaseOptions& wanted, rocksdb::Env* env,
                                  std::shared_ptr<rocksdb::EventListener> listener) {
@@ -143,6 +145,7 @@ struct Database::Impl {
   rocksdb::DBOptions db_options;
   // Held shared by every call, alone to open the database anew.
   mutable std::shared_mutex mutex;
+  std::chrono::steady_clock::time_point last_reopen;  // by a read; guarded by mutex
   // Held while pages are dropped and while a checkpoint is made, before `mutex`. A
   // checkpoint takes the catalog first and the list of files later: pages that are
   // dropped between would be missing to contexts that were deleted between.
@@ -165,6 +168,8 @@ struct Database::Impl {
   // To be called with the lock that is to be held for a write. After an error that stopped
   // RocksDB, a full disk above all, opens it anew, once there is room.
   Status OpenForWriting(std::shared_lock<std::shared_mutex>* lock);
+  // The same for a read: it needs an open database, not one that takes writes.
+  Status OpenForReading(std::shared_lock<std::shared_mutex>* lock);
   Status Reopen();
   bool HasRoom() const;
   Status CheckFormat();
@@ -194,6 +199,22 @@ Status Database::Impl::OpenForWriting(std::shared_lock<std::shared_mutex>* lock)
   }
   lock->lock();
   // Closed: another thread tried it again since, and failed.
+  return db == nullptr ? Closed() : OkStatus();
+}
+
+Status Database::Impl::OpenForReading(std::shared_lock<std::shared_mutex>* lock) {
+  if (db != nullptr) return OkStatus();
+  lock->unlock();
+  {
+    const std::unique_lock alone(mutex);
+    // Every read of a disk that is still gone would try, and hold up the others.
+    const auto now = std::chrono::steady_clock::now();
+    if (db == nullptr && now - last_reopen > kReopenInterval) {
+      last_reopen = now;
+      Reopen().IgnoreError();
+    }
+  }
+  lock->lock();
   return db == nullptr ? Closed() : OkStatus();
 }
 
@@ -268,10 +289,10 @@ Status Database::Impl::OpenFiles(const DatabaseFiles& files) {
 StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& directory,
                                                    const DatabaseOptions& options) {
   auto impl = std::make_unique<Impl>();
-  impl->errors = std::make_shared<ErrorGuard>(options.log);
+  impl->errors = std::make_shared<ErrorGuard>(options.log, options.on_damage);
   rocksdb::Env* const base = options.env != nullptr ? options.env : rocksdb::Env::Default();
   impl->env = rocksdb::NewCompositeEnv(
-      std::make_shared<GuardedFileSystem>(base->GetFileSystem(), impl->errors));
+      std::make_shared<GuardedFileSystem>(base->GetFileSystem(), impl->errors, directory));
   impl->read_only = options.read_only;
   impl->directory = directory;
   impl->db_options = MakeDbOptions(options, impl->env.get(), impl->errors);
@@ -283,7 +304,13 @@ StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& directory,
   if (!opened.ok() && !options.read_only && opened.code() != StatusCode::kResourceExhausted) {
     const StatusOr<size_t> damaged_count = SetDamagedFilesAside(files, options.log);
     // Damage elsewhere is not to be worked around: the first error says what it is.
-    if (damaged_count.ok() && *damaged_count > 0) opened = impl->OpenFiles(files);
+    if (damaged_count.ok() && *damaged_count > 0) {
+      if (options.on_damage) {
+        options.on_damage(std::to_string(*damaged_count) +
+                          " files of pages could not be opened: " + std::string(Message(opened)));
+      }
+      opened = impl->OpenFiles(files);
+    }
   }
   ALAYA_RETURN_IF_ERROR(opened);
   impl->page_file_options = rocksdb::Options(db_options, MakePagesOptions());
@@ -312,8 +339,8 @@ Status Database::WriteCatalog(const CatalogBatch& batch) {
 
 Status Database::ScanCatalog(
     const std::function<Status(std::string_view, std::string_view)>& visit) const {
-  const std::shared_lock lock(impl_->mutex);
-  if (impl_->db == nullptr) return Closed();
+  std::shared_lock lock(impl_->mutex);
+  ALAYA_RETURN_IF_ERROR(impl_->OpenForReading(&lock));
   const std::unique_ptr<rocksdb::Iterator> record(impl_->db->NewIterator({}, impl_->catalog()));
   for (record->SeekToFirst(); record->Valid(); record->Next()) {
     ALAYA_RETURN_IF_ERROR(visit({record->key().data(), record->key().size()},
@@ -334,8 +361,8 @@ Status Database::IngestPages(const std::vector<std::string>& files) {
 
 Status Database::ReadPage(const std::string& key,
                           const std::function<Status(std::span<const std::byte>)>& use) const {
-  const std::shared_lock lock(impl_->mutex);
-  if (impl_->db == nullptr) return Closed();
+  std::shared_lock lock(impl_->mutex);
+  ALAYA_RETURN_IF_ERROR(impl_->OpenForReading(&lock));
   rocksdb::ReadOptions options;
   options.fill_cache = false;
   // RocksDB's block checksum stays on although ours covers the page: the library is
@@ -350,8 +377,8 @@ Status Database::ReadPage(const std::string& key,
 Status Database::ReadPages(
     const std::string& first, const std::string& last, size_t bytes,
     const std::function<void(std::string_view, std::span<const std::byte>)>& use) const {
-  const std::shared_lock lock(impl_->mutex);
-  if (impl_->db == nullptr) return Closed();
+  std::shared_lock lock(impl_->mutex);
+  ALAYA_RETURN_IF_ERROR(impl_->OpenForReading(&lock));
   const std::string end_key = last + '\0';
   const rocksdb::Slice end(end_key);
   rocksdb::ReadOptions options;

@@ -51,6 +51,8 @@ struct DatabaseStats {
 
 struct DatabaseOptions {
   StorageLog log = nullptr;
+  // Of files of pages that were set aside, and of what RocksDB finds corrupt while it runs.
+  DamageObserver on_damage = nullptr;
   // Changes no file; what was written last is replayed into memory. Every method that
   // writes fails.
   bool read_only = false;

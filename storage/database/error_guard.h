@@ -23,7 +23,8 @@ namespace alaya {
 
 class ErrorGuard : public rocksdb::EventListener {
  public:
-  explicit ErrorGuard(StorageLog log);
+  // `on_damage` learns of errors that mean damaged files; either may be null.
+  explicit ErrorGuard(StorageLog log, DamageObserver on_damage = nullptr);
 
   void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* error) override;
   void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason reason, rocksdb::Status error,
@@ -38,22 +39,33 @@ class ErrorGuard : public rocksdb::EventListener {
 
  private:
   const StorageLog log_;
+  const DamageObserver on_damage_;
   std::atomic<uint64_t> count_{0};
   std::atomic<bool> stopped_{false};
 };
 
 // Removes no file while the guard has stopped.
+//
+// And reads files that are about to be ingested with patience: the packaged library
+// asserts, and so ends the process, when it cannot read the first or last page of one. They
+// were just written, so an error there is of the moment or the disk is gone.
 class GuardedFileSystem : public rocksdb::FileSystemWrapper {
  public:
+  // Files that lie directly in `directory` are the database's own, others come from outside.
   GuardedFileSystem(const std::shared_ptr<rocksdb::FileSystem>& base,
-                    std::shared_ptr<const ErrorGuard> guard);
+                    std::shared_ptr<const ErrorGuard> guard, std::string directory);
 
   const char* Name() const override;
   rocksdb::IOStatus DeleteFile(const std::string& path, const rocksdb::IOOptions& options,
                                rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus NewRandomAccessFile(const std::string& path,
+                                        const rocksdb::FileOptions& options,
+                                        std::unique_ptr<rocksdb::FSRandomAccessFile>* file,
+                                        rocksdb::IODebugContext* debug) override;
 
  private:
   const std::shared_ptr<const ErrorGuard> guard_;
+  const std::string directory_;
 };
 
 }  // namespace alaya

@@ -156,8 +156,36 @@ TEST_F(DamageTest, AFileThatCannotBeOpenedIsSetAside) {
     ASSERT_OK(
         Import(*store_, {.id = Id(seed), .tokens = SomeTokens(900, seed), .seed = seed}).status());
   }
+  store_.reset();
+  EXPECT_EQ(OpenAt(directory_ / "data").status().code(), StatusCode::kFailedPrecondition);
+  accept_damage_ = true;
   Reopen();
   EXPECT_EQ(LostContexts(), 0U);
+}
+
+TEST_F(DamageTest, FoundInAPageKeepsTheNextProcessFromGoingOnInSilence) {
+  const std::vector<fs::path> files = PageFiles();
+  Heal();
+  // Keys and values take more than an index.
+  FlipByte(
+      *std::ranges::max_element(files, {}, [](const auto& path) { return fs::file_size(path); }),
+      1000);
+  Reopen();
+  EXPECT_EQ(LostContexts(), 1U);
+  store_.reset();
+
+  const Status refused = OpenAt(directory_ / "data").status();
+
+  EXPECT_EQ(refused.code(), StatusCode::kFailedPrecondition) << refused;
+  EXPECT_NE(Message(refused).find("--accept-damage"), std::string_view::npos) << refused;
+  // Whoever only looks is let in.
+  EXPECT_TRUE(CheckStore(directory_ / "data", nullptr, nullptr).ok());
+  accept_damage_ = true;
+  Reopen();
+  accept_damage_ = false;
+  // It was accepted once; what is damaged still is.
+  Reopen();
+  EXPECT_EQ(LostContexts(), 1U);
 }
 
 TEST_F(DamageTest, OfTheCatalogIsNoticedAndNeverReadsWrong) {

@@ -197,8 +197,10 @@ uint64_t DiskBytes(const std::string& directory) {
 }
 
 StatusOr<std::unique_ptr<ContextStore>> StoreTest::OpenAt(const std::string& directory) {
-  return ContextStore::Open(
-      {.directory = directory, .memory_budget_bytes = kBudget, .disk_reserve_bytes = 0});
+  return ContextStore::Open({.directory = directory,
+                             .memory_budget_bytes = kBudget,
+                             .disk_reserve_bytes = 0,
+                             .accept_damage = accept_damage_});
 }
 
 void StoreTest::Reopen() {

@@ -77,6 +77,7 @@ class StoreTest : public testing::Test {
 
   TempDirectory directory_;
   Model model_ = TestModel();
+  bool accept_damage_ = false;
   std::unique_ptr<ContextStore> store_;
 };
 
