@@ -64,10 +64,20 @@ class TableBuilder {
 
   template <typename Field>
   void Duration(std::string key, Field field, std::string help) {
+    AddDuration(std::move(key), field, std::move(help), /*may_be_zero=*/false);
+  }
+  // The same; 0 is for never.
+  template <typename Field>
+  void DurationOrZero(std::string key, Field field, std::string help) {
+    AddDuration(std::move(key), field, std::move(help), /*may_be_zero=*/true);
+  }
+  template <typename Field>
+  void AddDuration(std::string key, Field field, std::string help, bool may_be_zero) {
     ConfigOption& option = Add(std::move(key), "TIME", std::move(help));
-    option.set = [field](const Texts& texts, ServerConfig* config) -> Status {
-      ALAYA_ASSIGN_OR_RETURN(field(*config), ParseDuration(texts.front()));
-      if (field(*config).count() == 0) return InvalidArgument("it must be above 0");
+    option.set = [field, may_be_zero](const Texts& texts, ServerConfig* config) -> Status {
+      ALAYA_ASSIGN_OR_RETURN(const auto duration, ParseDuration(texts.front()));
+      if (duration.count() == 0 && !may_be_zero) return InvalidArgument("it must be above 0");
+      field(*config) = duration;
       return OkStatus();
     };
     option.get = [field](const ServerConfig& config) { return Texts{DurationText(field(config))}; };
@@ -258,6 +268,22 @@ void AddEvictLabel(TableBuilder* table) {
   };
 }
 
+void AddAcceptDamage(TableBuilder* table) {
+  ConfigOption& accept =
+      table->Add("accept_damage", "",
+                 "start although damage was found in the data directory (its file DAMAGED), and "
+                 "serve what is sound");
+  accept.kind = ConfigOption::Kind::kFlag;
+  accept.is_bare = true;
+  accept.set = [](const Texts& texts, ServerConfig* config) -> Status {
+    ALAYA_ASSIGN_OR_RETURN(config->store.accept_damage, ParseBool(texts.front()));
+    return OkStatus();
+  };
+  accept.get = [](const ServerConfig& config) {
+    return Texts{config.store.accept_damage ? "true" : "false"};
+  };
+}
+
 void AddStorage(TableBuilder* table) {
   constexpr uint64_t kMebibyte = uint64_t{1} << 20;
   constexpr uint64_t kPebibyte = uint64_t{1} << 50;
@@ -271,6 +297,7 @@ void AddStorage(TableBuilder* table) {
     return OkStatus();
   };
   directory.get = [](const ServerConfig& config) { return Texts{config.store.directory}; };
+  AddAcceptDamage(table);
   table->Bytes(
       "memory_budget", 16 * kMebibyte, kPebibyte,
       [](auto& config) -> auto& { return config.store.memory_budget_bytes; },
@@ -297,7 +324,7 @@ void AddStorage(TableBuilder* table) {
   table->Duration(
       "expiry_sweep_interval",
       [](auto& config) -> auto& { return config.engine.expiry_sweep_interval; },
-      "time between searches for expired contexts");
+      "time between searches for expired contexts and unused sessions");
   table->Count(
       "merge_segments_min", 0, 1000,
       [](auto& config) -> auto& { return config.store.merge.segments_min; },
@@ -326,6 +353,10 @@ void AddThreads(TableBuilder* table) {
       [](auto& config) -> auto& { return config.rpc.blocking_worker_count; },
       "threads for calls that may wait for the disk");
   table->Count(
+      "max_waiting_calls", 1, std::numeric_limits<int32_t>::max(),
+      [](auto& config) -> auto& { return config.rpc.max_waiting_calls; },
+      "calls that wait for such a thread; more are refused");
+  table->Count(
       "index_build_threads", 0, kThreadCountMax,
       [](auto& config) -> auto& { return config.engine.indexes.build_thread_count; },
       "low-priority threads that build indexes in the background; 0: none are built");
@@ -349,12 +380,30 @@ void AddLimits(TableBuilder* table) {
       [](auto& config) -> auto& { return config.rpc.max_requests_in_flight_per_stream; },
       "unanswered requests of one Attend stream; at this number it is not read from");
   table->Count(
+      "max_attend_items_in_flight", 1, kCountMax,
+      [](auto& config) -> auto& { return config.engine.limits.max_attend_items_in_flight; },
+      "attention items that wait or run, of all streams; more are refused");
+  table->Bytes(
+      "max_bytes_in_flight", kKibibyte * kKibibyte, std::numeric_limits<uint64_t>::max(),
+      [](auto& config) -> auto& { return config.rpc.max_bytes_in_flight; },
+      "memory of messages not yet answered and answers not yet written; more are refused");
+  table->Count(
       "max_streams_per_connection", 1, kCountMax,
       [](auto& config) -> auto& { return config.rpc.max_streams_per_connection; },
       "calls at a time on one connection");
   table->Duration(
       "keepalive_interval", [](auto& config) -> auto& { return config.rpc.keepalive_interval; },
       "silent connections are pinged this often and closed without an answer");
+  table->Duration(
+      "handshake_timeout", [](auto& config) -> auto& { return config.rpc.handshake_timeout; },
+      "new connections that have not begun to speak HTTP/2 by then are closed");
+  table->DurationOrZero(
+      "max_connection_age", [](auto& config) -> auto& { return config.rpc.max_connection_age; },
+      "older connections are asked to go, so that clients spread anew; 0ms: never");
+  table->Duration(
+      "max_connection_age_grace",
+      [](auto& config) -> auto& { return config.rpc.max_connection_age_grace; },
+      "time that calls on such a connection have to end");
   table->Count(
       "max_context_tokens", 1, kCountMax,
       [](auto& config) -> auto& { return config.engine.limits.max_context_tokens; },
@@ -366,6 +415,10 @@ void AddLimits(TableBuilder* table) {
   table->Count(
       "max_sessions", 1, kCountMax,
       [](auto& config) -> auto& { return config.engine.limits.max_sessions; }, "open sessions");
+  table->DurationOrZero(
+      "session_idle_timeout",
+      [](auto& config) -> auto& { return config.engine.limits.session_idle_timeout; },
+      "sessions that nobody uses for so long end, and give their memory back; 0ms: never");
   table->Count(
       "max_tail_tokens_per_session", 1, kCountMax,
       [](auto& config) -> auto& { return config.engine.limits.max_tail_tokens_per_session; },

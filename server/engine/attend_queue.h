@@ -23,8 +23,13 @@ class AttendQueue {
  public:
   // All pointers must outlive every answer.
   AttendQueue(Admission* admission, const SessionTable* sessions, AttendRunner runner,
-              const Clock* clock, WorkerPool* pool)
-      : admission_(admission), sessions_(sessions), runner_(runner), clock_(clock), pool_(pool) {}
+              const Clock* clock, WorkerPool* pool, uint64_t items_in_flight_max)
+      : admission_(admission),
+        sessions_(sessions),
+        runner_(runner),
+        clock_(clock),
+        pool_(pool),
+        items_in_flight_max_(items_in_flight_max) {}
 
   // Engine::Attend.
   void Attend(AttendItem item, Deadline deadline, std::function<bool()> cancelled,
@@ -37,6 +42,8 @@ class AttendQueue {
  private:
   struct Job;
 
+  // Why an item that came after `ahead` others should not even wait; OK if it should.
+  Status CheckLoad(uint64_t ahead, Deadline deadline) const;
   void AnswerWithError(std::shared_ptr<Job> job, Status status);
   void Run(Job* job, Session* session);
 
@@ -45,7 +52,9 @@ class AttendQueue {
   AttendRunner runner_;
   const Clock* clock_;
   WorkerPool* pool_;
+  const uint64_t items_in_flight_max_;
   std::atomic<uint64_t> items_in_flight_{0};
+  std::atomic<double> run_us_{0};  // of an item, lately
   std::atomic<uint64_t> attended_tokens_{0};
   std::atomic<uint64_t> scored_tokens_{0};
 };

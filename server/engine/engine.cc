@@ -56,12 +56,13 @@ class StandardEngine final : public Engine {
         tail_budget_(options_.limits.max_tail_bytes_total),
         catalog_(store, clock),
         planner_(costs),
-        sessions_(options_.limits.max_sessions),
+        sessions_(options_.limits.max_sessions, clock),
         attend_queue_(&admission_, &sessions_,
                       AttendRunner(store, backend, &planner_, &pool_, options_.limits, &indexes_),
-                      clock, &pool_),
+                      clock, &pool_, options_.limits.max_attend_items_in_flight),
         pool_("worker", WorkerCount(options_.worker_count)),
-        sweeper_(store, clock, options_.expiry_sweep_interval),
+        sweeper_(store, &sessions_, clock, options_.expiry_sweep_interval,
+                 options_.limits.session_idle_timeout),
         segment_merger_(store, &index_builder_) {
     index_builder_.EnqueueAll();
   }
@@ -333,6 +334,7 @@ EngineStats StandardEngine::stats() const {
   stats.scored_tokens = attend_queue_.scored_tokens();
   stats.expired_contexts = sweeper_.expired_count();
   stats.failed_sweeps = sweeper_.failure_count();
+  stats.expired_sessions = sweeper_.expired_session_count();
   stats.index_builds = index_builder_.stats();
   stats.segment_merges = segment_merger_.stats().merges;
   stats.failed_segment_merges = segment_merger_.stats().failed;

@@ -34,6 +34,10 @@ class Clock {
  public:
   virtual ~Clock() = default;
   virtual WallTime now() const = 0;
+  // Never jumps: what durations within one process are measured with.
+  virtual std::chrono::steady_clock::time_point steady_now() const {
+    return std::chrono::steady_clock::now();
+  }
 };
 class SystemClock : public Clock {
  public:
@@ -47,12 +51,17 @@ struct EngineLimits {
   uint32_t max_sessions = 4096;
   uint64_t max_tail_tokens_per_session = 1'000'000;
   uint64_t max_tail_bytes_total = uint64_t{4} << 30;
+  // Attention items admitted and not yet answered.
+  uint64_t max_attend_items_in_flight = 16'384;
+  // A session that nobody uses for so long ends; 0: never.
+  std::chrono::milliseconds session_idle_timeout{3'600'000};
 };
 
 struct EngineOptions {
   uint32_t worker_count = 0;  // threads that compute attention; 0: one per core
   EngineLimits limits;
-  std::chrono::milliseconds expiry_sweep_interval{1000};  // > 0
+  // Of expired contexts and unused sessions; > 0.
+  std::chrono::milliseconds expiry_sweep_interval{1000};
   IndexOptions indexes;
   // 64 random bits per call, for session and context ids; null: the system's entropy.
   std::function<uint64_t()> random_bits;
@@ -172,6 +181,7 @@ struct EngineStats {
   uint64_t scored_tokens = 0;
   uint64_t expired_contexts = 0;  // deleted by the expiry sweep
   uint64_t failed_sweeps = 0;     // expiry sweeps that the store refused
+  uint64_t expired_sessions = 0;  // ended because nobody used them
   IndexBuildStats index_builds;
   uint64_t segment_merges = 0;  // runs of segments joined since the start
   uint64_t failed_segment_merges = 0;
@@ -212,7 +222,9 @@ class Engine {
   // Queues an item and returns at once; never blocks, fit for a gRPC callback.
   // `done` runs exactly once, on a worker thread. Items of one session run, and are
   // answered, in the order of the calls. An item whose deadline passes or that
-  // `cancelled` reports before it starts answers DeadlineExceeded or Cancelled.
+  // `cancelled` reports before it starts answers DeadlineExceeded or Cancelled; one that
+  // comes while max_attend_items_in_flight wait, or so many that it would hardly be done by
+  // its deadline, answers ResourceExhausted.
   // `done` must not wait for other calls on the session: they wait for `done`.
   virtual void Attend(AttendItem item, Deadline deadline, std::function<bool()> cancelled,
                       std::function<void(AttendResult)> done) = 0;

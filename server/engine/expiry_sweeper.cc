@@ -4,9 +4,15 @@
 
 namespace alaya {
 
-ExpirySweeper::ExpirySweeper(ContextStore* store, const Clock* clock,
-                             std::chrono::milliseconds interval)
-    : store_(store), clock_(clock), interval_(interval), thread_([this] { Run(); }) {}
+ExpirySweeper::ExpirySweeper(ContextStore* store, SessionTable* sessions, const Clock* clock,
+                             std::chrono::milliseconds interval,
+                             std::chrono::milliseconds session_idle_timeout)
+    : store_(store),
+      sessions_(sessions),
+      clock_(clock),
+      interval_(interval),
+      session_idle_timeout_(session_idle_timeout),
+      thread_([this] { Run(); }) {}
 
 ExpirySweeper::~ExpirySweeper() {
   {
@@ -22,12 +28,21 @@ void ExpirySweeper::Run() {
   std::unique_lock lock(mutex_);
   while (!stop_.wait_for(lock, interval_, [this] { return stopping_; })) {
     lock.unlock();
-    if (const auto deleted = store_->DeleteExpired(clock_->now()); deleted.ok()) {
-      expired_count_.fetch_add(*deleted, std::memory_order_relaxed);
-    } else {
-      failure_count_.fetch_add(1, std::memory_order_relaxed);
-    }
+    Sweep();
     lock.lock();
+  }
+}
+
+void ExpirySweeper::Sweep() {
+  if (const auto deleted = store_->DeleteExpired(clock_->now()); deleted.ok()) {
+    expired_count_.fetch_add(*deleted, std::memory_order_relaxed);
+  } else {
+    failure_count_.fetch_add(1, std::memory_order_relaxed);
+  }
+  if (session_idle_timeout_.count() == 0) return;
+  for (const auto& session : sessions_->RemoveUnused(session_idle_timeout_)) {
+    session->strand().Run([&] { session->Close(); });
+    expired_session_count_.fetch_add(1, std::memory_order_relaxed);
   }
 }
 

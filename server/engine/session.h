@@ -6,6 +6,8 @@
 #ifndef ALAYA_SERVER_ENGINE_SESSION_H_
 #define ALAYA_SERVER_ENGINE_SESSION_H_
 
+#include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -38,6 +40,8 @@ struct SessionOwner {
 
 class Session {
  public:
+  using SteadyTime = std::chrono::steady_clock::time_point;
+
   // `pool` must outlive the session's tasks.
   Session(SessionOwner owner, SessionPrefix prefix, Tail tail, WorkerPool* pool);
 
@@ -49,6 +53,10 @@ class Session {
 
   // As of the last Publish. Threads: any.
   SessionInfo info() const;
+
+  // When somebody last asked for the session or it finished something. Threads: any.
+  SteadyTime last_use() const { return last_use_.load(std::memory_order_relaxed); }
+  void Touch(SteadyTime now) { last_use_.store(now, std::memory_order_relaxed); }
 
   // The rest: only on the strand.
 
@@ -97,6 +105,7 @@ class Session {
   Tail tail_;
   bool closed_ = false;
 
+  std::atomic<SteadyTime> last_use_{SteadyTime()};
   mutable std::mutex mutex_;
   SessionInfo info_;  // guarded by mutex_
 };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "storage/types/check.h"
@@ -9,11 +10,19 @@
 namespace alaya {
 namespace {
 
-Status UnknownSession(std::string_view id) {
-  return NotFound(fmt::format("session '{}' does not exist", id));
-}
+// A few kilobytes; whoever comes back after more sessions ended learns less.
+constexpr size_t kEndedSessionsKept = 1024;
 
 }  // namespace
+
+Status SessionTable::Unknown(std::string_view tenant, std::string_view id) const {
+  const auto ended = std::ranges::find_if(
+      ended_, [&](const Ended& each) { return each.id == id && each.tenant == tenant; });
+  if (ended == ended_.end()) return NotFound(fmt::format("session '{}' does not exist", id));
+  return NotFound(
+      fmt::format("session '{}' ended: it was not used for {} ms, the session_idle_timeout", id,
+                  ended->timeout.count()));
+}
 
 Status SessionTable::Insert(std::shared_ptr<Session> session) {
   const std::scoped_lock lock(mutex_);
@@ -21,6 +30,7 @@ Status SessionTable::Insert(std::shared_ptr<Session> session) {
     return ResourceExhausted(fmt::format("{} sessions are open, max_sessions is {}",
                                          sessions_.size(), session_count_max_));
   }
+  session->Touch(clock_->steady_now());
   std::string id = session->id();
   ALAYA_CHECK(sessions_.emplace(std::move(id), std::move(session)).second);
   return OkStatus();
@@ -30,7 +40,8 @@ StatusOr<std::shared_ptr<Session>> SessionTable::Find(std::string_view tenant,
                                                       std::string_view id) const {
   const std::scoped_lock lock(mutex_);
   const auto found = sessions_.find(id);
-  if (found == sessions_.end() || found->second->tenant() != tenant) return UnknownSession(id);
+  if (found == sessions_.end() || found->second->tenant() != tenant) return Unknown(tenant, id);
+  found->second->Touch(clock_->steady_now());
   return found->second;
 }
 
@@ -38,7 +49,7 @@ StatusOr<std::shared_ptr<Session>> SessionTable::Remove(std::string_view tenant,
                                                         std::string_view id) {
   const std::scoped_lock lock(mutex_);
   const auto found = sessions_.find(id);
-  if (found == sessions_.end() || found->second->tenant() != tenant) return UnknownSession(id);
+  if (found == sessions_.end() || found->second->tenant() != tenant) return Unknown(tenant, id);
   std::shared_ptr<Session> session = std::move(found->second);
   sessions_.erase(found);
   return session;
@@ -53,6 +64,25 @@ std::vector<std::shared_ptr<Session>> SessionTable::List(std::string_view tenant
     if (i->second->tenant() == tenant) page.push_back(i->second);
   }
   return page;
+}
+
+std::vector<std::shared_ptr<Session>> SessionTable::RemoveUnused(
+    std::chrono::milliseconds timeout) {
+  const std::scoped_lock lock(mutex_);
+  const auto used_after = clock_->steady_now() - timeout;
+  std::vector<std::shared_ptr<Session>> removed;
+  for (auto i = sessions_.begin(); i != sessions_.end();) {
+    // Whoever holds it got it here, under this lock: one owner means that nobody does.
+    if (i->second.use_count() > 1 || i->second->last_use() > used_after) {
+      ++i;
+      continue;
+    }
+    ended_.push_back({i->first, i->second->tenant(), timeout});
+    if (ended_.size() > kEndedSessionsKept) ended_.pop_front();
+    removed.push_back(std::move(i->second));
+    i = sessions_.erase(i);
+  }
+  return removed;
 }
 
 size_t SessionTable::size() const {

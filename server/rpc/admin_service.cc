@@ -14,23 +14,24 @@ namespace alaya {
 grpc::ServerUnaryReactor* AdminServiceHandler::RegisterModel(
     grpc::CallbackServerContext* call, const v1::RegisterModelRequest* request,
     v1::RegisterModelResponse* response) {
-  return RunUnary(
-      service_, call, "RegisterModel", [this, request, response](const Caller& caller) -> Status {
-        ALAYA_ASSIGN_OR_RETURN(const Model model, FromProto(*request));
-        const std::vector<Model> known = service_.engine->ListModels();
-        if (std::find(known.begin(), known.end(), model) == known.end()) {
-          ALAYA_RETURN_IF_ERROR(caller.CheckRole(Role::kAdmin, "a new model"));
-        }
-        ALAYA_ASSIGN_OR_RETURN(const bool created, service_.engine->RegisterModel(model));
-        response->set_created(created);
-        return OkStatus();
-      });
+  return RunUnary(service_, call, "RegisterModel", *request,
+                  [this, request, response](const Caller& caller) -> Status {
+                    ALAYA_ASSIGN_OR_RETURN(const Model model, FromProto(*request));
+                    const std::vector<Model> known = service_.engine->ListModels();
+                    if (std::find(known.begin(), known.end(), model) == known.end()) {
+                      ALAYA_RETURN_IF_ERROR(caller.CheckRole(Role::kAdmin, "a new model"));
+                    }
+                    ALAYA_ASSIGN_OR_RETURN(const bool created,
+                                           service_.engine->RegisterModel(model));
+                    response->set_created(created);
+                    return OkStatus();
+                  });
 }
 
 grpc::ServerUnaryReactor* AdminServiceHandler::ListModels(grpc::CallbackServerContext* call,
-                                                          const v1::ListModelsRequest* /*request*/,
+                                                          const v1::ListModelsRequest* request,
                                                           v1::ListModelsResponse* response) {
-  return RunUnary(service_, call, "ListModels",
+  return RunUnary(service_, call, "ListModels", *request,
                   [this, response](const Caller& /*caller*/) -> Status {
                     std::vector<Model> models = service_.engine->ListModels();
                     std::sort(models.begin(), models.end(),
@@ -41,46 +42,48 @@ grpc::ServerUnaryReactor* AdminServiceHandler::ListModels(grpc::CallbackServerCo
 }
 
 grpc::ServerUnaryReactor* AdminServiceHandler::GetServerInfo(
-    grpc::CallbackServerContext* call, const v1::GetServerInfoRequest* /*request*/,
+    grpc::CallbackServerContext* call, const v1::GetServerInfoRequest* request,
     v1::GetServerInfoResponse* response) {
-  return RunUnary(
-      service_, call, "GetServerInfo", [this, response](const Caller& /*caller*/) -> Status {
-        response->set_version(self_.version);
-        response->set_build(self_.build);
-        ToProto(self_.start_time, response->mutable_start_time());
-        ToProto(options_, service_.limits.engine, response->mutable_limits());
-        for (const AttentionBackend* backend : service_.engine->backends()) {
-          v1::Device* device = response->add_devices();
-          device->set_name(backend->name());
-          device->set_description(backend->description());
-          device->set_memory_budget_bytes(backend->name() == "cpu" ? self_.memory_budget_bytes
-                                                                   : self_.gpu_memory_budget_bytes);
-        }
-        return OkStatus();
-      });
+  return RunUnary(service_, call, "GetServerInfo", *request,
+                  [this, response](const Caller& /*caller*/) -> Status {
+                    response->set_version(self_.version);
+                    response->set_build(self_.build);
+                    ToProto(self_.start_time, response->mutable_start_time());
+                    ToProto(options_, service_.limits.engine, response->mutable_limits());
+                    for (const AttentionBackend* backend : service_.engine->backends()) {
+                      v1::Device* device = response->add_devices();
+                      device->set_name(backend->name());
+                      device->set_description(backend->description());
+                      device->set_memory_budget_bytes(backend->name() == "cpu"
+                                                          ? self_.memory_budget_bytes
+                                                          : self_.gpu_memory_budget_bytes);
+                    }
+                    return OkStatus();
+                  });
 }
 
 grpc::ServerUnaryReactor* AdminServiceHandler::GetStats(grpc::CallbackServerContext* call,
-                                                        const v1::GetStatsRequest* /*request*/,
+                                                        const v1::GetStatsRequest* request,
                                                         v1::GetStatsResponse* response) {
-  return RunUnary(service_, call, "GetStats", [this, response](const Caller& /*caller*/) -> Status {
-    ToProto(service_.engine->stats(), response);
-    ToProto(service_.engine->usage(), response);
-    for (const AttendStageTimes& times : service_.observer->attend_stages()) {
-      ToProto(times, response->add_attend_stages());
-    }
-    response->set_process_resident_bytes(self_.resident_bytes());
-    const std::chrono::duration<double> uptime =
-        std::chrono::system_clock::now() - self_.start_time;
-    response->set_uptime_seconds(uptime.count());
-    return OkStatus();
-  });
+  return RunUnary(service_, call, "GetStats", *request,
+                  [this, response](const Caller& /*caller*/) -> Status {
+                    ToProto(service_.engine->stats(), response);
+                    ToProto(service_.engine->usage(), response);
+                    for (const AttendStageTimes& times : service_.observer->attend_stages()) {
+                      ToProto(times, response->add_attend_stages());
+                    }
+                    response->set_process_resident_bytes(self_.resident_bytes());
+                    const std::chrono::duration<double> uptime =
+                        std::chrono::system_clock::now() - self_.start_time;
+                    response->set_uptime_seconds(uptime.count());
+                    return OkStatus();
+                  });
 }
 
 grpc::ServerUnaryReactor* AdminServiceHandler::CreateBackup(grpc::CallbackServerContext* call,
                                                             const v1::CreateBackupRequest* request,
                                                             v1::CreateBackupResponse* response) {
-  return RunUnary(service_, call, "CreateBackup",
+  return RunUnary(service_, call, "CreateBackup", *request,
                   [this, request, response](const Caller& /*caller*/) -> Status {
                     ALAYA_ASSIGN_OR_RETURN(const std::string directory, FromProto(*request));
                     ALAYA_ASSIGN_OR_RETURN(const uint64_t bytes,
@@ -91,9 +94,9 @@ grpc::ServerUnaryReactor* AdminServiceHandler::CreateBackup(grpc::CallbackServer
 }
 
 grpc::ServerUnaryReactor* AdminServiceHandler::CompactStorage(
-    grpc::CallbackServerContext* call, const v1::CompactStorageRequest* /*request*/,
+    grpc::CallbackServerContext* call, const v1::CompactStorageRequest* request,
     v1::CompactStorageResponse* response) {
-  return RunUnary(service_, call, "CompactStorage",
+  return RunUnary(service_, call, "CompactStorage", *request,
                   [this, response](const Caller& /*caller*/) -> Status {
                     ALAYA_ASSIGN_OR_RETURN(const uint64_t freed, service_.engine->CompactStorage());
                     response->set_freed_bytes(freed);
@@ -104,13 +107,13 @@ grpc::ServerUnaryReactor* AdminServiceHandler::CompactStorage(
 grpc::ServerUnaryReactor* AdminServiceHandler::SetLogLevel(grpc::CallbackServerContext* call,
                                                            const v1::SetLogLevelRequest* request,
                                                            v1::SetLogLevelResponse* response) {
-  return RunUnary(
-      service_, call, "SetLogLevel", [this, request, response](const Caller& /*caller*/) -> Status {
-        ALAYA_ASSIGN_OR_RETURN(const v1::LogLevel level, FromProto(*request));
-        response->set_previous_level(
-            static_cast<v1::LogLevel>(self_.exchange_log_level(static_cast<int>(level))));
-        return OkStatus();
-      });
+  return RunUnary(service_, call, "SetLogLevel", *request,
+                  [this, request, response](const Caller& /*caller*/) -> Status {
+                    ALAYA_ASSIGN_OR_RETURN(const v1::LogLevel level, FromProto(*request));
+                    response->set_previous_level(static_cast<v1::LogLevel>(
+                        self_.exchange_log_level(static_cast<int>(level))));
+                    return OkStatus();
+                  });
 }
 
 }  // namespace alaya

@@ -10,13 +10,18 @@
 namespace alaya {
 namespace {
 
-// Messages keep their memory for the next request unless a rare large one grew them.
+// Messages keep their memory for the next request unless a rare large one grew them, or a
+// burst made many of them.
 constexpr size_t kReusedBytesMax = size_t{1} << 20;
+constexpr size_t kReusedMessagesMax = 8;
 
-size_t TensorBytes(const v1::AttendRequest& request) {
-  size_t bytes = 0;
+// Of the request and, since outputs are as large as queries, of its answer.
+size_t MessageBytes(const v1::AttendRequest& request) {
+  constexpr size_t kItemOverheadBytes = 512;
+  size_t bytes = kItemOverheadBytes;
   for (const v1::AttendItem& item : request.items()) {
-    bytes += item.query().data().size() + item.key().data().size() + item.value().data().size();
+    bytes += kItemOverheadBytes + 2 * item.query().data().size() + item.key().data().size() +
+             item.value().data().size();
   }
   return bytes;
 }
@@ -116,6 +121,11 @@ void AttendStream::Submit(Exchange* exchange) {
   Status refusal = CheckItemCount(request, service_.limits);
   if (refusal.ok()) refusal = record_.caller().CheckStillValid();
   if (refusal.ok() && service_.gate->closed()) refusal = DrainingError();
+  if (auto charge = service_.bytes_in_flight->TryCharge(MessageBytes(request)); charge.ok()) {
+    exchange->charge = *std::move(charge);
+  } else if (refusal.ok()) {
+    refusal = charge.status();
+  }
   // Even a request without items has a result, to carry the error.
   const int result_count = std::max(request.items_size(), 1);
   exchange->response.mutable_results()->Reserve(result_count);
@@ -218,7 +228,8 @@ void AttendStream::OnWriteDone(bool ok) {
 
 void AttendStream::Recycle(Exchange* exchange) {
   --in_flight_count_;
-  if (TensorBytes(exchange->request) > kReusedBytesMax) {
+  exchange->charge.Release();
+  if (MessageBytes(exchange->request) > kReusedBytesMax || spare_.size() >= kReusedMessagesMax) {
     exchange->request = v1::AttendRequest();
     exchange->response = v1::AttendResponse();
   } else {

@@ -75,6 +75,7 @@ class AttendStream final : public grpc::ServerBidiReactor<v1::AttendRequest, v1:
     AttendStream* const stream;
     v1::AttendRequest request;
     v1::AttendResponse response;
+    InFlightBytes::Charge charge;  // of both, until the answer was written
     std::chrono::steady_clock::time_point arrival;
     std::atomic<size_t> unfinished_count{0};  // items, and one for the submission itself
     // Under the stream's mutex:

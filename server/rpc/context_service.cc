@@ -22,7 +22,8 @@ grpc::ServerUnaryReactor* ContextServiceHandler::MatchContext(
     grpc::CallbackServerContext* call, const v1::MatchContextRequest* request,
     v1::MatchContextResponse* response) {
   return RunUnary(
-      service_, call, "MatchContext", [this, request, response](const Caller& caller) -> Status {
+      service_, call, "MatchContext", *request,
+      [this, request, response](const Caller& caller) -> Status {
         ALAYA_ASSIGN_OR_RETURN(const MatchParams params, FromProto(*request, service_.limits));
         ALAYA_ASSIGN_OR_RETURN(
             Engine::MatchAnswer answer,
@@ -41,7 +42,7 @@ grpc::ServerWriteReactor<v1::ReadContextResponse>* ContextServiceHandler::ReadCo
 grpc::ServerUnaryReactor* ContextServiceHandler::GetContext(grpc::CallbackServerContext* call,
                                                             const v1::GetContextRequest* request,
                                                             v1::GetContextResponse* response) {
-  return RunUnary(service_, call, "GetContext",
+  return RunUnary(service_, call, "GetContext", *request,
                   [this, request, response](const Caller& caller) -> Status {
                     ALAYA_ASSIGN_OR_RETURN(const std::string id,
                                            IdFromProto(request->context_id(), {"context_id"}));
@@ -59,43 +60,44 @@ grpc::ServerUnaryReactor* ContextServiceHandler::GetContext(grpc::CallbackServer
 grpc::ServerUnaryReactor* ContextServiceHandler::ListContexts(
     grpc::CallbackServerContext* call, const v1::ListContextsRequest* request,
     v1::ListContextsResponse* response) {
-  return RunUnary(
-      service_, call, "ListContexts", [this, request, response](const Caller& caller) -> Status {
-        ALAYA_ASSIGN_OR_RETURN(const ListContextsParams params,
-                               FromProto(*request, caller.tenant()));
-        // One more than the page holds tells whether there is a next one.
-        ALAYA_ASSIGN_OR_RETURN(
-            const auto contexts,
-            service_.engine->ListContexts(params.filter, params.after_id, params.page_size + 1));
-        for (const auto& context : contexts) {
-          if (static_cast<size_t>(response->contexts_size()) == params.page_size) {
-            response->set_next_page_token(
-                EncodePageToken(params.listing, response->contexts().rbegin()->context_id()));
-            break;
-          }
-          ToProto(*context, response->add_contexts());
-        }
-        return OkStatus();
-      });
+  return RunUnary(service_, call, "ListContexts", *request,
+                  [this, request, response](const Caller& caller) -> Status {
+                    ALAYA_ASSIGN_OR_RETURN(const ListContextsParams params,
+                                           FromProto(*request, caller.tenant()));
+                    // One more than the page holds tells whether there is a next one.
+                    ALAYA_ASSIGN_OR_RETURN(const auto contexts, service_.engine->ListContexts(
+                                                                    params.filter, params.after_id,
+                                                                    params.page_size + 1));
+                    for (const auto& context : contexts) {
+                      if (static_cast<size_t>(response->contexts_size()) == params.page_size) {
+                        response->set_next_page_token(EncodePageToken(
+                            params.listing, response->contexts().rbegin()->context_id()));
+                        break;
+                      }
+                      ToProto(*context, response->add_contexts());
+                    }
+                    return OkStatus();
+                  });
 }
 
 grpc::ServerUnaryReactor* ContextServiceHandler::UpdateContext(
     grpc::CallbackServerContext* call, const v1::UpdateContextRequest* request,
     v1::UpdateContextResponse* response) {
-  return RunUnary(
-      service_, call, "UpdateContext", [this, request, response](const Caller& caller) -> Status {
-        ALAYA_ASSIGN_OR_RETURN(const UpdateContextParams params,
-                               FromProto(*request, caller.tenant()));
-        ALAYA_ASSIGN_OR_RETURN(const auto context, service_.engine->UpdateContext(params));
-        ToProto(*context, response->mutable_context());
-        return OkStatus();
-      });
+  return RunUnary(service_, call, "UpdateContext", *request,
+                  [this, request, response](const Caller& caller) -> Status {
+                    ALAYA_ASSIGN_OR_RETURN(const UpdateContextParams params,
+                                           FromProto(*request, caller.tenant()));
+                    ALAYA_ASSIGN_OR_RETURN(const auto context,
+                                           service_.engine->UpdateContext(params));
+                    ToProto(*context, response->mutable_context());
+                    return OkStatus();
+                  });
 }
 
 grpc::ServerUnaryReactor* ContextServiceHandler::DeleteContext(
     grpc::CallbackServerContext* call, const v1::DeleteContextRequest* request,
     v1::DeleteContextResponse* response) {
-  return RunUnary(service_, call, "DeleteContext",
+  return RunUnary(service_, call, "DeleteContext", *request,
                   [this, request, response](const Caller& caller) -> Status {
                     ALAYA_ASSIGN_OR_RETURN(const std::string id,
                                            IdFromProto(request->context_id(), {"context_id"}));
@@ -109,14 +111,15 @@ grpc::ServerUnaryReactor* ContextServiceHandler::DeleteContext(
 grpc::ServerUnaryReactor* ContextServiceHandler::SearchContext(
     grpc::CallbackServerContext* call, const v1::SearchContextRequest* request,
     v1::SearchContextResponse* response) {
-  return RunUnary(
-      service_, call, "SearchContext", [this, request, response](const Caller& caller) -> Status {
-        ALAYA_ASSIGN_OR_RETURN(const SearchParams params,
-                               FromProto(*request, caller.tenant(), service_.limits));
-        ALAYA_ASSIGN_OR_RETURN(const SearchAnswer answer, service_.engine->SearchContext(params));
-        ToProto(answer, response);
-        return OkStatus();
-      });
+  return RunUnary(service_, call, "SearchContext", *request,
+                  [this, request, response](const Caller& caller) -> Status {
+                    ALAYA_ASSIGN_OR_RETURN(const SearchParams params,
+                                           FromProto(*request, caller.tenant(), service_.limits));
+                    ALAYA_ASSIGN_OR_RETURN(const SearchAnswer answer,
+                                           service_.engine->SearchContext(params));
+                    ToProto(answer, response);
+                    return OkStatus();
+                  });
 }
 
 }  // namespace alaya

@@ -34,8 +34,11 @@ void ImportStream::OnReadDone(bool ok) {
     StartSendInitialMetadata();
     return;
   }
+  charge_ = service_.bytes_in_flight->TryCharge(request_.ByteSizeLong());
   record_.Post([this] {
-    if (const Status status = HandleMessage(); !status.ok()) {
+    const Status status = charge_.ok() ? HandleMessage() : charge_.status();
+    charge_ = InFlightBytes::Charge();
+    if (!status.ok()) {
       End(status);
     } else {
       StartRead(&request_);

@@ -51,7 +51,10 @@ void ReadStream::Produce() {
 }
 
 StatusOr<bool> ReadStream::ProduceChunks() {
-  if (context_ == nullptr) ALAYA_RETURN_IF_ERROR(Resolve());
+  if (context_ == nullptr) {
+    ALAYA_RETURN_IF_ERROR(service_.bytes_in_flight->TryCharge(request_->ByteSizeLong()).status());
+    ALAYA_RETURN_IF_ERROR(Resolve());
+  }
   while (layer_position_ < params_.layers.size()) {
     if (cancelled_) return MakeError(StatusCode::kCancelled, "the caller cancelled");
     ALAYA_RETURN_IF_ERROR(record_.caller().CheckStillValid());
@@ -110,10 +113,12 @@ Status ReadStream::Resolve() {
 
 bool ReadStream::Push(ReadChunk chunk) {
   next_token_ = chunk.token_begin + chunk.tokens;
-  v1::ReadContextResponse response;
-  ToProto(std::move(chunk), context_->model->model, &response);
+  Chunk next;
+  ToProto(std::move(chunk), context_->model->model, &next.response);
+  // A few chunks a stream at most.
+  next.charge = service_.bytes_in_flight->ChargeAnyway(next.response.ByteSizeLong());
   const std::lock_guard lock(mutex_);
-  chunks_.push_back(std::move(response));
+  chunks_.push_back(std::move(next));
   StartNextWrite();
   return !cancelled_ && chunks_.size() < kChunksAheadMax;
 }
@@ -121,7 +126,7 @@ bool ReadStream::Push(ReadChunk chunk) {
 void ReadStream::StartNextWrite() {
   if (writing_ || chunks_.empty()) return;
   writing_ = true;
-  StartWrite(&chunks_.front());
+  StartWrite(&chunks_.front().response);
 }
 
 void ReadStream::OnWriteDone(bool ok) {

@@ -72,7 +72,11 @@ class ReadStream final : public grpc::ServerWriteReactor<v1::ReadContextResponse
   uint64_t next_token_ = 0;
 
   std::mutex mutex_;
-  std::deque<v1::ReadContextResponse> chunks_;  // the first one is being written
+  struct Chunk {
+    v1::ReadContextResponse response;
+    InFlightBytes::Charge charge;
+  };
+  std::deque<Chunk> chunks_;  // the first one is being written
   bool writing_ = false;
   bool producing_ = false;
   bool finished_ = false;

@@ -32,14 +32,25 @@ struct RpcOptions {
   uint32_t max_streams_per_connection = 1024;
   // Threads for calls that may block on disk; Attend needs none of them.
   uint32_t blocking_worker_count = 8;
+  // Calls that wait for such a thread; more are refused.
+  uint32_t max_waiting_calls = 4096;
+  // Messages read and not yet answered, and answers not yet written, together.
+  uint64_t max_bytes_in_flight = uint64_t{1} << 30;
   // A connection without traffic is pinged this often, and closed without an answer.
   std::chrono::milliseconds keepalive_interval{60'000};
+  // Who has not said what HTTP/2 begins with by then is disconnected.
+  std::chrono::milliseconds handshake_timeout{10'000};
+  // Older connections are asked to go, which moves clients between servers, and are closed
+  // after the grace; 0: they may stay.
+  std::chrono::milliseconds max_connection_age{0};
+  std::chrono::milliseconds max_connection_age_grace{60'000};
 };
 
 // What one request may ask for.
 struct RequestLimits {
   EngineLimits engine;
   uint32_t max_items_per_request = 1024;
+  uint32_t max_waiting_calls = 4096;
 };
 
 }  // namespace alaya

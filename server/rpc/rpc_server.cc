@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 #include <set>
 #include <string>
 #include <utility>
@@ -27,17 +28,29 @@ constexpr int kClientPingIntervalMinMs = 5'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 constexpr int kHealthMessageBytesMax = 4'096;
 
+// gRPC counts milliseconds in an int: 24 days at most.
+int Milliseconds(std::chrono::milliseconds duration) {
+  return static_cast<int>(std::min<int64_t>(duration.count(), std::numeric_limits<int>::max()));
+}
+
 void SetChannelArguments(const RpcOptions& options, grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
   builder->SetMaxSendMessageSize(-1);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
                               static_cast<int>(options.max_streams_per_connection));
-  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS,
-                              static_cast<int>(options.keepalive_interval.count()));
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(options.keepalive_interval));
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                               kClientPingIntervalMinMs);
+  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                              Milliseconds(options.handshake_timeout));
+  if (options.max_connection_age.count() > 0) {
+    builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS,
+                                Milliseconds(options.max_connection_age));
+    builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS,
+                                Milliseconds(options.max_connection_age_grace));
+  }
 }
 
 // Where accepted connections enter a gRPC server.
@@ -77,6 +90,7 @@ struct RpcServer::Parts {
   CallGate gate;
   AttendStreams streams;
   WorkerPool pool;
+  InFlightBytes bytes_in_flight;
   ServiceContext service;
   ContextServiceHandler contexts{service};
   SessionServiceHandler sessions{service, &streams, options.max_requests_in_flight_per_stream};
@@ -93,13 +107,16 @@ struct RpcServer::Parts {
       : options(std::move(rpc_options)),
         self(std::move(server_self)),
         pool("alaya-rpc", options.blocking_worker_count),
+        bytes_in_flight(options.max_bytes_in_flight),
         service{.engine = engine,
                 .pool = &pool,
                 .gate = &gate,
+                .bytes_in_flight = &bytes_in_flight,
                 .observer = observer,
                 .access = CallAccess(security.keys, options.unix_needs_key),
                 .limits = {.engine = engine->limits(),
-                           .max_items_per_request = options.max_items_per_request}} {}
+                           .max_items_per_request = options.max_items_per_request,
+                           .max_waiting_calls = options.max_waiting_calls}} {}
 
   void SetServing(bool serving) const {
     for (grpc::Server* each : {server.get(), health_server.get()}) {
@@ -190,6 +207,8 @@ StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(RpcOptions options, Server
   parts.StartAccepting(std::move(sockets), std::move(health_files));
   return result;
 }
+
+uint64_t RpcServer::bytes_in_flight() const { return parts_->bytes_in_flight.used_bytes(); }
 
 bool RpcServer::Drain(std::chrono::milliseconds timeout) {
   Parts& parts = *parts_;

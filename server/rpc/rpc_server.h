@@ -6,6 +6,7 @@
 #define ALAYA_SERVER_RPC_RPC_SERVER_H_
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,6 +41,9 @@ class RpcServer {
   const std::vector<std::string>& addresses() const { return addresses_; }
   // Where it answers health checks in plain text; empty: nowhere apart.
   const std::string& health_address() const { return health_address_; }
+
+  // Of messages that are read and not yet answered, and of answers not yet written.
+  uint64_t bytes_in_flight() const;
 
   // Health says NOT_SERVING, new calls are UNAVAILABLE; returns when all calls in
   // progress are answered (true), or cancels them after `timeout` (false).

@@ -1,5 +1,6 @@
 #include "server/rpc/service_context.h"
 
+#include <string>
 #include <utility>
 
 namespace alaya {
@@ -27,7 +28,19 @@ void CallRecord::Post(std::function<void()> task) const {
   service_.pool->Post(std::move(task), service_.pool->LaneOf(caller_.tenant()));
 }
 
+Status CallRecord::AdmitUnary(uint64_t bytes) {
+  const size_t waiting = service_.pool->queue_length();
+  if (waiting >= service_.limits.max_waiting_calls) {
+    return ResourceExhausted(std::to_string(waiting) + " calls wait for a thread, " +
+                             "max_waiting_calls is " +
+                             std::to_string(service_.limits.max_waiting_calls));
+  }
+  ALAYA_ASSIGN_OR_RETURN(charge_, service_.bytes_in_flight->TryCharge(bytes));
+  return OkStatus();
+}
+
 void CallRecord::Finish(const Status& status) {
+  charge_.Release();
   service_.observer->CallFinished(info(), status, std::chrono::steady_clock::now() - start_);
   if (admitted_) service_.gate->Leave();
 }

@@ -4,6 +4,7 @@
 #define ALAYA_SERVER_RPC_SERVICE_CONTEXT_H_
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include "server/engine/worker_pool.h"
 #include "server/rpc/call_access.h"
 #include "server/rpc/call_gate.h"
+#include "server/rpc/in_flight_bytes.h"
 #include "server/rpc/rpc_observer.h"
 #include "server/rpc/rpc_options.h"
 #include "server/rpc/traceparent.h"
@@ -24,6 +26,7 @@ struct ServiceContext {
   Engine* engine = nullptr;
   WorkerPool* pool = nullptr;  // for what may block; reactions of gRPC must not
   CallGate* gate = nullptr;
+  InFlightBytes* bytes_in_flight = nullptr;
   RpcObserver* observer = nullptr;
   CallAccess access;
   RequestLimits limits;
@@ -47,6 +50,9 @@ class CallRecord {
   // Errors: Unauthenticated, PermissionDenied; Unavailable while the server drains. Then
   //   Finish must still be called.
   Status Start();
+  // For a request of so many bytes that will wait for the pool; charges them until Finish.
+  // Errors: ResourceExhausted.
+  Status AdmitUnary(uint64_t bytes);
   // Requires: called once.
   void Finish(const Status& status);
 
@@ -67,6 +73,7 @@ class CallRecord {
   const std::chrono::steady_clock::time_point start_;
   Caller caller_;
   bool admitted_ = false;
+  InFlightBytes::Charge charge_;
 };
 
 }  // namespace alaya

@@ -16,10 +16,12 @@
 namespace alaya {
 
 // Calls `handler(caller)`, which returns a Status, on the pool and finishes the call
-// with it. A call that is cancelled or too late before its turn does not run.
-template <typename Handler>
+// with it. A call that is cancelled or too late before its turn does not run; one for which
+// too many wait, or too many bytes are under way, is refused at once.
+template <typename Request, typename Handler>
 grpc::ServerUnaryReactor* RunUnary(const ServiceContext& service, grpc::CallbackServerContext* call,
-                                   std::string_view method, Handler handler) {
+                                   std::string_view method, const Request& request,
+                                   Handler handler) {
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
   auto record = std::make_shared<CallRecord>(service, method, *call);
   const auto finish = [reactor, record](const Status& status) {
@@ -27,7 +29,9 @@ grpc::ServerUnaryReactor* RunUnary(const ServiceContext& service, grpc::Callback
     record->Finish(status);
     reactor->Finish(ToGrpcStatus(status));
   };
-  if (const Status admitted = record->Start(); !admitted.ok()) {
+  Status admitted = record->Start();
+  if (admitted.ok()) admitted = record->AdmitUnary(request.ByteSizeLong());
+  if (!admitted.ok()) {
     finish(admitted);
     return reactor;
   }

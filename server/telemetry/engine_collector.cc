@@ -97,6 +97,8 @@ void AddEngine(const EngineStats& stats, FamilyList* list) {
   list->Gauge("alaya_tail_bytes", "Memory of all sessions' tails.", stats.tail_bytes);
   list->Gauge("alaya_attend_items_in_flight", "Attention items admitted and not yet answered.",
               stats.attend_items_in_flight);
+  list->Counter("alaya_sessions_expired_total", "Sessions ended because nobody used them.",
+                stats.expired_sessions);
   list->Counter("alaya_lookup_tokens_total", "Tokens that prefix lookups asked for.",
                 stats.lookup_tokens);
   list->Counter("alaya_hit_tokens_total", "Tokens that prefix lookups found stored.",
@@ -203,8 +205,10 @@ void AddProcess(const ProcessStats& process, WallTime start_time, FamilyList* li
 }  // namespace
 
 EngineCollector::EngineCollector(std::function<EngineStats()> engine_stats,
+                                 std::function<uint64_t()> bytes_in_flight,
                                  std::function<ProcessStats()> process_stats, WallTime start_time)
     : engine_stats_(std::move(engine_stats)),
+      bytes_in_flight_(std::move(bytes_in_flight)),
       process_stats_(std::move(process_stats)),
       start_time_(start_time) {}
 
@@ -212,6 +216,9 @@ std::vector<prometheus::MetricFamily> EngineCollector::Collect() const {
   FamilyList list;
   const EngineStats stats = engine_stats_();
   AddEngine(stats, &list);
+  list.Gauge("alaya_in_flight_bytes",
+             "Memory of messages that are not yet answered and of answers not yet written.",
+             bytes_in_flight_());
   AddContexts(stats, &list);
   AddStore(stats.store, &list);
   AddIndexes(stats, &list);

@@ -21,7 +21,14 @@ class SessionTableTest : public testing::Test {
       RegisteredModel{ModelId{1}, {"m", 1, 1, 1, 8, DType::kF32}});
   TailBudget budget_{1 << 20};
   WorkerPool pool_{"test", 1};
-  SessionTable table_{3};
+  class ManualClock final : public Clock {
+   public:
+    WallTime now() const override { return WallTime(); }
+    std::chrono::steady_clock::time_point steady_now() const override { return time; }
+    std::chrono::steady_clock::time_point time{std::chrono::hours(1)};
+  };
+  ManualClock clock_;
+  SessionTable table_{3, &clock_};
 };
 
 TEST_F(SessionTableTest, SessionsAreFoundByTheirOwnTenantOnly) {
@@ -56,6 +63,33 @@ TEST_F(SessionTableTest, PagesGoByRisingIdAfterTheLastOne) {
   EXPECT_EQ(ids("", 1), (std::vector<std::string>{"a"}));
   EXPECT_EQ(ids("a", 1), (std::vector<std::string>{"c"}));
   EXPECT_EQ(ids("c", 1), (std::vector<std::string>{}));
+}
+
+TEST_F(SessionTableTest, ASessionThatNobodyUsesEndsAndItsOwnerLearnsWhy) {
+  using std::chrono::milliseconds;
+  ASSERT_TRUE(table_.Insert(NewSession("used", "me")).ok());
+  ASSERT_TRUE(table_.Insert(NewSession("unused", "me")).ok());
+  clock_.time += milliseconds(60);
+  ASSERT_TRUE(table_.Find("me", "used").ok());
+  clock_.time += milliseconds(60);
+
+  EXPECT_EQ(table_.RemoveUnused(milliseconds(100)).size(), 1U);
+
+  EXPECT_TRUE(table_.Find("me", "used").ok());
+  EXPECT_EQ(table_.Find("me", "unused").status(),
+            NotFound("session 'unused' ended: it was not used for 100 ms, the "
+                     "session_idle_timeout"));
+  EXPECT_EQ(table_.Find("you", "unused").status(), NotFound("session 'unused' does not exist"));
+}
+
+TEST_F(SessionTableTest, ASessionThatSomebodyHoldsStays) {
+  ASSERT_TRUE(table_.Insert(NewSession("a", "me")).ok());
+  auto held = table_.Find("me", "a");
+  clock_.time += std::chrono::hours(1);
+
+  EXPECT_TRUE(table_.RemoveUnused(std::chrono::seconds(1)).empty());
+  held = NotFound("let go");
+  EXPECT_EQ(table_.RemoveUnused(std::chrono::seconds(1)).size(), 1U);
 }
 
 }  // namespace

@@ -42,7 +42,8 @@ std::shared_ptr<EngineCollector> SomeCollector() {
   stats.expired_contexts = 1;
   stats.segment_merges = 4;
   stats.store.joined_segments = 17;
-  return std::make_shared<EngineCollector>([stats] { return stats; }, ReadProcessStats, WallTime());
+  return std::make_shared<EngineCollector>([stats] { return stats; }, [] { return 42; },
+                                           ReadProcessStats, WallTime());
 }
 
 TEST(MetricsTest, StagesOfAttentionAreHistograms) {
