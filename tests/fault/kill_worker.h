@@ -4,7 +4,9 @@
 #ifndef ALAYA_TESTS_FAULT_KILL_WORKER_H_
 #define ALAYA_TESTS_FAULT_KILL_WORKER_H_
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <random>
 #include <string>
@@ -27,7 +29,8 @@ struct KillWorkerOptions {
   std::string backup_directory;  // for backups; empty: makes none
   // Only imports contexts that the server may evict at any time.
   bool evictable = false;
-  uint32_t first_token = 0;  // beyond the random ones; other workers' are far apart
+  uint32_t first_token = 0;    // beyond the random ones; other workers' are far apart
+  uint64_t tokens_max = 2500;  // of a new context
 };
 
 class KillWorker {
@@ -36,7 +39,12 @@ class KillWorker {
 
   // Makes calls until one fails, as it does when the server dies. Returns that error.
   Status Run(const client::Client& client, uint64_t seed);
+  // Makes calls until told to stop, and compares every attention output and search with
+  // the oracle. Goes on after errors that `tolerates` accepts; any other is returned.
+  Status RunUntil(const std::atomic<bool>& stop, const client::Client& client, uint64_t seed,
+                  const std::function<bool(const Status&)>& tolerates);
 
+  const std::string& name() const { return options_.name; }
   StoredOracle& oracle() { return oracle_; }
   // Backups that were acknowledged since the last call.
   std::vector<std::string> TakeBackups() { return std::exchange(backups_, {}); }
@@ -54,6 +62,10 @@ class KillWorker {
   Status Remove(const client::Client& client, const std::string& id);
   Status Expire(const client::Client& client, const std::string& id);
   Status Backup(const client::Client& client);
+  // A session that generates some tokens, sometimes goes back, forks, and is closed.
+  // Errors: DataLoss for a wrong answer.
+  Status Decode(const client::Client& client, Random& random, const std::string& parent);
+  Status Search(const client::Client& client, Random& random, const std::string& id);
 
   std::string NextId() { return options_.name + "-" + std::to_string(next_id_++); }
   // A token of no other sequence, for the first one that a sequence does not share.

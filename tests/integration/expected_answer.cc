@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <sstream>
 #include <vector>
 
 #include "client/tensor.h"
@@ -175,9 +176,22 @@ testing::AssertionResult CompareHits(const pb::SearchContextResponse::Head& foun
   std::sort(tokens.begin(), tokens.end());
   if (!std::ranges::includes(tokens, expected.certain) ||
       !std::ranges::includes(expected.possible, tokens)) {
+    std::ostringstream wrong;
+    for (const uint32_t token : expected.certain) {
+      if (!std::ranges::binary_search(tokens, token)) {
+        wrong << " misses " << token << " (" << scores[token] << ")";
+      }
+    }
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      const bool repeated = i > 0 && tokens[i] == tokens[i - 1];
+      if (repeated || !std::ranges::binary_search(expected.possible, tokens[i])) {
+        wrong << (repeated ? " repeats " : " has ") << tokens[i] << " (" << scores[tokens[i]]
+              << ")";
+      }
+    }
     return testing::AssertionFailure()
-           << "found " << tokens.size() << " tokens, expected " << expected.certain.size() << " to "
-           << expected.possible.size() << ", or others";
+           << "found " << tokens.size() << " tokens of " << scores.size() << ", expected "
+           << expected.certain.size() << " to " << expected.possible.size() << ":" << wrong.str();
   }
   return testing::AssertionSuccess();
 }

@@ -28,12 +28,13 @@ std::string ReadFile(const std::string& path) {
 
 // Runs in the child between fork and exec, where only calls that are safe in a signal
 // handler are allowed.
-[[noreturn]] void BecomeServer(pid_t parent, int log, char* const* arguments) {
+[[noreturn]] void BecomeServer(pid_t parent, int log, char* const* arguments,
+                               char* const* environment) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);  // the parent died before the line above
   dup2(log, STDOUT_FILENO);
   dup2(log, STDERR_FILENO);
-  execv(arguments[0], arguments);
+  execve(arguments[0], arguments, environment);
   constexpr std::string_view kMessage = "cannot execute the server\n";
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kMessage.data(), kMessage.size());
   _exit(127);
@@ -65,12 +66,20 @@ Status ServerProcess::Launch() {
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
+  // What stands first wins.
+  std::vector<std::string> variables = options_.environment;
+  std::vector<char*> environment;
+  for (std::string& variable : variables) environment.push_back(variable.data());
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    environment.push_back(*variable);
+  }
+  environment.push_back(nullptr);
 
   const int log = open(log_file_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (log < 0) return Internal(fmt::format("cannot open {}: {}", log_file_, strerror(errno)));
   const pid_t parent = getpid();
   const pid_t child = fork();
-  if (child == 0) BecomeServer(parent, log, arguments.data());
+  if (child == 0) BecomeServer(parent, log, arguments.data(), environment.data());
   const int fork_error = errno;
   close(log);
   if (child < 0) return Internal(fmt::format("cannot fork: {}", strerror(fork_error)));

@@ -28,6 +28,8 @@ struct ServerProcessOptions {
   std::string data_directory = {};
   // More flags, for example {"--memory-budget", "64MiB"}.
   std::vector<std::string> arguments = {};
+  // Set beside what this process has: {"LD_PRELOAD=/lib/faults.so"}.
+  std::vector<std::string> environment = {};
   std::string grpc_listen = "127.0.0.1:0";
   // Where standard output and error go; empty: a file of the object's own.
   std::string log_file = {};
