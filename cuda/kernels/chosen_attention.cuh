@@ -9,6 +9,7 @@
 #include "cuda/kernels/flat_scan.cuh"
 #include "cuda/kernels/numbers.cuh"
 #include "cuda/kernels/query_codes.cuh"
+#include "cuda/kernels/row_cache.cuh"
 #include "cuda/kernels/sparse_task.h"
 #include "cuda/kernels/team.cuh"
 #include "cuda/kernels/tile_attention.cuh"
@@ -32,6 +33,7 @@ struct AttendChosen {
     ALAYA_HOST_DEVICE Shared(SharedPieces& pieces, const SparseShape& shape) {
       queries = pieces.Take<QueryBars>(shape.query_count);
       masks = pieces.Take<uint8_t>(kChunkTokens);
+      slots = pieces.Take<uint16_t>(kChunkTokens);
       list = pieces.Take<uint16_t>(kChunkTokens);
       word_counts = pieces.Take<uint32_t>(kWords + 1);
       group_weights = pieces.Take<float>(shape.query_count * kGroups);
@@ -39,7 +41,8 @@ struct AttendChosen {
     }
     QueryBars* queries;
     uint8_t* masks;         // a bit per query: first what may be chosen, then what is attended
-    uint16_t* list;         // the tokens with any bit, rising
+    uint16_t* slots;        // of a token with any bit: its cached row, kNoSlot or kLeftOut
+    uint16_t* list;         // the tokens with any bit, rising, without those that are left out
     uint32_t* word_counts;  // of 32 masks each; at the end the list's length
     float* group_weights;   // [query][group] of the rest
     uint32_t* attended;
@@ -59,10 +62,12 @@ struct AttendChosen {
     TileAttention attention(pieces, shape);
     const Shared shared(pieces, shape);
     attention.Start(batch.queries + first_query * shape.head_dim);
+    ForEach(shape.query_count, [&](uint32_t q) { RestShare(task_index, q, chunk) = 0; });
     if (chunk < ChunkCount(task.head.token_count)) {
       const Chunk at = {task, task_index, chunk * kChunkTokens};
       LoadBars(shared, task_index);
       MarkCandidates(shared, at);
+      FindRows(shared, at);
       ListCandidates(shared);
       AttendListed(shared, at, attention);
       if (options.rest_error > 0) AddRest(shared, at, attention);
@@ -75,6 +80,9 @@ struct AttendChosen {
   }
 
  private:
+  // Attended by the host, as the device does not reach its row.
+  static constexpr uint32_t kLeftOut = 0xFFFE;
+
   struct Chunk {
     const SparseTask& task;
     uint32_t task_index;
@@ -118,32 +126,68 @@ struct AttendChosen {
     });
   }
 
+  ALAYA_HOST_DEVICE void FindRows(const Shared& shared, const Chunk& at) const {
+    const RowCache& cache = at.task.cache;
+    const MissedRows& missed = batch.missed;
+    ForEach(kChunkTokens, [&](uint32_t i) {
+      const uint32_t mask = shared.masks[i];
+      uint32_t slot = kNoSlot;
+      if (mask != 0) {
+        slot = FindCached(cache, at.first + i);
+        if (slot != kNoSlot) {
+          cache.last_steps[slot] = *batch.step;
+        } else if (missed.capacity > 0) {
+          const uint32_t place = AtomicAdd(&missed.counts[at.task_index], 1U);
+          if (place < missed.capacity) {
+            missed.entries[size_t{at.task_index} * missed.capacity + place] =
+                mask << MissedRows::kTokenBits | (at.first + i);
+          }
+          if (at.task.keys.data == nullptr) slot = kLeftOut;
+        }
+      }
+      shared.slots[i] = static_cast<uint16_t>(slot);
+    });
+  }
+
+  ALAYA_HOST_DEVICE static const std::byte* RowAt(const std::byte* cached, uint32_t row_bytes,
+                                                  const DeviceRows& rows, uint32_t slot,
+                                                  uint32_t token) {
+    return slot != kNoSlot ? cached + size_t{slot} * row_bytes : rows.row(token);
+  }
+
+  ALAYA_HOST_DEVICE static bool IsListed(const Shared& shared, uint32_t i) {
+    return shared.masks[i] != 0 && shared.slots[i] != kLeftOut;
+  }
+
   // In order, so that sums do not depend on which thread came first.
   ALAYA_HOST_DEVICE void ListCandidates(const Shared& shared) const {
     ForEach(kWords, [&](uint32_t word) {
       uint32_t count = 0;
-      for (uint32_t i = 0; i < 32; ++i) count += shared.masks[32 * word + i] != 0 ? 1 : 0;
+      for (uint32_t i = 0; i < 32; ++i) count += IsListed(shared, 32 * word + i) ? 1U : 0U;
       shared.word_counts[word] = count;
     });
     ForEach(kWords, [&](uint32_t word) {
       uint32_t place = 0;
       for (uint32_t before = 0; before < word; ++before) place += shared.word_counts[before];
       for (uint32_t i = 32 * word; i < 32 * word + 32; ++i) {
-        if (shared.masks[i] != 0) shared.list[place++] = static_cast<uint16_t>(i);
+        if (IsListed(shared, i)) shared.list[place++] = static_cast<uint16_t>(i);
       }
       if (word + 1 == kWords) shared.word_counts[kWords] = place;
     });
   }
 
-  // Leaves in the masks what is attended.
+  // Leaves in the masks what is attended, by the device or the host.
   ALAYA_HOST_DEVICE void AttendListed(const Shared& shared, const Chunk& at,
                                       TileAttention& attention) const {
     const uint32_t count = shared.word_counts[kWords];
     for (uint32_t begin = 0; begin < count; begin += TileRows(shape.head_dim)) {
       const uint32_t rows =
           count - begin < TileRows(shape.head_dim) ? count - begin : TileRows(shape.head_dim);
-      const auto row_of = [&](uint32_t row) { return at.first + shared.list[begin + row]; };
-      attention.ScoreTile(at.task.keys, rows, row_of);
+      const RowCache& cache = at.task.cache;
+      attention.ScoreTile(at.task.keys.dtype, rows, [&](uint32_t row) {
+        const uint32_t i = shared.list[begin + row];
+        return RowAt(cache.keys, cache.row_bytes, at.task.keys, shared.slots[i], at.first + i);
+      });
       ForEach(rows, [&](uint32_t row) {
         const uint32_t i = shared.list[begin + row];
         const float error = FloatOfBF16(at.task.head.errors[at.first + i]);
@@ -165,8 +209,16 @@ struct AttendChosen {
         }
         shared.masks[i] = static_cast<uint8_t>(mask);
       });
-      attention.AddTile(at.task.values, rows, row_of);
+      attention.AddTile(at.task.values.dtype, rows, [&](uint32_t row) {
+        const uint32_t i = shared.list[begin + row];
+        return RowAt(cache.values, cache.row_bytes, at.task.values, shared.slots[i], at.first + i);
+      });
     }
+  }
+
+  ALAYA_HOST_DEVICE float& RestShare(uint32_t task_index, uint32_t q, uint32_t chunk) const {
+    return partial.details[(size_t{task_index} * shape.query_count + q) * partial.part_count +
+                           first_part + chunk];
   }
 
   ALAYA_HOST_DEVICE void AddRest(const Shared& shared, const Chunk& at,
@@ -191,10 +243,18 @@ struct AttendChosen {
         [&](uint32_t item, float sum) { shared.group_weights[item] = sum; });
     const uint16_t* means =
         head.value_means + size_t{at.first / kGroupTokensOnDevice} * shape.head_dim;
-    attention.AddWeighted(
-        groups,
-        [&](uint32_t q, uint32_t group) { return shared.group_weights[q * groups + group]; },
-        [&](uint32_t group, uint32_t e) { return FloatOfBF16(means[group * shape.head_dim + e]); });
+    const auto weight_of = [&](uint32_t q, uint32_t group) {
+      return shared.group_weights[q * groups + group];
+    };
+    attention.AddWeighted(groups, weight_of, [&](uint32_t group, uint32_t e) {
+      return FloatOfBF16(means[group * shape.head_dim + e]);
+    });
+    ForEach(shape.query_count, [&](uint32_t q) {
+      float sum = 0;
+      for (uint32_t group = 0; group < groups; ++group) sum += weight_of(q, group);
+      const float total = attention.denominator(q);
+      RestShare(at.task_index, q, at.first / kChunkTokens) = total > 0 ? sum / total : 0;
+    });
   }
 };
 
@@ -205,18 +265,19 @@ struct MergeParts {
   SparseShape shape;
   SparseBatch batch;
   PartialAttention partial;
+  uint32_t window_part_count;  // the first ones of `partial`
 
   struct Shared {
     ALAYA_HOST_DEVICE Shared(void* memory, uint32_t head_dim) {
       SharedPieces pieces(memory);
       sums = pieces.Take<float>(head_dim);
       weights = pieces.Take<float>(kPartsAtATime);
-      numbers = pieces.Take<float>(2);
+      numbers = pieces.Take<float>(3);
       bytes = pieces.bytes();
     }
     float* sums;
     float* weights;
-    float* numbers;  // the highest log_sum_exp, the sum of weights
+    float* numbers;  // the highest log_sum_exp, the sum of weights, of those what is estimated
     uint32_t bytes;
   };
   static uint32_t SharedBytes(uint32_t head_dim) { return Shared(nullptr, head_dim).bytes; }
@@ -230,8 +291,9 @@ struct MergeParts {
         1, partial.part_count, [&](uint32_t, uint32_t part) { return log_sum_exps[part]; },
         [&](uint32_t, float largest) {
           shared.numbers[0] = largest;
-          shared.numbers[1] = 0;
+          shared.numbers[1] = shared.numbers[2] = 0;
         });
+    const float* details = partial.details + place * partial.part_count;
     ForEach(shape.head_dim, [&](uint32_t e) { shared.sums[e] = 0; });
     for (uint32_t begin = 0; begin < partial.part_count; begin += kPartsAtATime) {
       const uint32_t left = partial.part_count - begin;
@@ -246,6 +308,13 @@ struct MergeParts {
             return weight;
           },
           [&](uint32_t, float sum) { shared.numbers[1] += sum; });
+      SumEach(
+          1, count,
+          [&](uint32_t, uint32_t i) {
+            const bool is_chunk = begin + i >= window_part_count && shared.weights[i] > 0;
+            return is_chunk ? shared.weights[i] * details[begin + i] : 0;
+          },
+          [&](uint32_t, float sum) { shared.numbers[2] += sum; });
       ForEach(shape.head_dim, [&](uint32_t e) {
         float sum = shared.sums[e];
         for (uint32_t i = 0; i < count; ++i) {
@@ -262,6 +331,8 @@ struct MergeParts {
     });
     ForEach(1, [&](uint32_t) {
       batch.log_sum_exps[place] = total > 0 ? shared.numbers[0] + logf(total) : -INFINITY;
+      batch.rest_shares[place] = total > 0 ? shared.numbers[2] / total : 0;
+      if (place == 0) ++*batch.step;
     });
   }
 };

@@ -1,5 +1,6 @@
 // Making the flat index of a head (flat_head.h) from its rows: first the centre, then the
-// groups of 64 tokens, each by itself.
+// groups of 64 tokens, each by itself. Rows may come in runs, so that few have to be within
+// the device's reach at a time.
 
 #ifndef ALAYA_CUDA_KERNELS_FLAT_ENCODE_CUH_
 #define ALAYA_CUDA_KERNELS_FLAT_ENCODE_CUH_
@@ -14,12 +15,6 @@
 #include "cuda/kernels/team.cuh"
 
 namespace alaya {
-
-struct EncodeTask {
-  DeviceRows keys;
-  DeviceRows values;
-  FlatHead head;
-};
 
 // Sets the centre, the mean of a sample of the keys, and clears the summary.
 struct EncodeCentre {
@@ -39,13 +34,14 @@ struct EncodeCentre {
     const uint32_t stride = StagedStride(head_dim);
     SharedPieces pieces(shared);
     float* tile = pieces.Take<float>(TileRows(head_dim) * stride);
-    const uint32_t step = (head.token_count + kSampleTokens - 1) / kSampleTokens;
-    const uint32_t count = (head.token_count + step - 1) / step;
+    const uint32_t step = (task.row_count + kSampleTokens - 1) / kSampleTokens;
+    const uint32_t count = (task.row_count + step - 1) / step;
     ForEach(head_dim, [&](uint32_t e) { head.centre[e] = 0; });
     for (uint32_t begin = 0; begin < count; begin += TileRows(head_dim)) {
       const uint32_t rows = count - begin < TileRows(head_dim) ? count - begin : TileRows(head_dim);
       StageRows(
-          task.keys, head_dim, rows, [&](uint32_t row) { return (begin + row) * step; }, tile);
+          task.keys.dtype, head_dim, rows,
+          [&](uint32_t row) { return task.keys.row(size_t{begin + row} * step); }, tile);
       ForEach(head_dim, [&](uint32_t e) {
         float sum = 0;
         for (uint32_t row = 0; row < rows; ++row) {
@@ -65,7 +61,7 @@ struct EncodeCentre {
   }
 };
 
-// Codes and summarises group `block_x`.
+// Codes and summarises group `block_x` of the task's rows.
 struct EncodeGroup {
   // Of levels, relative to the root mean square of a key's elements: the best for normal
   // ones.
@@ -109,8 +105,9 @@ struct EncodeGroup {
     return static_cast<float>(CodeOf(element, inverse_step)) - 3.5F;
   }
 
-  ALAYA_HOST_DEVICE void operator()(uint32_t group, uint32_t, void* memory) const {
+  ALAYA_HOST_DEVICE void operator()(uint32_t block, uint32_t, void* memory) const {
     const FlatHead& head = task.head;
+    const uint32_t group = task.first_token / kGroupTokensOnDevice + block;
     const Shared shared(memory, head.head_dim);
     ForEach(head.head_dim, [&](uint32_t e) { shared.mean[e] = shared.value_square[e] = 0; });
     const uint32_t tile_rows = TileRows(head.head_dim);
@@ -131,7 +128,8 @@ struct EncodeGroup {
     const uint32_t stride = StagedStride(head_dim);
     const float* tile = shared.tile;
     StageRows(
-        task.keys, head_dim, rows, [&](uint32_t row) { return first + row; }, shared.tile);
+        task.keys.dtype, head_dim, rows,
+        [&](uint32_t row) { return task.keys.row(first - task.first_token + row); }, shared.tile);
     ForEach(rows * head_dim, [&](uint32_t i) {
       shared.tile[i / head_dim * stride + i % head_dim] -= head.centre[i % head_dim];
     });
@@ -222,7 +220,8 @@ struct EncodeGroup {
   ALAYA_HOST_DEVICE void AddValues(const Shared& shared, uint32_t first, uint32_t rows) const {
     const uint32_t head_dim = task.head.head_dim;
     StageRows(
-        task.values, head_dim, rows, [&](uint32_t row) { return first + row; }, shared.tile);
+        task.values.dtype, head_dim, rows,
+        [&](uint32_t row) { return task.values.row(first - task.first_token + row); }, shared.tile);
     ForEach(head_dim, [&](uint32_t e) {
       for (uint32_t row = 0; row < rows; ++row) {
         const float value = shared.tile[row * StagedStride(head_dim) + e];

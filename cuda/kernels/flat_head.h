@@ -23,6 +23,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cuda/kernels/rows.h"
+
 namespace alaya {
 
 inline constexpr uint32_t kGroupTokensOnDevice = 64;
@@ -86,6 +88,15 @@ inline size_t FlatHeadBytes(uint32_t head_dim, uint32_t token_count) {
   FlatHeadAt(nullptr, head_dim, token_count, &bytes);
   return bytes;
 }
+
+// Making the index of `head` from a run of its rows.
+struct EncodeTask {
+  DeviceRows keys;  // [row_count] both
+  DeviceRows values;
+  FlatHead head;
+  uint32_t row_count = 0;    // up to the last run a multiple of kGroupTokensOnDevice
+  uint32_t first_token = 0;  // that of row 0, a multiple of kGroupTokensOnDevice
+};
 
 }  // namespace alaya
 

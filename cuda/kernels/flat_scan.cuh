@@ -144,7 +144,7 @@ struct ScanChunk {
       approximations
           .units[(size_t{task_index} * shape.query_count + q) * approximations.stride + token] =
           static_cast<int16_t>(is_searched ? UnitsOfLogit(logit) : kUnitsOutside);
-      if (is_searched) AtomicMaxOfOneTarget(&shared.top[q], TopKey(logit, token));
+      AtomicMaxOfWarp(&shared.top[q], is_searched ? TopKey(logit, token) : 0);
     }
   }
 };

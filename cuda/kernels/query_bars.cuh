@@ -16,6 +16,7 @@
 #include "cuda/kernels/flat_scan.cuh"
 #include "cuda/kernels/numbers.cuh"
 #include "cuda/kernels/query_codes.cuh"
+#include "cuda/kernels/row_cache.cuh"
 #include "cuda/kernels/rows.cuh"
 #include "cuda/kernels/sparse_task.h"
 #include "cuda/kernels/team.cuh"
@@ -95,20 +96,32 @@ struct SetBars {
     QueryCodes& state = codes[place];
     if (state.top == 0) return;  // no token is searched
     const Shared shared(memory, head_dim);
-    const float* best_logits = partial.best_logits + size_t{place} * partial.part_count;
+    const float* best_logits = partial.details + size_t{place} * partial.part_count;
     MaxEach(
         1, window_part_count, [&](uint32_t, uint32_t part) { return best_logits[part]; },
         [&](uint32_t, float best) { shared.numbers[0] = best; });
     const uint32_t top_token = TokenOfKey(state.top);
-    StageRows(
-        task.keys, head_dim, 1, [&](uint32_t) { return top_token; }, shared.row);
+    const uint32_t slot = FindCached(task.cache, top_token);
+    const std::byte* key = slot != kNoSlot ? task.cache.keys + size_t{slot} * task.cache.row_bytes
+                           : task.keys.data != nullptr ? task.keys.row(top_token)
+                                                       : nullptr;
+    if (key != nullptr) {
+      StageRows(
+          task.keys.dtype, head_dim, 1, [&](uint32_t) { return key; }, shared.row);
+    }
     const float* original = batch.queries + size_t{place} * head_dim;
     SumEach(
-        1, head_dim, [&](uint32_t, uint32_t e) { return original[e] * shared.row[e]; },
+        1, key != nullptr ? head_dim : 0,
+        [&](uint32_t, uint32_t e) { return original[e] * shared.row[e]; },
         [&](uint32_t, float score) {
           QueryBars& bars = state.bars;
           bars.top_logit = ScoreOfKey(state.top);
-          bars.best_logit = fmaxf(shared.numbers[0], options.scale * score);
+          const float error = FloatOfBF16(task.head.errors[top_token]);
+          const float scale = FloatOfBF16(task.head.scales[top_token]);
+          const float logit = key != nullptr
+                                  ? options.scale * score
+                                  : bars.centre_logit + bars.top_logit - bars.Bound(error, scale);
+          bars.best_logit = fmaxf(shared.numbers[0], logit);
           bars.dipr_bar = bars.best_logit + options.log_alpha - bars.centre_logit;
         });
     if (options.rest_error > 0) SetHeavyBar(shared, task, place, state.bars);

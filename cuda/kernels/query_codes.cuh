@@ -111,6 +111,7 @@ struct PrepareQuery {
     ForEach(1, [&](uint32_t) {
       out = QueryCodes();
       if (query == 0) batch.counts.rows_scored[task_index] = 0;
+      if (query == 0 && batch.missed.capacity > 0) batch.missed.counts[task_index] = 0;
       batch.counts.tokens_attended[place] = 0;
     });
     ForEach(kStepCount, [&](uint32_t step) { step_counts[size_t{place} * kStepCount + step] = 0; });

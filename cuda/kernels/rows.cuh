@@ -20,26 +20,24 @@ struct alignas(16) RowPiece {
   uint32_t words[4];
 };
 
-// Writes the rows row_of(0), row_of(1), ... as floats, StagedStride apart.
-template <class RowOf>
-ALAYA_HOST_DEVICE inline void StageRows(const DeviceRows& rows, uint32_t head_dim,
-                                        uint32_t row_count, RowOf row_of, float* staged) {
-  const auto element_bytes = static_cast<uint32_t>(ElementBytes(rows.dtype));
+// Writes the rows at row_at(0), row_at(1), ... as floats, StagedStride apart.
+template <class RowAt>
+ALAYA_HOST_DEVICE inline void StageRows(DType dtype, uint32_t head_dim, uint32_t row_count,
+                                        RowAt row_at, float* staged) {
+  const auto element_bytes = static_cast<uint32_t>(ElementBytes(dtype));
   const uint32_t piece_elements = 16 / element_bytes;
   const uint32_t piece_count = head_dim / piece_elements;
   ForEach(row_count * piece_count, [&](uint32_t i) {
     const uint32_t row = i / piece_count;
     const uint32_t piece = i % piece_count;
     RowPiece stored;
-    memcpy(&stored,
-           __builtin_assume_aligned(rows.data + row_of(row) * rows.stride_bytes + piece * 16, 16),
-           sizeof(stored));
+    memcpy(&stored, __builtin_assume_aligned(row_at(row) + size_t{piece} * 16, 16), sizeof(stored));
     float* out = staged + row * StagedStride(head_dim) + piece * piece_elements;
     for (uint32_t w = 0; w < 4; ++w) {
       const uint32_t word = stored.words[w];
-      if (rows.dtype == DType::kF32) {
+      if (dtype == DType::kF32) {
         out[w] = FloatOfBits(word);
-      } else if (rows.dtype == DType::kBF16) {
+      } else if (dtype == DType::kBF16) {
         out[2 * w] = FloatOfBF16(word & 0xFFFF);
         out[2 * w + 1] = FloatOfBits(word & 0xFFFF0000U);
       } else {

@@ -17,6 +17,8 @@ struct DeviceRows {
   const std::byte* data = nullptr;
   size_t stride_bytes = 0;  // from one row to the next
   DType dtype = DType::kBF16;
+
+  constexpr const std::byte* row(size_t i) const { return data + i * stride_bytes; }
 };
 
 }  // namespace alaya

@@ -11,10 +11,20 @@ cudaError_t LaunchSparseAttention(const SparseShape& shape, const SparseOptions&
   return RunSparseAttention(shape, options, batch, LaunchOnStream(stream));
 }
 
-cudaError_t LaunchEncodeFlatHead(const DeviceRows& keys, const DeviceRows& values,
-                                 const FlatHead& head, cudaStream_t stream) {
-  if (head.token_count == 0) return cudaSuccess;
-  return RunEncodeFlatHead({keys, values, head}, LaunchOnStream(stream));
+cudaError_t LaunchAdmitRows(const RowOffers* offers, uint32_t offer_count, const uint32_t* step,
+                            cudaStream_t stream) {
+  return RunAdmitRows(offers, offer_count, step, LaunchOnStream(stream));
+}
+
+cudaError_t LaunchEncodeCentre(const EncodeTask& task, cudaStream_t stream) {
+  return RunEncodeCentre(task, LaunchOnStream(stream));
+}
+cudaError_t LaunchEncodeGroups(const EncodeTask& task, cudaStream_t stream) {
+  return RunEncodeGroups(task, LaunchOnStream(stream));
+}
+cudaError_t LaunchEncodeFlatHead(const EncodeTask& task, cudaStream_t stream) {
+  if (task.head.token_count == 0) return cudaSuccess;
+  return RunEncodeFlatHead(task, LaunchOnStream(stream));
 }
 
 }  // namespace alaya

@@ -24,11 +24,20 @@ size_t SparseScratchBytes(const SparseShape& shape);
 cudaError_t LaunchSparseAttention(const SparseShape& shape, const SparseOptions& options,
                                   const SparseBatch& batch, cudaStream_t stream);
 
-// Makes the index of `head` from rows 0 to head.token_count - 1.
+// Brings rows into caches, after the batch that missed them.
+//
+// Shapes: offers [offer_count], of different caches, in device memory, as `step`, which is
+//   the batch's.
+cudaError_t LaunchAdmitRows(const RowOffers* offers, uint32_t offer_count, const uint32_t* step,
+                            cudaStream_t stream);
+
+// The index of a head: its centre, from all rows or a sample of keys; then the groups of
+// one run of rows after the other; or all of it from all rows, first_token 0.
 //
 // Requires: finite keys and values.
-cudaError_t LaunchEncodeFlatHead(const DeviceRows& keys, const DeviceRows& values,
-                                 const FlatHead& head, cudaStream_t stream);
+cudaError_t LaunchEncodeCentre(const EncodeTask& task, cudaStream_t stream);
+cudaError_t LaunchEncodeGroups(const EncodeTask& task, cudaStream_t stream);
+cudaError_t LaunchEncodeFlatHead(const EncodeTask& task, cudaStream_t stream);
 
 }  // namespace alaya
 

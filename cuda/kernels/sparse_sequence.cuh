@@ -13,6 +13,7 @@
 #include "cuda/kernels/flat_scan.cuh"
 #include "cuda/kernels/query_bars.cuh"
 #include "cuda/kernels/query_codes.cuh"
+#include "cuda/kernels/row_cache.cuh"
 #include "cuda/kernels/sparse_task.h"
 #include "cuda/kernels/tile_attention.cuh"
 
@@ -38,7 +39,7 @@ struct SparseScratch {
     approximations.units =
         reinterpret_cast<int16_t*>(next(queries * approximations.stride * sizeof(int16_t)));
     partial.log_sum_exps = reinterpret_cast<float*>(next(parts * sizeof(float)));
-    partial.best_logits = reinterpret_cast<float*>(next(parts * sizeof(float)));
+    partial.details = reinterpret_cast<float*>(next(parts * sizeof(float)));
     partial.outputs = reinterpret_cast<float*>(next(parts * shape.head_dim * sizeof(float)));
   }
 
@@ -101,19 +102,36 @@ auto RunSparseAttention(const SparseShape& shape, const SparseOptions& options,
                    chunks, tasks, AttendChosen::SharedBytes(shape));
   }
   if (error == decltype(error){}) {
-    error = launch(MergeParts{shape, batch, scratch.partial}, shape.query_count, tasks,
-                   MergeParts::SharedBytes(head_dim));
+    error = launch(MergeParts{shape, batch, scratch.partial, scratch.window_parts},
+                   shape.query_count, tasks, MergeParts::SharedBytes(head_dim));
   }
   return error;
 }
 
+// Brings rows into caches, each of which is offered rows once.
 template <class Launch>
-auto RunEncodeFlatHead(const EncodeTask& task, const Launch& launch) {
-  const uint32_t head_dim = task.head.head_dim;
-  const auto error = launch(EncodeCentre{task}, 1, 1, EncodeCentre::SharedBytes(head_dim));
-  if (error != decltype(error){}) return error;
-  return launch(EncodeGroup{task}, CodeGroups(task.head.token_count), 1,
-                EncodeGroup::SharedBytes(head_dim));
+auto RunAdmitRows(const RowOffers* offers, uint32_t offer_count, const uint32_t* step,
+                  const Launch& launch) {
+  return launch(AdmitRows{offers, step}, offer_count, 1, AdmitRows::SharedBytes());
+}
+
+// First the centre, from the task's rows, which may be a sample.
+template <class Launch>
+auto RunEncodeCentre(const EncodeTask& task, const Launch& launch) {
+  return launch(EncodeCentre{task}, 1, 1, EncodeCentre::SharedBytes(task.head.head_dim));
+}
+// Then all groups, in as many runs as one likes.
+template <class Launch>
+auto RunEncodeGroups(const EncodeTask& task, const Launch& launch) {
+  return launch(EncodeGroup{task}, CodeGroups(task.row_count), 1,
+                EncodeGroup::SharedBytes(task.head.head_dim));
+}
+// Both, from all rows.
+template <class Launch>
+auto RunEncodeFlatHead(EncodeTask task, const Launch& launch) {
+  task.row_count = task.head.token_count;
+  const auto error = RunEncodeCentre(task, launch);
+  return error != decltype(error){} ? error : RunEncodeGroups(task, launch);
 }
 
 }  // namespace alaya

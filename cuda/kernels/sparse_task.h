@@ -11,6 +11,9 @@
 //      rows, and those that reach the bar, or are too heavy, attended; the rest is
 //      estimated with the mean values of its groups;
 //   5. all parts are merged.
+// A row comes from the cache beside the index (row_cache.h), or from where all rows lie. If
+// the device reaches none but the cached ones, tokens without one are left out and listed,
+// for the host to attend to; then the top token counts with the least that its score can be.
 // The bar comes from the best score known before step 4. So the attended set holds every
 // critical token, unless a statistical bound fails, and may hold a few that a better
 // maximum found in step 4 would exclude.
@@ -22,6 +25,7 @@
 #include <cstdint>
 
 #include "cuda/kernels/flat_head.h"
+#include "cuda/kernels/row_cache.h"
 #include "cuda/kernels/rows.h"
 
 namespace alaya {
@@ -38,9 +42,10 @@ struct WindowRows {
 
 // The queries of one kv head of one session over one segment. In device memory.
 struct SparseTask {
-  FlatHead head;    // token_count 0: only windows are attended
-  DeviceRows keys;  // of all tokens of the head, for those that are chosen
-  DeviceRows values;
+  FlatHead head;      // token_count 0: only windows are attended
+  DeviceRows keys;    // of all tokens of the head, for those that are chosen; without data:
+  DeviceRows values;  // the device reaches no rows but those of the cache
+  RowCache cache;
   // Tokens that are searched; those of windows lie outside.
   uint32_t token_begin = 0;
   uint32_t token_end = 0;
@@ -71,6 +76,32 @@ struct SparseCounts {
   uint32_t* rows_scored = nullptr;      // [task_count]
 };
 
+// Rows that a task wanted and its cache did not have, in no order. Without keys they were
+// not attended by any query whose bit is set, and are not in its estimate.
+struct MissedRows {
+  static constexpr uint32_t kTokenBits = 24;
+
+  uint32_t* entries = nullptr;  // [task_count, capacity] token, and above it a bit a query
+  uint32_t* counts = nullptr;   // [task_count] may be more than capacity: then some are lost
+  uint32_t capacity = 0;
+};
+constexpr uint32_t MissedToken(uint32_t entry) {
+  return entry & ((1U << MissedRows::kTokenBits) - 1);
+}
+constexpr uint32_t MissedQueries(uint32_t entry) { return entry >> MissedRows::kTokenBits; }
+
+// What a cache may take in: the entries of one task's missed rows.
+struct RowOffers {
+  RowCache cache;
+  const uint32_t* missed = nullptr;
+  const uint32_t* count = nullptr;
+  uint32_t capacity = 0;
+  // Row i is that of entry i or, by token, of the entry's token.
+  DeviceRows keys;
+  DeviceRows values;
+  bool rows_by_token = false;
+};
+
 // In device memory; queries and outputs [task_count, query_count, head_dim].
 struct SparseBatch {
   const SparseTask* tasks = nullptr;  // [task_count]
@@ -78,7 +109,12 @@ struct SparseBatch {
   void* scratch = nullptr;  // SparseScratchBytes(shape), 256-byte aligned
   float* outputs = nullptr;
   float* log_sum_exps = nullptr;  // [task_count, query_count]
+  // [task_count, query_count] of what the two above hold, the part that is estimated.
+  float* rest_shares = nullptr;
   SparseCounts counts;
+  MissedRows missed;  // without capacity: not listed, and all tasks have keys
+  // Counts batches, so that caches know what is old. Every batch adds one.
+  uint32_t* step = nullptr;
 };
 
 }  // namespace alaya

@@ -90,12 +90,14 @@ ALAYA_HOST_DEVICE inline void AtomicMax(uint64_t* target, uint64_t value) {
 #endif
 }
 
-// The same where neighbouring turns have one target: of the threads that come together
-// only those with the highest upper half go on.
-ALAYA_HOST_DEVICE inline void AtomicMaxOfOneTarget(uint64_t* target, uint64_t value) {
+// The same where all turns of a warp come here together and have one target: only those
+// with the highest upper half go on.
+//
+// Requires: a loop over a multiple of 32 turns, and no turn that leaves this call out.
+ALAYA_HOST_DEVICE inline void AtomicMaxOfWarp(uint64_t* target, uint64_t value) {
 #if defined(__CUDA_ARCH__)
   const auto upper = static_cast<uint32_t>(value >> 32);
-  if (__reduce_max_sync(__activemask(), upper) != upper) return;
+  if (__reduce_max_sync(0xFFFFFFFFU, upper) != upper) return;
 #endif
   AtomicMax(target, value);
 }

@@ -17,7 +17,9 @@ namespace alaya {
 struct PartialAttention {
   float* outputs = nullptr;       // [task_count, query_count, part_count, head_dim]
   float* log_sum_exps = nullptr;  // [task_count, query_count, part_count]; -inf: no output
-  float* best_logits = nullptr;   // [task_count, query_count, part_count], of windows
+  // [task_count, query_count, part_count] of windows the best logit, of chunks the share of
+  // what they hold that is estimated.
+  float* details = nullptr;
   uint32_t part_count = 0;
 };
 
@@ -50,10 +52,10 @@ class TileAttention {
     });
   }
 
-  // Sets the scores of `rows` rows, row_of(0), row_of(1), ...
-  template <class RowOf>
-  ALAYA_HOST_DEVICE void ScoreTile(const DeviceRows& keys, uint32_t rows, RowOf row_of) {
-    StageRows(keys, head_dim_, rows, row_of, tile_);
+  // Sets the scores of `rows` rows, which lie at key_at(0), key_at(1), ...
+  template <class KeyAt>
+  ALAYA_HOST_DEVICE void ScoreTile(DType dtype, uint32_t rows, KeyAt key_at) {
+    StageRows(dtype, head_dim_, rows, key_at, tile_);
     ForEach(query_count_ * rows, [&](uint32_t i) {
       const float* key = tile_ + i % rows * StagedStride(head_dim_);
       const float* query = queries_ + i / rows * head_dim_;
@@ -68,10 +70,12 @@ class TileAttention {
     return logits_[q * TileRows(head_dim_) + row];
   }
   ALAYA_HOST_DEVICE float maximum(uint32_t q) const { return maximum_[q]; }
+  // Of weights relative to the maximum.
+  ALAYA_HOST_DEVICE float denominator(uint32_t q) const { return denominator_[q]; }
 
-  // Reads the values of those rows that a query attends to.
-  template <class RowOf>
-  ALAYA_HOST_DEVICE void AddTile(const DeviceRows& values, uint32_t rows, RowOf row_of) {
+  // Reads the values of those rows that a query attends to, of row i at value_at(i).
+  template <class ValueAt>
+  ALAYA_HOST_DEVICE void AddTile(DType dtype, uint32_t rows, ValueAt value_at) {
     ListNeeded(rows);
     if (needed_[rows] == 0) return;
     RaiseMaxima(rows, [&](uint32_t q, uint32_t row) { return logit(q, row); });
@@ -85,7 +89,7 @@ class TileAttention {
         },
         [&](uint32_t q, float sum) { denominator_[q] += sum; });
     StageRows(
-        values, head_dim_, needed_[rows], [&](uint32_t i) { return row_of(needed_[i]); }, tile_);
+        dtype, head_dim_, needed_[rows], [&](uint32_t i) { return value_at(needed_[i]); }, tile_);
     ForEach(query_count_ * head_dim_, [&](uint32_t i) {
       const uint32_t q = i / head_dim_;
       float sum = sums_[i] * factor_[q];
@@ -200,18 +204,19 @@ struct AttendWindows {
     const uint32_t left = begin < window.token_count ? window.token_count - begin : 0;
     const uint32_t count = left < kPartTokens ? left : kPartTokens;
     const size_t first_query = size_t{task_index} * shape.query_count;
-    float* best_logits = partial.best_logits + first_query * partial.part_count + part;
+    float* best_logits = partial.details + first_query * partial.part_count + part;
     SharedPieces pieces(memory);
     TileAttention attention(pieces, shape);
     attention.Start(batch.queries + first_query * shape.head_dim);
     for (uint32_t tile = 0; tile < count; tile += TileRows(shape.head_dim)) {
       const uint32_t rows =
           count - tile < TileRows(shape.head_dim) ? count - tile : TileRows(shape.head_dim);
-      const auto row_of = [&](uint32_t row) { return begin + tile + row; };
-      attention.ScoreTile(window.keys, rows, row_of);
+      attention.ScoreTile(window.keys.dtype, rows,
+                          [&](uint32_t row) { return window.keys.row(begin + tile + row); });
       ForEach(shape.query_count * rows,
               [&](uint32_t i) { attention.logit(i / rows, i % rows) *= options.scale; });
-      attention.AddTile(window.values, rows, row_of);
+      attention.AddTile(window.values.dtype, rows,
+                        [&](uint32_t row) { return window.values.row(begin + tile + row); });
     }
     ForEach(shape.query_count,
             [&](uint32_t q) { best_logits[q * partial.part_count] = attention.maximum(q); });

@@ -91,14 +91,26 @@ int alaya_encode(const HeadRows* rows, void* head_memory, void* stream) {
   const size_t stride = rows->head_dim * ElementBytes(dtype);
   const EncodeTask task = {{rows->keys, stride, dtype},
                            {rows->values, stride, dtype},
-                           FlatHeadAt(head_memory, rows->head_dim, rows->token_count)};
+                           FlatHeadAt(head_memory, rows->head_dim, rows->token_count),
+                           rows->token_count};
   return static_cast<int>(RunEncodeFlatHead(task, Launcher(static_cast<Stream>(stream))));
 }
 
+size_t alaya_cache_bytes(uint32_t set_count, uint32_t row_bytes) {
+  return RowCacheBytes(set_count, row_bytes);
+}
+size_t alaya_offer_bytes() { return sizeof(RowOffers); }
+
+// A cache in zeroed device memory; without sets: none.
+struct CacheMemory {
+  void* memory;
+  uint32_t set_count;
+};
+
 // Writes a task of which the first and the last tokens are windows; those have rows of
-// their own. No head: windows alone.
+// their own. No head: windows alone. Rows without data: none but cached ones.
 void alaya_make_task(const HeadRows* rows, const HeadRows* sink, const HeadRows* recent,
-                     void* head_memory, void* task_memory) {
+                     void* head_memory, const CacheMemory* cache, void* task_memory) {
   const auto rows_of = [&](const std::byte* data) {
     const auto dtype = static_cast<DType>(rows->dtype);
     return DeviceRows{data, rows->head_dim * ElementBytes(dtype), dtype};
@@ -113,14 +125,38 @@ void alaya_make_task(const HeadRows* rows, const HeadRows* sink, const HeadRows*
   }
   task.windows[0] = {rows_of(sink->keys), rows_of(sink->values), sink->token_count};
   task.windows[1] = {rows_of(recent->keys), rows_of(recent->values), recent->token_count};
+  if (cache->set_count > 0) {
+    task.cache =
+        RowCacheAt(cache->memory, cache->set_count, static_cast<uint32_t>(task.keys.stride_bytes));
+  }
   std::memcpy(task_memory, &task, sizeof(task));
 }
 
-// One sequence; launch number `step` of it so often.
+// Offers what a task missed, from its rows, to its cache.
+void alaya_make_offer(const void* task_memory, uint32_t task_index, const SparseBatch* batch,
+                      void* offer_memory) {
+  SparseTask task;
+  std::memcpy(&task, task_memory, sizeof(task));
+  RowOffers offer;
+  offer.cache = task.cache;
+  offer.missed = batch->missed.entries + size_t{task_index} * batch->missed.capacity;
+  offer.count = batch->missed.counts + task_index;
+  offer.capacity = batch->missed.capacity;
+  offer.keys = task.keys;
+  offer.values = task.values;
+  offer.rows_by_token = true;
+  std::memcpy(offer_memory, &offer, sizeof(offer));
+}
+
+// One sequence, and the admission of a task's missed rows each, if there are offers; launch
+// number `step` of it so often.
 int alaya_attend(const SparseShape* shape, const SparseOptions* options, const SparseBatch* batch,
-                 void* stream, int step, int step_count) {
+                 const void* offers, void* stream, int step, int step_count) {
   const RepeatStep launch(static_cast<Stream>(stream), step, step_count);
-  return static_cast<int>(RunSparseAttention(*shape, *options, *batch, launch));
+  const auto error = RunSparseAttention(*shape, *options, *batch, launch);
+  if (error != decltype(error){} || offers == nullptr) return static_cast<int>(error);
+  return static_cast<int>(
+      RunAdmitRows(static_cast<const RowOffers*>(offers), shape->task_count, batch->step, launch));
 }
 
 }  // extern "C"

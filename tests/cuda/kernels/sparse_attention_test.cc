@@ -83,7 +83,8 @@ class SparseAttentionTest : public testing::TestWithParam<SparseCase> {
                        RowsAt(task.values.data + recent, host_values), head_->recent};
     task.head = FlatHeadAt(arena_->Take(FlatHeadBytes(at().head_dim, at().token_count)),
                            at().head_dim, at().token_count);
-    EXPECT_EQ(LaunchEncodeFlatHead(task.keys, task.values, task.head, stream_->get()), cudaSuccess);
+    EXPECT_EQ(LaunchEncodeFlatHead({task.keys, task.values, task.head}, stream_->get()),
+              cudaSuccess);
     EXPECT_TRUE(stream_->Wait().ok());
     return task;
   }
@@ -97,6 +98,8 @@ class SparseAttentionTest : public testing::TestWithParam<SparseCase> {
     batch.scratch = arena_->Take(SparseScratchBytes(answer.shape));
     batch.outputs = arena_->Copy(std::span<const float>(answer.outputs));
     batch.log_sum_exps = arena_->Copy(std::span<const float>(answer.log_sum_exps));
+    batch.rest_shares = arena_->Copy(std::span<const float>(answer.rest_shares));
+    batch.step = arena_->Copy(std::span<const uint32_t>(answer.step));
     batch.counts.tokens_attended = arena_->Copy(std::span<const uint32_t>(answer.tokens_attended));
     batch.counts.rows_scored = arena_->Copy(std::span<const uint32_t>(answer.rows_scored));
     EXPECT_EQ(LaunchSparseAttention(answer.shape, options, batch, stream_->get()), cudaSuccess);
@@ -126,7 +129,7 @@ class SparseAttentionTest : public testing::TestWithParam<SparseCase> {
  private:
   const std::byte* Place(std::span<const std::byte> bytes, bool is_pinned) {
     if (!is_pinned) return arena_->Copy(bytes);
-    pinned_.push_back(*PinnedBuffer::Allocate(bytes.size()));
+    pinned_.push_back(*AllocatePinned(bytes.size()));
     std::memcpy(pinned_.back().bytes().data(), bytes.data(), bytes.size());
     return pinned_.back().bytes().data();
   }

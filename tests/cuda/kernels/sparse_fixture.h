@@ -97,6 +97,7 @@ struct SparseAnswer {
     const size_t count = queries.size() / head_dim;
     outputs.assign(queries.size(), NAN);
     log_sum_exps.assign(count, NAN);
+    rest_shares.assign(count, NAN);
     tokens_attended.assign(count, 77);
     rows_scored.assign(shape.task_count, 77);
     states.resize(count);
@@ -118,6 +119,11 @@ struct SparseAnswer {
   std::vector<float> queries;
   std::vector<float> outputs;
   std::vector<float> log_sum_exps;
+  std::vector<float> rest_shares;
+  std::vector<uint32_t> step = {1};
+  // With room for them only.
+  std::vector<uint32_t> missed;         // [task_count, missed_capacity]
+  std::vector<uint32_t> missed_counts;  // [task_count]
   std::vector<uint32_t> tokens_attended;
   std::vector<uint32_t> rows_scored;
   // As the sequence left them.
@@ -126,18 +132,25 @@ struct SparseAnswer {
 };
 
 inline SparseAnswer AnswerOnHost(const std::vector<SparseTask>& tasks, uint32_t head_dim,
-                                 std::vector<float> queries, const SparseOptions& options) {
+                                 std::vector<float> queries, const SparseOptions& options,
+                                 uint32_t missed_capacity = 0) {
   SparseAnswer answer(tasks, head_dim, std::move(queries));
+  answer.missed.resize(tasks.size() * missed_capacity);
+  answer.missed_counts.resize(missed_capacity == 0 ? 0 : tasks.size());
   PoisonedMemory memory(SparseScratch(nullptr, answer.shape).bytes);
   const SparseScratch scratch(memory.as<void>(), answer.shape);
-  RunSparseAttention(answer.shape, options,
-                     {.tasks = tasks.data(),
-                      .queries = answer.queries.data(),
-                      .scratch = memory.as<void>(),
-                      .outputs = answer.outputs.data(),
-                      .log_sum_exps = answer.log_sum_exps.data(),
-                      .counts = {answer.tokens_attended.data(), answer.rows_scored.data()}},
-                     HostLaunch());
+  RunSparseAttention(
+      answer.shape, options,
+      {.tasks = tasks.data(),
+       .queries = answer.queries.data(),
+       .scratch = memory.as<void>(),
+       .outputs = answer.outputs.data(),
+       .log_sum_exps = answer.log_sum_exps.data(),
+       .rest_shares = answer.rest_shares.data(),
+       .counts = {answer.tokens_attended.data(), answer.rows_scored.data()},
+       .missed = {answer.missed.data(), answer.missed_counts.data(), missed_capacity},
+       .step = answer.step.data()},
+      HostLaunch());
   std::copy_n(scratch.codes, answer.states.size(), answer.states.begin());
   std::copy_n(scratch.approximations.units, answer.units.size(), answer.units.begin());
   return answer;
