@@ -10,7 +10,6 @@ namespace alaya {
 
 // A lost device frees nothing, and there is nobody to tell.
 void DeviceMemory::Release::operator()(std::byte* memory) const { cudaFree(memory); }
-void PinnedBuffer::Release::operator()(std::byte* memory) const { cudaFreeHost(memory); }
 
 StatusOr<std::unique_ptr<DeviceMemory>> DeviceMemory::Reserve(int device, uint64_t budget_bytes) {
   ALAYA_RETURN_IF_ERROR(
@@ -23,12 +22,13 @@ StatusOr<std::unique_ptr<DeviceMemory>> DeviceMemory::Reserve(int device, uint64
       new DeviceMemory(device, static_cast<std::byte*>(memory), budget_bytes));
 }
 
-StatusOr<PinnedBuffer> PinnedBuffer::Allocate(size_t bytes) {
+StatusOr<PinnedBuffer> AllocatePinned(size_t bytes) {
   void* memory = nullptr;
   ALAYA_RETURN_IF_ERROR(
       CudaStatus(cudaHostAlloc(&memory, bytes, cudaHostAllocPortable | cudaHostAllocMapped),
                  "pinning " + std::to_string(bytes) + " bytes of host memory"));
-  return PinnedBuffer(static_cast<std::byte*>(memory), bytes);
+  return PinnedBuffer(static_cast<std::byte*>(memory), bytes,
+                      [](std::byte* pinned) { cudaFreeHost(pinned); });
 }
 
 }  // namespace alaya

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 
+#include "cuda/device/device.h"
 #include "cuda/device/memory_pool.h"
 #include "storage/types/status.h"
 
@@ -22,6 +23,7 @@ class DeviceMemory {
 
   MemoryPool& pool() { return pool_; }
   int device() const { return device_; }
+  std::span<std::byte> bytes() const { return {memory_.get(), bytes_}; }
   // Where a block of the pool lies on the device.
   std::byte* address(const PoolBlock& block) const { return memory_.get() + block.offset(); }
 
@@ -31,32 +33,16 @@ class DeviceMemory {
   };
 
   DeviceMemory(int device, std::byte* memory, uint64_t bytes)
-      : device_(device), memory_(memory), pool_(bytes) {}
+      : device_(device), bytes_(bytes), memory_(memory), pool_(bytes) {}
 
   const int device_;
+  const uint64_t bytes_;
   const std::unique_ptr<std::byte, Release> memory_;
   MemoryPool pool_;
 };
 
-// Host memory with fixed pages: kernels read it through the same address, and copies to
-// and from it do not wait for the processor.
-class PinnedBuffer {
- public:
-  // Errors: ResourceExhausted, Unavailable.
-  static StatusOr<PinnedBuffer> Allocate(size_t bytes);
-
-  std::span<std::byte> bytes() const { return {memory_.get(), size_}; }
-
- private:
-  struct Release {
-    void operator()(std::byte* memory) const;
-  };
-
-  PinnedBuffer(std::byte* memory, size_t size) : memory_(memory), size_(size) {}
-
-  std::unique_ptr<std::byte, Release> memory_;
-  size_t size_ = 0;
-};
+// Errors: ResourceExhausted, Unavailable.
+StatusOr<PinnedBuffer> AllocatePinned(size_t bytes);
 
 }  // namespace alaya
 

@@ -18,6 +18,13 @@ Status CudaEvent::Wait() const {
   return CudaStatus(cudaEventSynchronize(event_.get()), "waiting for the device");
 }
 
+StatusOr<bool> CudaEvent::HasPassed() const {
+  const cudaError_t state = cudaEventQuery(event_.get());
+  if (state == cudaErrorNotReady) return false;
+  ALAYA_RETURN_IF_ERROR(CudaStatus(state, "asking the device"));
+  return true;
+}
+
 StatusOr<float> CudaEvent::MillisecondsSince(const CudaEvent& earlier) const {
   float milliseconds = 0;
   ALAYA_RETURN_IF_ERROR(

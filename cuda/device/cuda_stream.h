@@ -21,6 +21,8 @@ class CudaEvent {
   // Marks the work that `stream` has so far.
   Status Record(cudaStream_t stream);
   Status Wait() const;
+  // Without waiting.
+  StatusOr<bool> HasPassed() const;
   // Both passed.
   StatusOr<float> MillisecondsSince(const CudaEvent& earlier) const;
 

@@ -28,7 +28,7 @@ TEST_F(CudaDeviceTest, BlocksOfAReservationHoldWhatIsCopiedThere) {
   const auto second = (*memory)->pool().Allocate(1000);
   ASSERT_TRUE(first.ok() && second.ok());
   const auto stream = CudaStream::Create();
-  const auto pinned = PinnedBuffer::Allocate(2000);
+  const auto pinned = AllocatePinned(2000);
   ASSERT_TRUE(stream.ok() && pinned.ok());
   for (size_t i = 0; i < 1000; ++i) pinned->bytes()[i] = static_cast<std::byte>(i % 251);
 

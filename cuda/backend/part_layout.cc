@@ -1,0 +1,69 @@
+#include "cuda/backend/part_layout.h"
+
+#include <algorithm>
+
+#include "cuda/device/memory_pool.h"
+
+namespace alaya {
+namespace {
+
+constexpr size_t RoundUp(size_t bytes) {
+  return (bytes + MemoryPool::kAlignment - 1) / MemoryPool::kAlignment * MemoryPool::kAlignment;
+}
+
+}  // namespace
+
+std::optional<PartLayout> PartLayout::Of(const DevicePartShape& shape) {
+  const bool is_possible = shape.head_dim % 8 == 0 && shape.head_dim > 0 &&
+                           shape.head_dim <= kHeadDimMaxOnDevice && shape.kv_head_count > 0 &&
+                           shape.token_count >= kTokensMin &&
+                           shape.token_count < uint64_t{1} << MissedRows::kTokenBits;
+  if (!is_possible) return std::nullopt;
+  const auto token_count = static_cast<uint32_t>(shape.token_count);
+
+  PartLayout layout;
+  layout.shape_ = shape;
+  layout.row_bytes_ = static_cast<uint32_t>(shape.head_dim * ElementBytes(shape.dtype));
+  const size_t pair_bytes = 2 * size_t{layout.row_bytes_};
+  const size_t share =
+      token_count * pair_bytes / kShareOfKv / MemoryPool::kAlignment * MemoryPool::kAlignment;
+  layout.windows_offset_ = FlatHeadBytes(shape.head_dim, token_count);
+  // What rounding takes of windows and cache.
+  const size_t taken = layout.windows_offset_ + 2 * MemoryPool::kAlignment;
+  if (taken >= share) return std::nullopt;
+
+  // Windows and cache have half of what is left each, and the cache what windows do not want.
+  const size_t window_tokens = std::min<size_t>(
+      {(share - taken) / 2 / pair_bytes, token_count, size_t{kSinkTokens} + kRecentTokens});
+  layout.sink_tokens_ = static_cast<uint32_t>(std::min<size_t>(window_tokens, kSinkTokens));
+  layout.recent_tokens_ = static_cast<uint32_t>(window_tokens) - layout.sink_tokens_;
+  layout.cache_offset_ = layout.windows_offset_ + RoundUp(window_tokens * pair_bytes);
+  const size_t left = share - MemoryPool::kAlignment - layout.cache_offset_;
+  layout.cache_sets_ = static_cast<uint32_t>(
+      std::min<size_t>(left / RowCacheBytes(1, layout.row_bytes_), kCacheSetsMax));
+  layout.head_bytes_ =
+      layout.cache_offset_ + RoundUp(RowCacheBytes(layout.cache_sets_, layout.row_bytes_));
+  return layout;
+}
+
+SparseTask PartLayout::Task(std::byte* memory, uint32_t head) const {
+  std::byte* const base = memory + head_bytes_ * head;
+  const std::byte* const windows = Windows(memory, head);
+  const auto token_count = static_cast<uint32_t>(shape_.token_count);
+  const auto rows_at = [&](size_t first_row) {
+    return DeviceRows{windows + first_row * row_bytes_, row_bytes_, shape_.dtype};
+  };
+  SparseTask task;
+  task.head = FlatHeadAt(base, shape_.head_dim, token_count);
+  task.keys.dtype = task.values.dtype = shape_.dtype;
+  task.keys.stride_bytes = task.values.stride_bytes = row_bytes_;
+  task.cache = RowCacheAt(base + cache_offset_, cache_sets_, row_bytes_);
+  task.token_begin = sink_tokens_;
+  task.token_end = token_count - recent_tokens_;
+  const uint32_t window_tokens = sink_tokens_ + recent_tokens_;
+  task.windows[0] = {rows_at(0), rows_at(window_tokens), sink_tokens_};
+  task.windows[1] = {rows_at(sink_tokens_), rows_at(window_tokens + sink_tokens_), recent_tokens_};
+  return task;
+}
+
+}  // namespace alaya
