@@ -36,6 +36,7 @@
 #include "server/config/config_loader.h"
 #include "server/config/value_text.h"
 #include "server/engine/engine.h"
+#include "server/gpu/gpu.h"
 #include "server/rpc/rpc_server.h"
 #include "server/telemetry/engine_collector.h"
 #include "server/telemetry/http_endpoint.h"
@@ -278,14 +279,12 @@ class ServerProcess {
                            ParseListenAddress(config_.metrics_listen));
     ALAYA_ASSIGN_OR_RETURN(http_, HttpEndpoint::Start(metrics_listen.host, metrics_listen.port,
                                                       &metrics_, &readiness_));
-    if (config_.gpu_memory_budget_bytes > 0) {
-      log_->Write(LogLevel::kWarning, "no_gpu",
-                  {{"message", "gpu_memory_budget is set, this build has no GPU backend"}});
-    }
+    OpenDevice();
     config_.store.log = log_->ForStorage();
     config_.engine.indexes.on_event = [this](const IndexEvent& event) { LogIndexEvent(event); };
     ALAYA_ASSIGN_OR_RETURN(store_, ContextStore::Open(config_.store));
-    ALAYA_ASSIGN_OR_RETURN(engine_, Engine::Open(config_.engine, store_.get(), &backend_, &clock_));
+    ALAYA_ASSIGN_OR_RETURN(
+        engine_, Engine::Open(config_.engine, store_.get(), &backend_, &clock_, gpu_.get()));
     ALAYA_ASSIGN_OR_RETURN(
         rpc_, RpcServer::Start(config_.rpc, Self(), engine_.get(), &calls_, security_->rpc()));
     metrics_.SetCollectable(std::make_shared<EngineCollector>(
@@ -333,6 +332,32 @@ class ServerProcess {
             }};
   }
 
+  // Whatever is wrong with it, the CPU can do without.
+  void OpenDevice() {
+    if (config_.gpu_memory_budget_bytes == 0) {
+      return log_->Write(LogLevel::kInfo, "no_gpu",
+                         {{"message", "gpu_memory_budget is 0: attention runs on the CPU"}});
+    }
+    GpuOptions options;
+    options.memory_budget_bytes = config_.gpu_memory_budget_bytes;
+    options.on_given_up = [log = log_](const Status& status) {
+      const std::string message =
+          "attention runs on the CPU until the next start: " + std::string(Message(status));
+      log->Write(LogLevel::kError, "gpu_lost", {{"message", message}});
+    };
+    StatusOr<std::unique_ptr<AttentionDevice>> opened = OpenGpu(options);
+    if (!opened.ok()) {
+      const std::string message =
+          std::string(Message(opened.status())) + ": attention runs on the CPU";
+      return log_->Write(LogLevel::kWarning, "no_gpu", {{"message", message}});
+    }
+    gpu_ = *std::move(opened);
+    log_->Write(LogLevel::kInfo, "gpu",
+                {{"name", gpu_->name()},
+                 {"description", gpu_->description()},
+                 {"memory_budget", static_cast<int64_t>(config_.gpu_memory_budget_bytes)}});
+  }
+
   void LogIndexEvent(const IndexEvent& event) {
     const bool built = event.what == IndexEvent::What::kBuilt;
     const bool damaged = event.what == IndexEvent::What::kDamaged;
@@ -367,6 +392,7 @@ class ServerProcess {
   std::unique_ptr<ContextStore> store_;
   CpuBackend backend_;
   std::unique_ptr<Security> security_;
+  std::unique_ptr<AttentionDevice> gpu_;  // null: none
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<RpcServer> rpc_;
 };

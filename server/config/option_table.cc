@@ -320,7 +320,7 @@ void AddStorage(TableBuilder* table) {
   table->Bytes(
       "gpu_memory_budget", 0, kPebibyte,
       [](auto& config) -> auto& { return config.gpu_memory_budget_bytes; },
-      "memory to use on the GPU; 0: do not use one");
+      "memory to use on the GPU, for what is hot; 0: do not use one");
   table->Duration(
       "expiry_sweep_interval",
       [](auto& config) -> auto& { return config.engine.expiry_sweep_interval; },

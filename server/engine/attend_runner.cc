@@ -6,6 +6,7 @@
 
 #include "server/engine/attend_checks.h"
 #include "server/engine/attention_fan_out.h"
+#include "server/engine/device_offers.h"
 #include "server/engine/prefetch.h"
 #include "server/engine/sequence_view.h"
 
@@ -43,6 +44,35 @@ SegmentFacts FactsOf(const SequenceView& sequence, size_t i) {
   return facts;
 }
 
+// All of it but the segments.
+PlanRequest RequestOf(const TensorView& query, const AttendItem& item, const Model& model,
+                      const SequenceView& sequence) {
+  PlanRequest request;
+  request.model = &model;
+  request.layer = item.layer;
+  request.target = item.options.target;
+  request.estimate_rest = item.options.tail_estimate;
+  request.query_count = query.tokens;
+  request.tail_token_count = sequence.tail_token_count();
+  request.window = item.options.window;
+  request.explain = item.options.explain;
+  return request;
+}
+
+// False if something of them is not in memory.
+bool AddSegments(SequenceView* sequence, PlanRequest* request) {
+  bool is_in_memory = true;
+  for (size_t i = 0; i < sequence->segment_count(); ++i) {
+    request->segments.push_back(FactsOf(*sequence, i));
+    if (request->segments.back().resident_share == 1) {
+      sequence->ExpectInMemory(i);
+    } else {
+      is_in_memory = false;
+    }
+  }
+  return is_in_memory;
+}
+
 // What a query attends to in any case is no sign of the layer.
 PlanOutcome OutcomeOf(const FanOutReport& report, const FanOutTask& task) {
   PlanOutcome outcome;
@@ -63,9 +93,19 @@ PlanOutcome OutcomeOf(const FanOutReport& report, const FanOutTask& task) {
 
 void ReportExecution(const FanOutReport& report, const SequenceView& sequence, AttendPlan* plan) {
   for (size_t i = 0; i < plan->segments.size(); ++i) {
-    plan->segments[i].tier = sequence.tier(i);
-    plan->segments[i].actual_us = static_cast<double>(report.segment_ns[i]) / 1000;
+    PlanReport& segment = plan->segments[i];
+    segment.tier = sequence.tier(i);
+    if (segment.on_device && segment.tier == Tier::kMemory) segment.tier = Tier::kGpu;
+    segment.actual_us = static_cast<double>(report.segment_ns[i]) / 1000;
   }
+}
+
+// Units run side by side: their summed times share the wall time out.
+void SetStageTimes(const FanOutReport& report, double wall_us, AttendStats* stats) {
+  const auto search_ns = static_cast<double>(report.search_ns);
+  const double total_ns = search_ns + static_cast<double>(report.attend_ns);
+  stats->search_us = total_ns > 0 ? wall_us * search_ns / total_ns : 0;
+  stats->attend_us = wall_us - stats->search_us;
 }
 
 void FillStats(FanOutReport report, AttendPlan plan, AttendStats* stats) {
@@ -104,6 +144,16 @@ AttendResult AttendRunner::Run(const AttendItem& item, Session* session) const {
 
 Status AttendRunner::Answer(const TensorView& query, const AttendItem& item, const Session& session,
                             AttendResult* result) const {
+  const Status answered = AnswerWith(device_, query, item, session, result);
+  if (answered.ok() || device_ == nullptr) return answered;
+  // Whatever became of the device, the CPU can do without.
+  *result = AttendResult();
+  return AnswerWith(nullptr, query, item, session, result);
+}
+
+Status AttendRunner::AnswerWith(AttentionDevice* device, const TensorView& query,
+                                const AttendItem& item, const Session& session,
+                                AttendResult* result) const {
   const Model& model = session.model();
   FanOutTask task;
   task.visible = VisibleTokens(query, item, session.token_count(item.layer));
@@ -115,52 +165,41 @@ Status AttendRunner::Answer(const TensorView& query, const AttendItem& item, con
                          .tail = &session.tail(),
                          .layer = item.layer},
                         task.visible.back());
-
-  PlanRequest request;
-  request.model = &model;
-  request.layer = item.layer;
-  request.target = item.options.target;
-  request.estimate_rest = item.options.tail_estimate;
-  request.query_count = query.tokens;
-  request.tail_token_count = sequence.tail_token_count();
-  request.window = item.options.window;
-  request.explain = item.options.explain;
-  bool is_in_memory = true;
-  for (size_t i = 0; i < sequence.segment_count(); ++i) {
-    request.segments.push_back(FactsOf(sequence, i));
-    if (request.segments.back().resident_share == 1) {
-      sequence.ExpectInMemory(i);
-    } else {
-      is_in_memory = false;
-    }
-  }
+  PlanRequest request = RequestOf(query, item, model, sequence);
+  const bool is_in_memory = AddSegments(&sequence, &request);
   // What is in memory came layer by layer: if this one is, the next one mostly is.
   if (!is_in_memory) {
     PrefetchLayer(store_, session.prefix().chain, LayerIndex{ToInt(item.layer) + 1});
   }
+  const DeviceItem device_item = {.model = &model,
+                                  .query = query,
+                                  .visible = task.visible,
+                                  .target = request.target,
+                                  .estimate_rest = request.estimate_rest.value_or(true),
+                                  .window = request.window,
+                                  .scale = ScaleOrDefault(item.options.scale, model)};
+  DeviceOffers offers(device, store_, &sequence);
+  offers.Ask(device_item, &request);
   AttendPlan plan = planner_->Plan(request);
-  for (size_t i = 0; i < plan.segments.size(); ++i) sequence.Choose(i, plan.segments[i].index);
+  const auto begin = steady_clock::now();
+  ALAYA_RETURN_IF_ERROR(offers.Accept(device_item, plan));
+  for (size_t i = 0; i < plan.segments.size(); ++i) {
+    if (!plan.segments[i].on_device) sequence.Choose(i, plan.segments[i].index);
+  }
 
   task.backend = backend_;
   task.pool = plan.parallel ? pool_ : nullptr;
   task.model = &model;
   task.sequence = &sequence;
+  task.device = offers.accepted();
   task.query = query;
   task.target = plan.target;
   task.window = item.options.window;
-  task.scale = ScaleOrDefault(item.options.scale, model);
+  task.scale = device_item.scale;
   task.estimate_rest = plan.estimate_rest;
   task.explain = item.options.explain;
-
-  const auto begin = steady_clock::now();
   ALAYA_ASSIGN_OR_RETURN(FanOutReport report, AttendAllHeads(task, result));
-  const double wall_us = MicrosecondsSince(begin);
-
-  // Units run side by side: their summed times share the wall time out.
-  const auto search_ns = static_cast<double>(report.search_ns);
-  const double total_ns = search_ns + static_cast<double>(report.attend_ns);
-  result->stats.search_us = total_ns > 0 ? wall_us * search_ns / total_ns : 0;
-  result->stats.attend_us = wall_us - result->stats.search_us;
+  SetStageTimes(report, MicrosecondsSince(begin), &result->stats);
   const PlanOutcome outcome = OutcomeOf(report, task);
   ReportExecution(report, sequence, &plan);
   planner_->Observe(request, plan, outcome);

@@ -3,6 +3,7 @@
 #ifndef ALAYA_SERVER_ENGINE_ATTEND_RUNNER_H_
 #define ALAYA_SERVER_ENGINE_ATTEND_RUNNER_H_
 
+#include "index/attention/attention_device.h"
 #include "index/attention/backend.h"
 #include "server/engine/attend_types.h"
 #include "server/engine/engine.h"
@@ -18,15 +19,17 @@ class IndexTable;  // server/engine/index_table.h
 // Threads: any, one item of a session at a time.
 class AttendRunner {
  public:
-  // All pointers must outlive the runner; `indexes` may be null.
+  // All pointers must outlive the runner; `indexes` and `device` may be null.
   AttendRunner(ContextStore* store, AttentionBackend* backend, Planner* planner, WorkerPool* pool,
-               EngineLimits limits, IndexTable* indexes = nullptr)
+               EngineLimits limits, IndexTable* indexes = nullptr,
+               AttentionDevice* device = nullptr)
       : store_(store),
         backend_(backend),
         planner_(planner),
         pool_(pool),
         limits_(limits),
-        indexes_(indexes) {}
+        indexes_(indexes),
+        device_(device) {}
 
   // An item applies wholly or not at all: if its attention fails, what it appended is
   // taken back. Call on the session's strand.
@@ -36,6 +39,9 @@ class AttendRunner {
   // Fills the result of an item with this query, whose keys are appended already.
   Status Answer(const TensorView& query, const AttendItem& item, const Session& session,
                 AttendResult* result) const;
+  // The same by plans that may use `device`, or may not: null.
+  Status AnswerWith(AttentionDevice* device, const TensorView& query, const AttendItem& item,
+                    const Session& session, AttendResult* result) const;
 
   ContextStore* store_;
   AttentionBackend* backend_;
@@ -43,6 +49,7 @@ class AttendRunner {
   WorkerPool* pool_;
   EngineLimits limits_;
   IndexTable* indexes_;
+  AttentionDevice* device_;
 };
 
 }  // namespace alaya

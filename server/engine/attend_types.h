@@ -47,6 +47,7 @@ enum class Tier : uint8_t { kGpu = 1, kMemory = 2, kDisk = 3 };
 struct PlanReport {
   TokenRange tokens;  // visible ones, in sequence positions
   IndexKind index = IndexKind::kExact;
+  bool on_device = false;  // the device's index of this kind
   std::optional<Tier> tier;
   double predicted_us = 0;
   double learnt_factor = 1;  // what earlier queries showed; predicted_us contains it

@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <mutex>
 #include <span>
 #include <utility>
 
+#include "index/attention/attention_merge.h"
 #include "index/kernels/encoding.h"
+#include "storage/types/check.h"
 
 namespace alaya {
 namespace {
@@ -42,6 +45,7 @@ class FanOut {
     result_.output.resize(query.data.size());
     result_.log_sum_exp.resize(query.tokens * query.heads);
     report_.segment_ns.resize(task_.sequence->segment_count());
+    device_ns_.resize(task_.device.size());
     if (task_.explain) {
       report_.head_tokens_attended.resize(query.tokens * query.heads);
       report_.head_covered_mass.resize(query.tokens * query.heads);
@@ -55,6 +59,7 @@ class FanOut {
       for (size_t unit = 0; unit < unit_count; ++unit) run_unit(unit);
     }
     if (!error_.ok()) return error_;
+    for (size_t i = 0; i < device_ns_.size(); ++i) report_.segment_ns[i] += device_ns_[i];
     return std::move(report_);
   }
 
@@ -80,18 +85,8 @@ class FanOut {
     std::vector<float> output(row_count * head_dim_);
     std::vector<float> log_sum_exp(row_count);
 
-    AttentionTask attention;
-    attention.queries = {queries.data(), row_count, head_dim_};
-    attention.visible = visible;
-    attention.parts = task_.sequence->parts(head);
-    attention.target = task_.target;
-    attention.window = task_.window;
-    attention.scale = task_.scale;
-    attention.estimate_rest = task_.estimate_rest;
-    attention.explain = task_.explain;
-    attention.now_ns = &MonotonicNanoseconds;
-    const StatusOr<AttentionReport> report =
-        task_.backend->Attend(attention, {{output.data(), row_count, head_dim_}, log_sum_exp});
+    const AttentionPart total{{output.data(), row_count, head_dim_}, log_sum_exp};
+    const StatusOr<AttentionReport> report = AttendParts(head, queries, visible, total);
     if (!report.ok()) return Fail(report.status());
 
     const size_t element_bytes = ElementBytes(task_.query.dtype);
@@ -105,6 +100,73 @@ class FanOut {
       std::copy_n(&log_sum_exp[i * group_size_], group_size_, &result_.log_sum_exp[first]);
     }
     AddReport(*report, head, begin, count);
+  }
+
+  // Of one head, some positions; the report's parts are the view's.
+  StatusOr<AttentionReport> AttendParts(KvHeadIndex head, const std::vector<float>& queries,
+                                        std::span<const TokenRange> visible, AttentionPart total) {
+    const std::span<const SequencePart> all = task_.sequence->parts(head);
+    std::vector<SequencePart> parts;
+    std::vector<size_t> places;  // in `all`
+    for (size_t i = 0; i < all.size(); ++i) {
+      if (i < task_.device.size() && task_.device[i] != nullptr) continue;
+      parts.push_back(all[i]);
+      places.push_back(i);
+    }
+    AttentionTask attention;
+    attention.queries = {queries.data(), visible.size(), head_dim_};
+    attention.visible = visible;
+    attention.parts = parts;
+    attention.target = task_.target;
+    attention.window = task_.window;
+    attention.scale = task_.scale;
+    attention.estimate_rest = task_.estimate_rest;
+    attention.explain = task_.explain;
+    attention.now_ns = &MonotonicNanoseconds;
+    ALAYA_ASSIGN_OR_RETURN(AttentionReport report, task_.backend->Attend(attention, total));
+    if (task_.device.empty()) return report;
+
+    std::vector<uint64_t> part_ns(all.size());
+    for (size_t i = 0; i < places.size(); ++i) part_ns[places[i]] = report.part_ns[i];
+    report.part_ns = std::move(part_ns);
+    for (size_t i = 0; i < task_.device.size(); ++i) {
+      if (task_.device[i] == nullptr) continue;
+      ALAYA_RETURN_IF_ERROR(AddDevicePart(i, head, *all[i].reader, total, &report));
+    }
+    return report;
+  }
+
+  Status AddDevicePart(size_t segment, KvHeadIndex head, const KvReader& rows, AttentionPart total,
+                       AttentionReport* report) {
+    ALAYA_CHECK(units_per_head_ == 1);
+    const size_t count = total.log_sum_exp.size();
+    std::vector<float> output(count * head_dim_);
+    std::vector<float> log_sum_exp(count);
+    const AttentionPart part{{output.data(), count, head_dim_}, log_sum_exp};
+    ALAYA_ASSIGN_OR_RETURN(const DeviceHeadReport found,
+                           task_.device[segment]->Finish(head, rows, part));
+    report->tokens_scored += found.tokens_scored;
+    report->tokens_attended += found.tokens_attended;
+    report->tail_estimated = true;
+    report->search_ns += found.device_ns / task_.model->num_kv_heads;
+    report->attend_ns += found.host_ns;
+    report->part_ns[segment] = found.host_ns;
+    if (task_.explain) {
+      for (size_t i = 0; i < count; ++i) {
+        report->query_tokens_attended[i] += found.query_tokens_attended[i];
+        // Of both together: each one's covered mass over the mass of both.
+        const float before = total.log_sum_exp[i];
+        const auto both = static_cast<float>(MergeLogSumExp(before, log_sum_exp[i]));
+        if (std::isinf(both)) continue;
+        report->query_covered_mass[i] =
+            report->query_covered_mass[i] * std::exp(before - both) +
+            found.query_covered_mass[i] * std::exp(log_sum_exp[i] - both);
+      }
+    }
+    MergeAttention({part.output, part.log_sum_exp}, total);
+    const std::scoped_lock lock(mutex_);
+    device_ns_[segment] = found.device_ns;
+    return OkStatus();
   }
 
   void AddReport(const AttentionReport& unit, KvHeadIndex head, size_t begin, size_t count) {
@@ -142,8 +204,9 @@ class FanOut {
 
   std::atomic<bool> failed_{false};  // the remaining units need not run
   std::mutex mutex_;
-  FanOutReport report_;  // guarded by mutex_
-  Status error_;         // guarded by mutex_
+  FanOutReport report_;              // guarded by mutex_
+  std::vector<uint64_t> device_ns_;  // [segment_count] or empty; guarded by mutex_
+  Status error_;                     // guarded by mutex_
 };
 
 }  // namespace

@@ -5,9 +5,11 @@
 #define ALAYA_SERVER_ENGINE_ATTENTION_FAN_OUT_H_
 
 #include <cstdint>
-#include <functional>
+#include <memory>
+#include <span>
 #include <vector>
 
+#include "index/attention/attention_device.h"
 #include "index/attention/backend.h"
 #include "server/engine/attend_types.h"
 #include "server/engine/sequence_view.h"
@@ -23,6 +25,9 @@ struct FanOutTask {
   WorkerPool* pool = nullptr;  // null: on the calling thread alone
   const Model* model = nullptr;
   const SequenceView* sequence = nullptr;
+  // [segment_count] segments that a device attends to, for all positions at once; null: the
+  // backend's. Empty: all are.
+  std::span<const std::unique_ptr<DeviceAttention>> device;
   TensorView query;                 // checked
   std::vector<TokenRange> visible;  // [T] sequence positions that each position sees
   Target target;
@@ -40,7 +45,8 @@ struct FanOutReport {
   // Summed over units, which may run at the same time.
   uint64_t search_ns = 0;
   uint64_t attend_ns = 0;
-  std::vector<uint64_t> segment_ns;  // per segment of the view, summed over units
+  // Per segment of the view, summed over units; a device's part counts once.
+  std::vector<uint64_t> segment_ns;
   // With explain: per query head.
   std::vector<uint64_t> head_tokens_attended;  // [T * Hq]
   std::vector<float> head_covered_mass;        // [T * Hq]

@@ -42,10 +42,11 @@ size_t WorkerCount(uint32_t configured) {
 class StandardEngine final : public Engine {
  public:
   StandardEngine(EngineOptions options, MachineCosts costs, ContextStore* store,
-                 AttentionBackend* backend, const Clock* clock)
+                 AttentionBackend* backend, const Clock* clock, AttentionDevice* device)
       : options_(std::move(options)),
         store_(store),
         backend_(backend),
+        device_(device),
         clock_(clock),
         ids_(options_.random_bits),
         index_builder_(store, options_.indexes),
@@ -57,9 +58,10 @@ class StandardEngine final : public Engine {
         catalog_(store, clock),
         planner_(costs),
         sessions_(options_.limits.max_sessions, clock),
-        attend_queue_(&admission_, &sessions_,
-                      AttendRunner(store, backend, &planner_, &pool_, options_.limits, &indexes_),
-                      clock, &pool_, options_.limits.max_attend_items_in_flight),
+        attend_queue_(
+            &admission_, &sessions_,
+            AttendRunner(store, backend, &planner_, &pool_, options_.limits, &indexes_, device),
+            clock, &pool_, options_.limits.max_attend_items_in_flight),
         pool_("worker", WorkerCount(options_.worker_count)),
         sweeper_(store, &sessions_, clock, options_.expiry_sweep_interval,
                  options_.limits.session_idle_timeout),
@@ -155,6 +157,7 @@ class StandardEngine final : public Engine {
   StoreUsage usage() const override { return store_->usage(); }
   const EngineLimits& limits() const override { return options_.limits; }
   std::vector<const AttentionBackend*> backends() const override { return {backend_}; }
+  const AttentionDevice* device() const override { return device_; }
 
  private:
   // The prefix that a new session starts from, and the model.
@@ -172,6 +175,7 @@ class StandardEngine final : public Engine {
   const EngineOptions options_;
   ContextStore* const store_;
   AttentionBackend* const backend_;
+  AttentionDevice* const device_;
   const Clock* const clock_;
   RandomIds ids_;
   IndexBuilder index_builder_;
@@ -338,6 +342,7 @@ EngineStats StandardEngine::stats() const {
   stats.index_builds = index_builder_.stats();
   stats.segment_merges = segment_merger_.stats().merges;
   stats.failed_segment_merges = segment_merger_.stats().failed;
+  if (device_ != nullptr) stats.device = device_->stats();
   return stats;
 }
 
@@ -348,7 +353,8 @@ WallTime SystemClock::now() const {
 }
 
 StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options, ContextStore* store,
-                                               AttentionBackend* backend, const Clock* clock) {
+                                               AttentionBackend* backend, const Clock* clock,
+                                               AttentionDevice* device) {
   if (options.expiry_sweep_interval.count() <= 0) {
     return InvalidArgument(fmt::format("expiry_sweep_interval of {} ms: must be > 0",
                                        options.expiry_sweep_interval.count()));
@@ -363,7 +369,7 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options, ContextSto
   } else {
     ALAYA_ASSIGN_OR_RETURN(costs, MeasureMachineCosts(backend));
   }
-  return std::make_unique<StandardEngine>(std::move(options), costs, store, backend, clock);
+  return std::make_unique<StandardEngine>(std::move(options), costs, store, backend, clock, device);
 }
 
 }  // namespace alaya

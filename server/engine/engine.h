@@ -21,6 +21,7 @@
 #include <string_view>
 #include <vector>
 
+#include "index/attention/attention_device.h"
 #include "index/attention/backend.h"
 #include "server/engine/attend_types.h"
 #include "server/engine/index_options.h"
@@ -185,13 +186,15 @@ struct EngineStats {
   IndexBuildStats index_builds;
   uint64_t segment_merges = 0;  // runs of segments joined since the start
   uint64_t failed_segment_merges = 0;
+  std::optional<DeviceStats> device;  // none: there is no device
 };
 
 class Engine {
  public:
-  // `store`, `backend` and `clock` must outlive the engine.
+  // `store`, `backend`, `clock` and `device`, which may be null, must outlive the engine.
   static StatusOr<std::unique_ptr<Engine>> Open(EngineOptions options, ContextStore* store,
-                                                AttentionBackend* backend, const Clock* clock);
+                                                AttentionBackend* backend, const Clock* clock,
+                                                AttentionDevice* device = nullptr);
   virtual ~Engine() = default;
 
   virtual StatusOr<bool> RegisterModel(const Model& model) = 0;
@@ -250,6 +253,7 @@ class Engine {
   virtual StoreUsage usage() const = 0;
   virtual const EngineLimits& limits() const = 0;
   virtual std::vector<const AttentionBackend*> backends() const = 0;
+  virtual const AttentionDevice* device() const = 0;  // null: none
 };
 
 }  // namespace alaya

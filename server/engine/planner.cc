@@ -55,6 +55,14 @@ LayerTarget KeyOf(const PlanRequest& request, const AttendPlan& plan) {
   return {request.model->name, request.layer, plan.target.index(), plan.estimate_rest};
 }
 
+// A row that a device leaves to the CPU is scored and attended by so many queries.
+constexpr double kQueriesPerLeftRow = 2;
+
+// Whose learnt costs a plan has: the device's are kept where no kind has its own.
+IndexKind CostKind(const PlanReport& report) {
+  return report.on_device ? IndexKind{} : report.index;
+}
+
 // Predicts one segment's time on one thread, over all kv heads.
 class CostModel {
  public:
@@ -101,6 +109,11 @@ class CostModel {
         break;
     }
     return ns / 1000;
+  }
+
+  double DeviceUs(const DeviceCost& device) const {
+    const double rows = head_count_ * device.rows_per_head;
+    return device.device_us + 2 * PickNs(rows, kQueriesPerLeftRow / queries_per_head_) / 1000;
   }
 
  private:
@@ -164,26 +177,30 @@ double AttendedShare(const PlanRequest& request, const AttendPlan& plan, double 
 
 // Plans of one segment, the cheapest first.
 std::vector<PlanReport> Candidates(const PlanRequest& request, const SegmentFacts& segment,
-                                   const Target& target, const CostModel& model,
+                                   const AttendPlan& plan, const CostModel& model,
                                    const LayerStatistics::Expectation& expected) {
   std::vector<PlanReport> candidates;
-  const auto add = [&](IndexKind kind, double predicted_us, double resident_share) {
+  const auto add = [&](IndexKind kind, bool on_device, double predicted_us, double resident_share) {
     PlanReport& report = candidates.emplace_back();
     report.tokens = segment.visible;
     report.index = kind;
-    report.learnt_factor = expected.cost_factor(kind);
+    report.on_device = on_device;
+    report.learnt_factor = expected.cost_factor(CostKind(report));
     report.predicted_us = predicted_us * report.learnt_factor;
-    if (request.explain) {
-      report.reason = fmt::format("{:.0f} % in memory", 100 * resident_share);
-    }
+    if (!request.explain) return;
+    report.reason =
+        on_device ? "on the GPU" : fmt::format("{:.0f} % in memory", 100 * resident_share);
   };
   if (segment.has_exact) {
-    add(IndexKind::kExact, model.ExactUs(segment.visible.size(), segment.resident_share),
+    add(IndexKind::kExact, false, model.ExactUs(segment.visible.size(), segment.resident_share),
         segment.resident_share);
   }
   for (const IndexFacts& index : segment.indexes) {
-    if (!Answers(index.kind, target)) continue;
-    add(index.kind, model.IndexUs(index, segment), index.resident_share);
+    if (!Answers(index.kind, plan.target)) continue;
+    add(index.kind, false, model.IndexUs(index, segment), index.resident_share);
+  }
+  if (segment.device && plan.estimate_rest) {
+    add(IndexKind::kFlat, true, model.DeviceUs(*segment.device), 1);
   }
   std::ranges::stable_sort(candidates, {}, &PlanReport::predicted_us);
   return candidates;
@@ -198,17 +215,17 @@ void PlanSegments(const PlanRequest& request, const MachineCosts& costs,
                              .ExactUs(request.tail_token_count, /*resident_share=*/1);
   }
   for (const SegmentFacts& segment : request.segments) {
-    std::vector<PlanReport> candidates =
-        Candidates(request, segment, plan->target, model, expected);
+    std::vector<PlanReport> candidates = Candidates(request, segment, *plan, model, expected);
     if (request.explain) {
       candidates.front().reason =
           fmt::format("{}, {}", candidates.size() == 1 ? "the only way" : "the cheapest",
                       candidates.front().reason);
       for (size_t i = 1; i < candidates.size(); ++i) {
         PlanReport& loser = candidates[i];
-        loser.reason = fmt::format("{:.1f} times the cost of {}, {}",
+        loser.reason = fmt::format("{:.1f} times the cost of {}{}, {}",
                                    loser.predicted_us / candidates[0].predicted_us,
-                                   IndexKindName(candidates[0].index), loser.reason);
+                                   IndexKindName(candidates[0].index),
+                                   candidates[0].on_device ? " on the GPU" : "", loser.reason);
         plan->rejected.push_back(std::move(loser));
       }
     }
@@ -225,7 +242,7 @@ std::optional<PlanRequest> OnlyEstimating(const PlanRequest& request) {
   PlanRequest reduced = request;
   for (SegmentFacts& segment : reduced.segments) {
     std::erase_if(segment.indexes, [](const IndexFacts& index) { return !Estimates(index.kind); });
-    if (segment.indexes.empty()) return std::nullopt;
+    if (segment.indexes.empty() && !segment.device) return std::nullopt;
     segment.has_exact = false;
   }
   return reduced;
@@ -267,7 +284,7 @@ void Planner::Observe(const PlanRequest& request, const AttendPlan& plan,
                       const PlanOutcome& outcome) {
   const LayerTarget key = KeyOf(request, plan);
   for (const PlanReport& segment : plan.segments) {
-    statistics_.ObserveCost(key, segment.index, segment.predicted_us / segment.learnt_factor,
+    statistics_.ObserveCost(key, CostKind(segment), segment.predicted_us / segment.learnt_factor,
                             segment.actual_us);
   }
   if (outcome.seen_tokens > 0 && !std::holds_alternative<FullTarget>(plan.target)) {

@@ -19,6 +19,7 @@
 #include <optional>
 #include <vector>
 
+#include "index/attention/attention_device.h"
 #include "index/target.h"
 #include "index/token_index.h"
 #include "server/engine/attend_types.h"
@@ -40,7 +41,8 @@ struct SegmentFacts {
   TokenRange visible;         // sequence positions, not empty
   double resident_share = 1;  // of its visible pages
   std::vector<IndexFacts> indexes = {};
-  bool has_exact = true;  // may be scanned without an index
+  bool has_exact = true;                  // may be scanned without an index
+  std::optional<DeviceCost> device = {};  // of a DIPR query with an estimate
 };
 
 struct PlanRequest {

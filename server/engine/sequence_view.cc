@@ -15,6 +15,7 @@ SequenceView::SequenceView(const SequenceSource& source, TokenRange visible)
     if (tokens.empty()) continue;
     links.push_back(&link);
     SegmentPart& segment = segments_.emplace_back();
+    segment.link = &link;
     segment.tokens = tokens;
     if (source.indexes == nullptr) continue;
     segment.indexes = source.indexes->Find(link.segment);

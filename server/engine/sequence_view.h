@@ -47,6 +47,8 @@ class SequenceView {
 
   // The visible segments; parts(head)[i] belongs to segment i.
   size_t segment_count() const { return segments_.size(); }
+  const SegmentLink& link(size_t i) const { return *segments_[i].link; }
+  LayerIndex layer() const { return layer_; }
   // Visible tokens of a segment, in sequence positions.
   TokenRange segment_tokens(size_t i) const { return segments_[i].tokens; }
   uint64_t tail_token_count() const { return tail_token_count_; }
@@ -85,6 +87,7 @@ class SequenceView {
 
   // A visible segment, its indexes and how it is searched.
   struct SegmentPart {
+    const SegmentLink* link = nullptr;
     TokenRange tokens;  // visible ones
     std::shared_ptr<OpenIndexes> indexes;
     uint64_t disk_reads_before = 0;  // of its indexes

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <vector>
 
+#include "index/attention/attention_device.h"
 #include "index/attention/backend.h"
 #include "server/rpc/convert_admin_service.h"
 #include "server/rpc/convert_fields.h"
@@ -54,9 +55,13 @@ grpc::ServerUnaryReactor* AdminServiceHandler::GetServerInfo(
                       v1::Device* device = response->add_devices();
                       device->set_name(backend->name());
                       device->set_description(backend->description());
-                      device->set_memory_budget_bytes(backend->name() == "cpu"
-                                                          ? self_.memory_budget_bytes
-                                                          : self_.gpu_memory_budget_bytes);
+                      device->set_memory_budget_bytes(self_.memory_budget_bytes);
+                    }
+                    if (const AttentionDevice* gpu = service_.engine->device(); gpu != nullptr) {
+                      v1::Device* device = response->add_devices();
+                      device->set_name(gpu->name());
+                      device->set_description(gpu->description());
+                      device->set_memory_budget_bytes(self_.gpu_memory_budget_bytes);
                     }
                     return OkStatus();
                   });

@@ -89,6 +89,15 @@ void ToProto(const EngineStats& stats, v1::GetStatsResponse* proto) {
   disk->set_capacity_bytes(store.disk_bytes + store.disk_free_bytes);
   // Whatever memory misses, the disk answers.
   disk->set_hits(store.cache.misses);
+  if (stats.device) {
+    v1::TierStats* gpu = proto->add_tiers();
+    gpu->set_tier(v1::TIER_GPU);
+    gpu->set_used_bytes(stats.device->used_bytes);
+    gpu->set_capacity_bytes(stats.device->capacity_bytes);
+    gpu->set_hits(stats.device->hit_count);
+    gpu->set_misses(stats.device->miss_count);
+    gpu->set_evictions(stats.device->demotion_count);
+  }
   v1::IndexStats* exact = proto->add_indexes();
   exact->set_kind(v1::INDEX_KIND_EXACT);
   exact->set_segments(store.segments);

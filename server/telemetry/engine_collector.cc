@@ -1,8 +1,8 @@
 #include "server/telemetry/engine_collector.h"
 
-#include <initializer_list>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "prometheus/client_metric.h"
 #include "prometheus/metric_type.h"
@@ -34,11 +34,11 @@ class FamilyList {
     uint64_t value;
   };
   void Gauges(const char* name, const char* help, const char* label_name,
-              std::initializer_list<LabelValue> values) {
+              const std::vector<LabelValue>& values) {
     AddLabelled(name, help, prometheus::MetricType::Gauge, label_name, values);
   }
   void Counters(const char* name, const char* help, const char* label_name,
-                std::initializer_list<LabelValue> values) {
+                const std::vector<LabelValue>& values) {
     AddLabelled(name, help, prometheus::MetricType::Counter, label_name, values);
   }
 
@@ -77,7 +77,7 @@ class FamilyList {
     return metric;
   }
   void AddLabelled(const char* name, const char* help, prometheus::MetricType type,
-                   const char* label_name, std::initializer_list<LabelValue> values) {
+                   const char* label_name, const std::vector<LabelValue>& values) {
     std::vector<prometheus::ClientMetric> metrics;
     for (const LabelValue& each : values) {
       metrics.push_back(Labelled(type, label_name, each.label, each.value));
@@ -141,6 +141,20 @@ void AddIndexes(const EngineStats& stats, FamilyList* list) {
                 builds.damaged);
 }
 
+void AddTiers(const EngineStats& stats, FamilyList* list) {
+  const ContextStoreStats& store = stats.store;
+  std::vector<FamilyList::LabelValue> used = {{"memory", store.cache.used_bytes},
+                                              {"disk", store.disk_bytes}};
+  std::vector<FamilyList::LabelValue> capacity = {
+      {"memory", store.cache.capacity_bytes}, {"disk", store.disk_bytes + store.disk_free_bytes}};
+  if (stats.device) {
+    used.push_back({"gpu", stats.device->used_bytes});
+    capacity.push_back({"gpu", stats.device->capacity_bytes});
+  }
+  list->Gauges("alaya_tier_bytes", "Bytes in use by tier.", "tier", used);
+  list->Gauges("alaya_tier_capacity_bytes", "Bytes that a tier can hold.", "tier", capacity);
+}
+
 void AddStore(const ContextStoreStats& store, FamilyList* list) {
   const PageCacheStats& cache = store.cache;
   list->Gauge("alaya_models", "Registered models.", store.models);
@@ -148,11 +162,6 @@ void AddStore(const ContextStoreStats& store, FamilyList* list) {
   list->Gauge("alaya_stored_tokens", "Tokens of all segments; shared ones count once.",
               store.stored_tokens);
   list->Gauge("alaya_stored_bytes", "Bytes of all segments.", store.stored_bytes);
-  list->Gauges("alaya_tier_bytes", "Bytes in use by tier.", "tier",
-               {{"memory", cache.used_bytes}, {"disk", store.disk_bytes}});
-  list->Gauges(
-      "alaya_tier_capacity_bytes", "Bytes that a tier can hold.", "tier",
-      {{"memory", cache.capacity_bytes}, {"disk", store.disk_bytes + store.disk_free_bytes}});
   list->Gauges("alaya_disk_mark_bytes", "Marks of the quota on stored bytes; 0: no quota.", "mark",
                {{"high", store.disk_high_water_bytes}, {"low", store.disk_low_water_bytes}});
   list->Gauge("alaya_disk_reserve_bytes", "Free space below which writes stop.",
@@ -192,6 +201,27 @@ void AddStore(const ContextStoreStats& store, FamilyList* list) {
               uint64_t{store.write_stopped ? 1U : 0U});
 }
 
+// With the tiers of AddStore. Without a device there are no such figures.
+void AddDevice(const DeviceStats& device, FamilyList* list) {
+  list->Gauge("alaya_gpu_parts", "Layers of segments whose indexes lie on the GPU.",
+              device.part_count);
+  list->Counters("alaya_gpu_uses_total", "Uses of parts that found them on the GPU, or not.",
+                 "result", {{"hit", device.hit_count}, {"miss", device.miss_count}});
+  list->Counters("alaya_gpu_moves_total", "Parts that came to the GPU, and that went for others.",
+                 "direction",
+                 {{"promotion", device.promotion_count}, {"demotion", device.demotion_count}});
+  list->Counter("alaya_gpu_requests_total", "Attention items' parts that the GPU took on.",
+                device.request_count);
+  list->Counter("alaya_gpu_batches_total", "Launches that they shared.", device.batch_count);
+  list->Counter("alaya_gpu_failed_requests_total",
+                "Requests to the GPU that the CPU had to answer.", device.failure_count);
+  list->Counters("alaya_gpu_rows_total", "Rows that queries wanted and the GPU had, or not.",
+                 "result",
+                 {{"cached", device.cached_row_count}, {"missed", device.missed_row_count}});
+  list->Gauge("alaya_gpu_lost", "1 after the GPU failed: the CPU answers until the next start.",
+              uint64_t{device.status.ok() ? 0U : 1U});
+}
+
 void AddProcess(const ProcessStats& process, WallTime start_time, FamilyList* list) {
   list->Gauge("process_resident_memory_bytes", "Resident memory.", process.resident_bytes);
   list->Counter("process_cpu_seconds_total", "User and system time.", process.cpu_seconds);
@@ -220,7 +250,9 @@ std::vector<prometheus::MetricFamily> EngineCollector::Collect() const {
              "Memory of messages that are not yet answered and of answers not yet written.",
              bytes_in_flight_());
   AddContexts(stats, &list);
+  AddTiers(stats, &list);
   AddStore(stats.store, &list);
+  if (stats.device) AddDevice(*stats.device, &list);
   AddIndexes(stats, &list);
   AddProcess(process_stats_(), start_time_, &list);
   return list.Take();

@@ -67,8 +67,10 @@ inline testing::AssertionResult IsError(const Status& status, StatusCode code,
 class ServiceTest : public testing::Test {
  protected:
   // Starts the server on the test's data directory; again after it ended: a restart.
-  void StartServer(std::vector<std::string> arguments = {}) {
+  void StartServer(std::vector<std::string> arguments = {},
+                   std::string binary = DefaultServerBinary()) {
     ServerProcessOptions options;
+    options.binary = std::move(binary);
     options.data_directory = data_directory_ / "data";
     options.arguments = std::move(arguments);
     options.grpc_listen = grpc_listen_;

@@ -27,7 +27,7 @@ void EngineTest::OpenEngine() {
   auto store = ContextStore::Open(store_options);
   ALAYA_CHECK(store.ok());
   store_ = *std::move(store);
-  auto engine = Engine::Open(options_, store_.get(), &backend_, &clock_);
+  auto engine = Engine::Open(options_, store_.get(), &backend_, &clock_, attention_device_);
   ALAYA_CHECK(engine.ok());
   engine_ = *std::move(engine);
 }

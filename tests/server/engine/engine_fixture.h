@@ -98,6 +98,7 @@ class EngineTest : public testing::Test {
   EngineOptions options_;
   uint64_t memory_budget_bytes_ = uint64_t{64} << 20;
   MergeOptions merge_;
+  AttentionDevice* attention_device_ = nullptr;
   std::unique_ptr<ContextStore> store_;
   std::unique_ptr<Engine> engine_;
 };

@@ -95,6 +95,57 @@ TEST(PlannerTest, WhatMayMissTokensNeverAnswersWhatMustNot) {
   }
 }
 
+TEST(PlannerTest, ADevicesOfferCompetesAndIsExplained) {
+  const Model model = SmallModel();
+  PlanRequest request = IndexedRequest(model, 200'000, DiprTarget(), {IndexKind::kFlat});
+  request.explain = true;
+  request.segments[0].device = DeviceCost{.device_us = 50, .rows_per_head = 100};
+  const Planner planner{MachineCosts()};
+  const AttendPlan cheap = planner.Plan(request);
+  request.segments[0].device = DeviceCost{.device_us = 1e6};
+  const AttendPlan dear = planner.Plan(request);
+
+  EXPECT_TRUE(cheap.segments[0].on_device);
+  EXPECT_GT(cheap.segments[0].predicted_us, 50);
+  EXPECT_THAT(cheap.segments[0].reason, testing::HasSubstr("on the GPU"));
+  EXPECT_THAT(cheap.rejected.at(0).reason, testing::HasSubstr("the cost of flat on the GPU"));
+  EXPECT_FALSE(dear.segments[0].on_device);
+  EXPECT_THAT(dear.rejected.back().reason, testing::HasSubstr("on the GPU"));
+}
+
+TEST(PlannerTest, ADeviceIsForDiprWithAnEstimateAndSuitsAnOpenTarget) {
+  const Model model = SmallModel();
+  const Planner planner{MachineCosts()};
+  PlanRequest request = IndexedRequest(model, 200'000, TopKTarget{10}, {});
+  request.segments[0].device = DeviceCost{.device_us = 1};
+  EXPECT_FALSE(planner.Plan(request).segments[0].on_device);
+  request.target = DiprTarget();
+  request.estimate_rest = false;
+  EXPECT_FALSE(planner.Plan(request).segments[0].on_device);
+  request.estimate_rest.reset();
+  EXPECT_TRUE(planner.Plan(request).segments[0].on_device);
+  request.target.reset();
+  EXPECT_TRUE(planner.Plan(request).segments[0].on_device);
+}
+
+TEST(PlannerTest, WhatADeviceReallyTookIsNotHeldAgainstTheCpusIndex) {
+  const Model model = SmallModel();
+  Planner planner{MachineCosts()};
+  PlanRequest request = IndexedRequest(model, 200'000, DiprTarget(), {IndexKind::kFlat});
+  const double before = planner.Plan(request).segments[0].predicted_us;
+  request.segments[0].device = DeviceCost{.device_us = 10};
+  for (int i = 0; i < 3; ++i) {
+    AttendPlan plan = planner.Plan(request);
+    ASSERT_TRUE(plan.segments[0].on_device);
+    plan.segments[0].actual_us = 4 * plan.segments[0].predicted_us;
+    planner.Observe(request, plan, {});
+  }
+
+  EXPECT_GT(planner.Plan(request).segments[0].learnt_factor, 1.5);
+  request.segments[0].device.reset();
+  EXPECT_EQ(planner.Plan(request).segments[0].predicted_us, before);
+}
+
 TEST(PlannerTest, RejectedPlansAreExplained) {
   const Model model = SmallModel();
   PlanRequest request =

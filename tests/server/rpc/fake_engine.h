@@ -186,6 +186,7 @@ class FakeEngine final : public Engine {
   EngineStats stats() const override { return {}; }
   const EngineLimits& limits() const override { return limits_; }
   std::vector<const AttentionBackend*> backends() const override { return {}; }
+  const AttentionDevice* device() const override { return nullptr; }
 
  private:
   class Import final : public ContextImport {

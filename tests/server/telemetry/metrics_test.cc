@@ -42,6 +42,11 @@ std::shared_ptr<EngineCollector> SomeCollector() {
   stats.expired_contexts = 1;
   stats.segment_merges = 4;
   stats.store.joined_segments = 17;
+  stats.device = DeviceStats{.used_bytes = 100,
+                             .capacity_bytes = 200,
+                             .part_count = 3,
+                             .missed_row_count = 9,
+                             .status = Unavailable("lost")};
   return std::make_shared<EngineCollector>([stats] { return stats; }, [] { return 42; },
                                            ReadProcessStats, WallTime());
 }
@@ -125,6 +130,11 @@ TEST(MetricsTest, TheEngineIsAskedWhenSomebodyScrapes) {
   EXPECT_THAT(text, HasSubstr("alaya_page_prefetch_total{result=\"useful\"} 2\n"));
   EXPECT_THAT(text, HasSubstr("alaya_tier_bytes{tier=\"memory\"} 4096\n"));
   EXPECT_THAT(text, HasSubstr("alaya_tier_capacity_bytes{tier=\"disk\"} 15\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_tier_bytes{tier=\"gpu\"} 100\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_tier_capacity_bytes{tier=\"gpu\"} 200\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_gpu_parts 3\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_gpu_rows_total{result=\"missed\"} 9\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_gpu_lost 1\n"));
   EXPECT_THAT(text, HasSubstr("alaya_disk_mark_bytes{mark=\"high\"} 8\n"));
   EXPECT_THAT(text, HasSubstr("alaya_disk_mark_bytes{mark=\"low\"} 6\n"));
   EXPECT_THAT(text, HasSubstr("alaya_context_evictions_total{reason=\"quota\"} 2\n"));
