@@ -34,8 +34,9 @@ void LinkToken(const BuildKeys& keys, const GraphBuildOptions& options, uint32_t
   order.resize(around.size());
   for (size_t i = 0; i < around.size(); ++i) order[i] = {around[i], closeness[i]};
   const size_t count = std::min(options.link_count, order.size());
-  std::ranges::partial_sort(order, order.begin() + static_cast<ptrdiff_t>(count),
-                            RanksBefore<ScoredToken>);
+  std::ranges::partial_sort(
+      order, order.begin() + static_cast<ptrdiff_t>(count),
+      [](const ScoredToken& a, const ScoredToken& b) { return RanksBefore(a, b); });
   std::vector<uint32_t>& neighbors = graph->neighbors[token];
   const size_t before = neighbors.size();
   for (const ScoredToken& near : std::span(order).first(count)) {

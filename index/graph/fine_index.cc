@@ -158,8 +158,9 @@ Status ScoreForecasts(double beta, float best_score, StoredAccess& access,
     const std::span<ScoredToken> rest = std::span(*forecasts).subspan(done);
     const std::span<ScoredToken> batch = rest.first(count);
     if (count < rest.size()) {
-      std::ranges::nth_element(rest, rest.begin() + static_cast<ptrdiff_t>(count),
-                               RanksBefore<ScoredToken>);
+      std::ranges::nth_element(
+          rest, rest.begin() + static_cast<ptrdiff_t>(count),
+          [](const ScoredToken& a, const ScoredToken& b) { return RanksBefore(a, b); });
     }
     if (done > 0 && beta >= 0) {
       const float highest = std::ranges::max_element(batch, {}, &ScoredToken::score)->score;

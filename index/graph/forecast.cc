@@ -109,8 +109,9 @@ std::vector<ScoredToken> TakeBest(const Forecasts& forecasts, size_t lane, Token
     best.push_back({forecasts.tokens[static_cast<size_t>(begin) + i], score});
   }
   if (best.size() > count) {
-    std::ranges::nth_element(best, best.begin() + static_cast<ptrdiff_t>(count),
-                             RanksBefore<ScoredToken>);
+    std::ranges::nth_element(
+        best, best.begin() + static_cast<ptrdiff_t>(count),
+        [](const ScoredToken& a, const ScoredToken& b) { return RanksBefore(a, b); });
     best.resize(count);
   }
   return best;

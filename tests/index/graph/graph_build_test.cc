@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -87,14 +89,28 @@ TEST(GraphBuildTest, TheSameInputGivesTheSameGraphWhoeverRunsIt) {
     for (size_t i = count; i > 0; --i) function(i - 1);
   };
 
-  const auto a = BuildKeyGraph(reader, Rows(queries, kHeadDim), SmallGraphOptions());
-  const auto b = BuildKeyGraph(reader, Rows(queries, kHeadDim), backwards);
+  GraphBuildOptions team = SmallGraphOptions();
+  team.parallel_for = [](size_t count, const std::function<void(size_t)>& function) {
+    std::atomic<size_t> next{0};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([&] {
+        for (size_t i = next++; i < count; i = next++) function(i);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  };
 
-  ASSERT_TRUE(a.ok() && b.ok());
-  EXPECT_EQ(a->entries, b->entries);
-  EXPECT_EQ(a->neighbors, b->neighbors);
-  EXPECT_EQ(a->anchors.weights, b->anchors.weights);
-  EXPECT_EQ(a->anchors.levels, b->anchors.levels);
+  const auto a = BuildKeyGraph(reader, Rows(queries, kHeadDim), SmallGraphOptions());
+  for (const GraphBuildOptions& options : {backwards, team}) {
+    const auto b = BuildKeyGraph(reader, Rows(queries, kHeadDim), options);
+
+    ASSERT_TRUE(a.ok() && b.ok());
+    EXPECT_EQ(a->entries, b->entries);
+    EXPECT_EQ(a->neighbors, b->neighbors);
+    EXPECT_EQ(a->anchors.weights, b->anchors.weights);
+    EXPECT_EQ(a->anchors.levels, b->anchors.levels);
+  }
 }
 
 TEST(GraphBuildTest, ReportsProgressThatOnlyGrowsToOne) {
