@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "index/kernels/encoding.h"
 #include "tests/index/graph/graph_fixture.h"
 
 namespace alaya {
@@ -81,8 +82,34 @@ TEST(GraphBuildTest, EqualKeysAreReachableToo) {
   }
 }
 
+// Keys that any number of threads may read; ArrayKvReader counts its pins for one.
+class SharedKeys : public KvReader {
+ public:
+  explicit SharedKeys(const std::vector<float>& keys)
+      : bytes_(keys.size() * ElementBytes(DType::kBF16)) {
+    EncodeElements(keys, DType::kBF16, bytes_);
+  }
+
+  size_t token_count() const override { return rows().rows; }
+  size_t block_tokens() const override { return 16; }
+  size_t head_dim() const override { return kHeadDim; }
+  StatusOr<PinnedRows> ReadBlock(KvKind /*kind*/, size_t block_index) const override {
+    const size_t begin = block_index * block_tokens();
+    return PinnedRows{rows().rows_range(begin, std::min(block_tokens(), token_count() - begin)),
+                      BlockPin()};
+  }
+
+ private:
+  EncodedMatrixView rows() const {
+    return {bytes_.data(), bytes_.size() / (kHeadDim * ElementBytes(DType::kBF16)), kHeadDim,
+            DType::kBF16};
+  }
+
+  std::vector<std::byte> bytes_;
+};
+
 TEST(GraphBuildTest, TheSameInputGivesTheSameGraphWhoeverRunsIt) {
-  const ArrayKvReader reader = ReaderOf(RandomKeys(800, kHeadDim, /*seed=*/4), kHeadDim);
+  const SharedKeys reader(RandomKeys(800, kHeadDim, /*seed=*/4));
   const std::vector<float> queries = RandomFloats(300 * kHeadDim, 1.0F, /*seed=*/5);
   GraphBuildOptions backwards = SmallGraphOptions();
   backwards.parallel_for = [](size_t count, const std::function<void(size_t)>& function) {
