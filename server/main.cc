@@ -300,8 +300,17 @@ class ServerProcess {
     return OkStatus();
   }
 
-  // Looks at certificates and keys now. Requires: started.
-  void Reload() { security_->Reload(); }
+  // Looks at certificates, keys and tenants' limits now. Requires: started.
+  void Reload(const StatusOr<LoadedConfig>& loaded) {
+    security_->Reload();
+    if (loaded.ok()) {
+      engine_->tenants().SetLimits(loaded->config.engine.tenant_limits);
+      log_->Write(LogLevel::kInfo, "reloaded", {{"what", "tenant_limits"}});
+    } else {
+      log_->Write(LogLevel::kError, "reload_failed",
+                  {{"what", "tenant_limits"}, {"message", Message(loaded.status())}});
+    }
+  }
 
   // True if all calls in progress were answered.
   bool Drain() {
@@ -397,8 +406,10 @@ class ServerProcess {
   std::unique_ptr<RpcServer> rpc_;
 };
 
-// `notify_socket` is the service manager's, empty without one.
-int Serve(const ServerConfig& config, const std::string& notify_socket) {
+// `notify_socket` is the service manager's, empty without one; `load_again` reads the
+// configuration as it is then.
+int Serve(const ServerConfig& config, const std::string& notify_socket,
+          const std::function<StatusOr<LoadedConfig>()>& load_again) {
   // Stored KV and sockets are nobody else's business.
   umask(S_IRWXG | S_IRWXO);
   SignalWatcher signals;
@@ -420,7 +431,7 @@ int Serve(const ServerConfig& config, const std::string& notify_socket) {
         const Status told = NotifyServiceManager(notify_socket, state);
         if (!told.ok()) log.Write(LogLevel::kWarning, "notify", {{"message", Message(told)}});
       };
-      signals.SetHangUpAction([&process] { process.Reload(); });
+      signals.SetHangUpAction([&] { process.Reload(load_again()); });
       notify(kServiceReady);
       const int signal_number = signals.Wait();
       signals.SetHangUpAction(nullptr);
@@ -458,7 +469,8 @@ int Main(const std::vector<std::string>& arguments) {
   if (text.empty() && loaded->print_only) text = PrintConfig(*loaded);
   if (text.empty() && !loaded->check_only) {
     const auto notify_socket = environment.find("NOTIFY_SOCKET");
-    return Serve(loaded->config, notify_socket == environment.end() ? "" : notify_socket->second);
+    return Serve(loaded->config, notify_socket == environment.end() ? "" : notify_socket->second,
+                 [&] { return LoadConfig(arguments, environment, version); });
   }
   std::fputs(text.c_str(), stdout);
   return 0;

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "server/access/api_key.h"
 #include "server/config/option_table.h"
 #include "toml++/toml.h"
 
@@ -22,6 +23,9 @@ constexpr char kConfigVariable[] = "ALAYA_CONFIG";
 // For clients on the same machine: which server to call, and how.
 constexpr char kClientVariable[] = "ALAYA_SERVER";
 constexpr std::string_view kClientPrefix = "ALAYA_CLIENT_";
+// [tenants.NAME] holds what the options of this prefix say for all tenants.
+constexpr std::string_view kTenantsTable = "tenants";
+constexpr std::string_view kTenantPrefix = "tenant_";
 
 using Texts = std::vector<std::string>;
 
@@ -83,7 +87,8 @@ StatusOr<Texts> NodeTexts(const ConfigOption& option, const toml::node& node) {
   return Texts{*text};
 }
 
-Status ApplyFile(const std::string& path, LoadedConfig* loaded) {
+// Leaves the tables of tenants in `tenants`: they count last.
+Status ApplyFile(const std::string& path, LoadedConfig* loaded, toml::table* tenants) {
   toml::table table;
   try {
     table = toml::parse_file(path);
@@ -97,11 +102,54 @@ Status ApplyFile(const std::string& path, LoadedConfig* loaded) {
   for (const ConfigOption& option : ConfigOptions()) known.push_back(option.key);
   for (const auto& [name, node] : table) {
     const std::string_view key = name.str();
+    if (key == kTenantsTable) {
+      if (!node.is_table()) return InvalidArgument(path + ": tenants: a table of tables is needed");
+      *tenants = *node.as_table();
+      continue;
+    }
     const ConfigOption* option = FindOption(key);
     if (option == nullptr) return UnknownName(path, key, known);
     const StatusOr<Texts> texts = NodeTexts(*option, node);
     if (!texts.ok()) return Annotate(texts.status(), path + ": " + option->key);
     ALAYA_RETURN_IF_ERROR(SetOption(*option, *texts, path, loaded));
+  }
+  return OkStatus();
+}
+
+// [tenants.NAME]: the tenant options for one tenant; what it leaves out is as for all others.
+Status ApplyTenant(const std::string& origin, const std::string& name, const toml::node& node,
+                   LoadedConfig* loaded) {
+  ALAYA_RETURN_IF_ERROR(CheckTenantName(name));
+  if (!node.is_table()) return InvalidArgument(origin + ": a table is needed");
+  TenantLimits& limits = loaded->config.engine.tenant_limits.named[name];
+  limits = loaded->config.engine.tenant_limits.others;
+  Texts known;
+  for (const ConfigOption& option : ConfigOptions()) {
+    if (option.key.starts_with(kTenantPrefix))
+      known.push_back(option.key.substr(kTenantPrefix.size()));
+  }
+  for (const auto& [key, value] : *node.as_table()) {
+    const std::string_view limit = key.str();
+    const ConfigOption* option = FindOption(std::string(kTenantPrefix) + std::string(limit));
+    if (option == nullptr) return UnknownName(origin, limit, known);
+    const auto text = ScalarText(value);
+    if (!text)
+      return InvalidArgument(origin + "." + std::string(limit) + ": a string or number is needed");
+    // The option itself is for all tenants: set it in a copy, and take the value from there.
+    ServerConfig copy;
+    copy.engine.tenant_limits.others = limits;
+    if (const Status status = option->set({*text}, &copy); !status.ok()) {
+      return Annotate(status, origin + "." + std::string(limit) + " = \"" + *text + "\"");
+    }
+    limits = copy.engine.tenant_limits.others;
+  }
+  return OkStatus();
+}
+
+Status ApplyTenants(const std::string& path, const toml::table& tenants, LoadedConfig* loaded) {
+  for (const auto& [name, node] : tenants) {
+    const std::string tenant(name.str());
+    ALAYA_RETURN_IF_ERROR(ApplyTenant(path + ": tenants." + tenant, tenant, node, loaded));
   }
   return OkStatus();
 }
@@ -251,9 +299,12 @@ StatusOr<LoadedConfig> LoadConfig(const std::vector<std::string>& arguments,
   if (line.config_path.empty() && variable != environment.end()) {
     line.config_path = variable->second;
   }
-  if (!line.config_path.empty()) ALAYA_RETURN_IF_ERROR(ApplyFile(line.config_path, &loaded));
+  toml::table tenants;
+  if (!line.config_path.empty())
+    ALAYA_RETURN_IF_ERROR(ApplyFile(line.config_path, &loaded, &tenants));
   ALAYA_RETURN_IF_ERROR(ApplyEnvironment(environment, &loaded));
   ALAYA_RETURN_IF_ERROR(ApplyFlags(line, &loaded));
+  ALAYA_RETURN_IF_ERROR(ApplyTenants(line.config_path, tenants, &loaded));
   ALAYA_RETURN_IF_ERROR(Validate(loaded.config));
   loaded.check_only = line.check_config;
   loaded.print_only = line.print_config;
@@ -266,6 +317,15 @@ std::string PrintConfig(const LoadedConfig& loaded) {
     const auto origin = loaded.origins.find(option.key);
     text += option.key + " = " + option.Toml(loaded.config) + "  # " +
             (origin == loaded.origins.end() ? "default" : "from " + origin->second) + "\n";
+  }
+  for (const auto& [tenant, limits] : loaded.config.engine.tenant_limits.named) {
+    ServerConfig copy;
+    copy.engine.tenant_limits.others = limits;
+    text += "\n[" + std::string(kTenantsTable) + ".\"" + tenant + "\"]\n";
+    for (const ConfigOption& option : ConfigOptions()) {
+      if (!option.key.starts_with(kTenantPrefix)) continue;
+      text += option.key.substr(kTenantPrefix.size()) + " = " + option.Toml(copy) + "\n";
+    }
   }
   return text;
 }
@@ -282,6 +342,9 @@ std::string SampleConfig() {
     group = option.group;
     text += "\n# " + option.help + "\n" + option.key + " = " + option.Toml(ServerConfig()) + "\n";
   }
+  text +=
+      "\n# One tenant's own limits; what is left out is as for every tenant.\n"
+      "# [tenants.team-a]\n# max_sessions = 64\n# max_stored_bytes = \"100GiB\"\n";
   return text;
 }
 

@@ -429,6 +429,39 @@ void AddLimits(TableBuilder* table) {
       "memory of all sessions' new tokens together");
 }
 
+template <typename Member>
+void AddTenantLimit(TableBuilder* table, const std::string& key, bool in_bytes, Member member,
+                    std::string help) {
+  const auto field = [member](auto& config) -> auto& {
+    return config.engine.tenant_limits.others.*member;
+  };
+  constexpr uint64_t kMost = uint64_t{1} << 50;
+  if (in_bytes) {
+    table->Bytes("tenant_" + key, 0, kMost, field, std::move(help));
+  } else {
+    table->Count("tenant_" + key, 0, std::numeric_limits<int32_t>::max(), field, std::move(help));
+  }
+}
+
+// Also the keys of a [tenants.NAME] table, without "tenant_".
+void AddTenants(TableBuilder* table) {
+  table->Group("Limits of every tenant; [tenants.NAME] in the file has them for one");
+  AddTenantLimit(table, "max_stored_bytes", true, &TenantLimits::max_stored_bytes,
+                 "keys, values and indexes that it stores; 0: no limit of its own");
+  AddTenantLimit(table, "max_tail_bytes", true, &TenantLimits::max_tail_bytes,
+                 "memory of its sessions' new tokens; 0: no limit of its own");
+  AddTenantLimit(table, "max_sessions", false, &TenantLimits::max_sessions,
+                 "its open sessions; 0: no limit of its own");
+  AddTenantLimit(table, "max_streams", false, &TenantLimits::max_streams,
+                 "its calls that run at a time, streams included; 0: no limit of its own");
+  AddTenantLimit(
+      table, "max_bytes_in_flight", true, &TenantLimits::max_bytes_in_flight,
+      "its Attend and import messages that are not answered yet; 0: no limit of its own");
+  AddTenantLimit(
+      table, "max_requests_per_second", false, &TenantLimits::max_requests_per_second,
+      "its calls and Attend requests, those of a second at once; 0: no limit of its own");
+}
+
 void AddOperation(TableBuilder* table) {
   table->Group("Operation");
   table->Choice(
@@ -515,6 +548,7 @@ const std::vector<ConfigOption>& ConfigOptions() {
     AddStorage(&table);
     AddThreads(&table);
     AddLimits(&table);
+    AddTenants(&table);
     AddOperation(&table);
     return table.Take();
   }();

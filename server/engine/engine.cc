@@ -54,7 +54,8 @@ class StandardEngine final : public Engine {
                  [this](SegmentId segment, IndexKind kind, const Status& status) {
                    index_builder_.Rebuild(segment, kind, status);
                  }),
-        tail_budget_(options_.limits.max_tail_bytes_total),
+        tenants_(options_.tenant_limits),
+        tail_budgets_(options_.limits.max_tail_bytes_total),
         catalog_(store, clock),
         planner_(costs),
         sessions_(options_.limits.max_sessions, clock),
@@ -156,6 +157,7 @@ class StandardEngine final : public Engine {
   EngineStats stats() const override;
   StoreUsage usage() const override { return store_->usage(); }
   const EngineLimits& limits() const override { return options_.limits; }
+  TenantQuota& tenants() override { return tenants_; }
   std::vector<const AttentionBackend*> backends() const override { return {backend_}; }
   const AttentionDevice* device() const override { return device_; }
 
@@ -167,7 +169,7 @@ class StandardEngine final : public Engine {
   };
   StatusOr<SessionStart> FindSessionStart(const CreateSessionParams& params);
   NewContextTools writing_tools() {
-    return {store_, clock_, &ids_, &index_builder_, &segment_merger_};
+    return {store_, clock_, &ids_, &index_builder_, &segment_merger_, &tenants_};
   }
   // On the session's strand.
   StatusOr<ImportResult> StoreOpenSession(const StoreSessionParams& params, Session* session);
@@ -181,7 +183,8 @@ class StandardEngine final : public Engine {
   IndexBuilder index_builder_;
   IndexTable indexes_;
   Admission admission_;
-  TailBudget tail_budget_;
+  TenantQuota tenants_;
+  TailBudgets tail_budgets_;
   ContextCatalog catalog_;
   Planner planner_;
   SessionTable sessions_;
@@ -264,10 +267,14 @@ StatusOr<SessionInfo> StandardEngine::CreateSession(const CreateSessionParams& p
   ALAYA_ASSIGN_OR_RETURN(SessionStart start, FindSessionStart(params));
   if (params.context_id.empty()) catalog_.CountMemoryHit(start.prefix.chain);
   PrefetchSession(store_, start.prefix.chain);
-  Tail tail(start.model->model, &tail_budget_, options_.indexes.tail_min_tokens);
+  const auto account = tenants_.AccountOf(params.tenant);
+  ALAYA_ASSIGN_OR_RETURN(TenantAccount::Share share,
+                         TenantAccount::TakeShare(account, QuotaKind::kSessions, 1));
+  Tail tail(start.model->model, tail_budgets_.Of(account), options_.indexes.tail_min_tokens);
   const auto session = std::make_shared<Session>(
       SessionOwner{ids_.Next(), params.tenant, start.model, clock_->now()}, std::move(start.prefix),
       std::move(tail), &pool_);
+  session->Hold(std::move(share));
   ALAYA_RETURN_IF_ERROR(sessions_.Insert(session));
   return session->info();
 }
@@ -292,6 +299,9 @@ StatusOr<ImportResult> StandardEngine::StoreSession(const StoreSessionParams& pa
 StatusOr<std::string> StandardEngine::ForkSession(std::string_view tenant, std::string_view id) {
   ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
   ALAYA_ASSIGN_OR_RETURN(const auto session, sessions_.Find(tenant, id));
+  ALAYA_ASSIGN_OR_RETURN(
+      TenantAccount::Share share,
+      TenantAccount::TakeShare(tenants_.AccountOf(tenant), QuotaKind::kSessions, 1));
   Status status;
   std::shared_ptr<Session> fork;
   session->strand().Run([&] {
@@ -299,6 +309,7 @@ StatusOr<std::string> StandardEngine::ForkSession(std::string_view tenant, std::
     if (status.ok()) fork = session->Fork(ids_.Next(), clock_->now(), &pool_);
   });
   ALAYA_RETURN_IF_ERROR(status);
+  fork->Hold(std::move(share));
   ALAYA_RETURN_IF_ERROR(sessions_.Insert(fork));
   return fork->id();
 }
@@ -329,7 +340,7 @@ EngineStats StandardEngine::stats() const {
   EngineStats stats;
   stats.store = store_->stats();
   stats.sessions = sessions_.size();
-  stats.tail_bytes = tail_budget_.used_bytes();
+  stats.tail_bytes = tail_budgets_.total().used_bytes();
   stats.lookup_tokens = catalog_.lookup_tokens();
   stats.hit_tokens = catalog_.hit_tokens();
   stats.memory_hit_tokens = catalog_.memory_hit_tokens();
@@ -340,6 +351,7 @@ EngineStats StandardEngine::stats() const {
   stats.failed_sweeps = sweeper_.failure_count();
   stats.expired_sessions = sweeper_.expired_session_count();
   stats.index_builds = index_builder_.stats();
+  stats.tenants = tenants_.accounts();
   stats.segment_merges = segment_merger_.stats().merges;
   stats.failed_segment_merges = segment_merger_.stats().failed;
   if (device_ != nullptr) stats.device = device_->stats();

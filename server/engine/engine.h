@@ -26,6 +26,7 @@
 #include "server/engine/attend_types.h"
 #include "server/engine/index_options.h"
 #include "server/engine/machine_costs.h"
+#include "server/engine/tenant_quota.h"
 #include "storage/context/context_store.h"
 
 namespace alaya {
@@ -61,6 +62,7 @@ struct EngineLimits {
 struct EngineOptions {
   uint32_t worker_count = 0;  // threads that compute attention; 0: one per core
   EngineLimits limits;
+  TenantLimitsTable tenant_limits;  // until TenantQuota::SetLimits
   // Of expired contexts and unused sessions; > 0.
   std::chrono::milliseconds expiry_sweep_interval{1000};
   IndexOptions indexes;
@@ -184,7 +186,8 @@ struct EngineStats {
   uint64_t failed_sweeps = 0;     // expiry sweeps that the store refused
   uint64_t expired_sessions = 0;  // ended because nobody used them
   IndexBuildStats index_builds;
-  uint64_t segment_merges = 0;  // runs of segments joined since the start
+  std::vector<std::shared_ptr<TenantAccount>> tenants;  // by name; their counters go on
+  uint64_t segment_merges = 0;                          // runs of segments joined since the start
   uint64_t failed_segment_merges = 0;
   std::optional<DeviceStats> device;  // none: there is no device
 };
@@ -252,6 +255,9 @@ class Engine {
   // As ContextStore's.
   virtual StoreUsage usage() const = 0;
   virtual const EngineLimits& limits() const = 0;
+  // What tenants take and may take. Sessions, their memory and stored bytes are counted
+  // here; calls, their rate and their messages are the caller's to count.
+  virtual TenantQuota& tenants() = 0;
   virtual std::vector<const AttentionBackend*> backends() const = 0;
   virtual const AttentionDevice* device() const = 0;  // null: none
 };

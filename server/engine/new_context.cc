@@ -21,6 +21,16 @@ StatusOr<std::unique_ptr<NewContext>> NewContext::Begin(NewContextRequest reques
   context->prefix_token_count_ = prefix.empty() ? 0 : prefix.back().range().end;
   context->token_count_ = request.tokens.size();
   context->ttl_ = request.ttl;
+  if (tools.tenants != nullptr) {
+    const auto account = tools.tenants->AccountOf(request.tenant);
+    const uint64_t stored_bytes =
+        account->limits_storage() ? tools.store->StoredBytes(request.tenant) : 0;
+    const uint64_t new_tokens = context->token_count_ - context->prefix_token_count_;
+    ALAYA_ASSIGN_OR_RETURN(
+        context->stored_bytes_,
+        TenantAccount::TakeStorage(account, stored_bytes,
+                                   new_tokens * request.model->model.token_bytes()));
+  }
 
   ContextDraft draft;
   draft.id = request.context_id ? std::move(*request.context_id) : tools.ids->Next();

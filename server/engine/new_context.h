@@ -15,6 +15,7 @@
 #include "server/engine/index_builder.h"
 #include "server/engine/random_ids.h"
 #include "server/engine/segment_merger.h"
+#include "server/engine/tenant_quota.h"
 #include "storage/context/context_store.h"
 #include "storage/types/status.h"
 
@@ -38,13 +39,15 @@ struct NewContextTools {
   RandomIds* ids = nullptr;
   IndexBuilder* index_builder = nullptr;    // null: no indexes are built
   SegmentMerger* segment_merger = nullptr;  // null: nothing is joined
+  TenantQuota* tenants = nullptr;           // null: nobody has a quota
 };
 
 class NewContext {
  public:
   // Checks the request and begins a context that shares `prefix`.
   //
-  // Errors: InvalidArgument for tokens, id, labels or ttl; what the store says.
+  // Errors: InvalidArgument for tokens, id, labels or ttl; ResourceExhausted if the tenant
+  //   may not store so much; what the store says.
   static StatusOr<std::unique_ptr<NewContext>> Begin(NewContextRequest request,
                                                      std::vector<SegmentLink> prefix,
                                                      const NewContextTools& tools);
@@ -67,6 +70,8 @@ class NewContext {
   uint64_t prefix_token_count_ = 0;
   uint64_t token_count_ = 0;
   std::optional<std::chrono::milliseconds> ttl_;
+  // What will be stored, until it is or is given up.
+  TenantAccount::Share stored_bytes_;
 };
 
 }  // namespace alaya

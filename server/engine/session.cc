@@ -84,6 +84,7 @@ void Session::Rebase(const StoredContext& context) {
 
 void Session::Close() {
   closed_ = true;
+  share_.Release();
   prefix_ = {};
   for (uint32_t i = 0; i < model().num_layers; ++i) tail_.Truncate(LayerIndex{i}, 0);
 }

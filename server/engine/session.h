@@ -19,6 +19,7 @@
 #include "server/engine/engine.h"
 #include "server/engine/strand.h"
 #include "server/engine/tail.h"
+#include "server/engine/tenant_quota.h"
 #include "storage/context/stored_context.h"
 
 namespace alaya {
@@ -93,6 +94,10 @@ class Session {
   // Errors: FailedPrecondition.
   Status CheckOpen() const;
 
+  // Counts the session against its tenant's quota until it is closed or gone. Before the
+  // session is used.
+  void Hold(TenantAccount::Share share) { share_ = std::move(share); }
+
   // Makes the present state visible to info().
   void Publish(WallTime now);
 
@@ -104,6 +109,7 @@ class Session {
   SessionPrefix prefix_;
   Tail tail_;
   bool closed_ = false;
+  TenantAccount::Share share_;
 
   std::atomic<SteadyTime> last_use_{SteadyTime()};
   mutable std::mutex mutex_;

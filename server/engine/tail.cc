@@ -28,16 +28,17 @@ constexpr size_t CapacityFor(size_t token_count) {
 // Rows of [kind][kv head][capacity] tokens.
 class TailBlock {
  public:
-  // Null if the budget or the machine has no memory left.
-  static std::shared_ptr<TailBlock> Allocate(size_t capacity, size_t kv_head_count,
-                                             size_t row_bytes, TailBudget* budget) {
+  // Errors: ResourceExhausted if the budget or the machine has no memory left.
+  static StatusOr<std::shared_ptr<TailBlock>> Allocate(size_t capacity, size_t kv_head_count,
+                                                       size_t row_bytes, TailBudget* budget) {
     const size_t used_bytes = 2 * kv_head_count * capacity * row_bytes;
     const size_t bytes = (used_bytes + kBlockAlignment - 1) / kBlockAlignment * kBlockAlignment;
-    if (!budget->TryReserve(bytes)) return nullptr;
+    ALAYA_RETURN_IF_ERROR(budget->Reserve(bytes));
     void* memory = std::aligned_alloc(kBlockAlignment, bytes);
     if (memory == nullptr) {
       budget->Release(bytes);
-      return nullptr;
+      return ResourceExhausted("the machine has no " + std::to_string(bytes) +
+                               " bytes left for a session's tokens");
     }
     return std::make_shared<TailBlock>(static_cast<std::byte*>(memory), bytes, capacity,
                                        kv_head_count * row_bytes * capacity, budget);
@@ -164,13 +165,8 @@ Status Tail::PrepareBlock(LayerTail* layer, size_t block_index, size_t token_cou
     if (slot.writable && slot.block->capacity() >= token_count) return OkStatus();
   }
   const size_t capacity = block_index == 0 ? CapacityFor(token_count) : kTailBlockTokens;
-  std::shared_ptr<TailBlock> block =
-      TailBlock::Allocate(capacity, kv_head_count_, row_bytes_, budget_);
-  if (block == nullptr) {
-    return ResourceExhausted("tails of all sessions: " + std::to_string(budget_->used_bytes()) +
-                             " bytes in use, max_tail_bytes_total is " +
-                             std::to_string(budget_->limit_bytes()));
-  }
+  ALAYA_ASSIGN_OR_RETURN(std::shared_ptr<TailBlock> block,
+                         TailBlock::Allocate(capacity, kv_head_count_, row_bytes_, budget_));
   bytes_ += block->bytes();
   if (!exists) {
     layer->blocks.push_back({std::move(block), true});

@@ -21,11 +21,7 @@ Status TailIndex::Extend() {
     bytes += head.index.memory_bytes();
   }
   if (bytes > bytes_) {
-    if (!budget_->TryReserve(bytes - bytes_)) {
-      return ResourceExhausted(
-          "no room for the index of a tail: " + std::to_string(budget_->used_bytes()) +
-          " bytes in use, " + std::to_string(budget_->limit_bytes()) + " are allowed");
-    }
+    ALAYA_RETURN_IF_ERROR(budget_->Reserve(bytes - bytes_));
   } else {
     budget_->Release(bytes_ - bytes);
   }

@@ -120,6 +120,7 @@ void AttendStream::Submit(Exchange* exchange) {
   const v1::AttendRequest& request = exchange->request;
   Status refusal = CheckItemCount(request, service_.limits);
   if (refusal.ok()) refusal = record_.caller().CheckStillValid();
+  if (refusal.ok()) refusal = ChargeTenant(exchange);
   if (refusal.ok() && service_.gate->closed()) refusal = DrainingError();
   if (auto charge = service_.bytes_in_flight->TryCharge(MessageBytes(request)); charge.ok()) {
     exchange->charge = *std::move(charge);
@@ -151,6 +152,14 @@ void AttendStream::Submit(Exchange* exchange) {
         });
   }
   CountDown(exchange);
+}
+
+// The first request is counted with its call.
+Status AttendStream::ChargeTenant(Exchange* exchange) {
+  if (std::exchange(counts_requests_, true)) ALAYA_RETURN_IF_ERROR(record_.CountRequest());
+  ALAYA_ASSIGN_OR_RETURN(exchange->tenant_bytes,
+                         record_.TakeBytes(exchange->request.ByteSizeLong()));
+  return OkStatus();
 }
 
 void AttendStream::FinishItem(Exchange* exchange, int index, AttendResult result) {
@@ -228,6 +237,7 @@ void AttendStream::OnWriteDone(bool ok) {
 
 void AttendStream::Recycle(Exchange* exchange) {
   --in_flight_count_;
+  exchange->tenant_bytes.Release();
   exchange->charge.Release();
   if (MessageBytes(exchange->request) > kReusedBytesMax || spare_.size() >= kReusedMessagesMax) {
     exchange->request = v1::AttendRequest();

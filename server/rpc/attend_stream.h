@@ -77,6 +77,7 @@ class AttendStream final : public grpc::ServerBidiReactor<v1::AttendRequest, v1:
     v1::AttendResponse response;
     InFlightBytes::Charge charge;  // of both, until the answer was written
     std::chrono::steady_clock::time_point arrival;
+    TenantAccount::Share tenant_bytes;
     std::atomic<size_t> unfinished_count{0};  // items, and one for the submission itself
     // Under the stream's mutex:
     bool finished = false;
@@ -89,6 +90,8 @@ class AttendStream final : public grpc::ServerBidiReactor<v1::AttendRequest, v1:
 
   // Hands the items to the engine.
   void Submit(Exchange* exchange);
+  // Errors: ResourceExhausted beyond the tenant's quota.
+  Status ChargeTenant(Exchange* exchange);
   void FinishItem(Exchange* exchange, int index, AttendResult result);
   // One item, or the submission, is done; the last one makes the answer ready.
   void CountDown(Exchange* exchange);
@@ -105,6 +108,7 @@ class AttendStream final : public grpc::ServerBidiReactor<v1::AttendRequest, v1:
   const Deadline deadline_;
   const uint32_t in_flight_count_max_;
   CallRecord record_;
+  bool counts_requests_ = false;  // only for Submit, which never runs twice at a time
   // From Start to OnDone. Members that may finish the stream hold one more, so that
   // the mutex outlives their lock.
   std::shared_ptr<AttendStream> self_;

@@ -54,6 +54,7 @@ void ImportStream::OnSendInitialMetadataDone(bool ok) {
 Status ImportStream::HandleMessage() {
   if (cancelled_) return MakeError(StatusCode::kCancelled, "the caller cancelled");
   ALAYA_RETURN_IF_ERROR(record_.caller().CheckStillValid());
+  ALAYA_ASSIGN_OR_RETURN(const auto bytes, record_.TakeBytes(request_.ByteSizeLong()));
   if (std::chrono::steady_clock::now() >= deadline_) {
     return MakeError(StatusCode::kDeadlineExceeded, "the deadline passed during the import");
   }

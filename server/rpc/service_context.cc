@@ -19,9 +19,19 @@ Status CallRecord::Start() {
   service_.observer->CallStarted(info());
   ALAYA_ASSIGN_OR_RETURN(
       caller_, service_.access.Admit(call_, method_ == "AttendStream" ? "Attend" : method_));
-  Status status = service_.gate->Enter();
-  admitted_ = status.ok();
-  return status;
+  ALAYA_RETURN_IF_ERROR(service_.gate->Enter());
+  admitted_ = true;
+  account_ = service_.engine->tenants().AccountOf(caller_.tenant());
+  ALAYA_ASSIGN_OR_RETURN(stream_, TenantAccount::TakeShare(account_, QuotaKind::kStreams, 1));
+  return CountRequest();
+}
+
+Status CallRecord::CountRequest() const {
+  return account_->CountRequest(std::chrono::steady_clock::now());
+}
+
+StatusOr<TenantAccount::Share> CallRecord::TakeBytes(uint64_t bytes) const {
+  return TenantAccount::TakeShare(account_, QuotaKind::kBytesInFlight, bytes);
 }
 
 void CallRecord::Post(std::function<void()> task) const {
@@ -42,6 +52,7 @@ Status CallRecord::AdmitUnary(uint64_t bytes) {
 void CallRecord::Finish(const Status& status) {
   charge_.Release();
   service_.observer->CallFinished(info(), status, std::chrono::steady_clock::now() - start_);
+  stream_.Release();
   if (admitted_) service_.gate->Leave();
 }
 

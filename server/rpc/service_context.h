@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -47,8 +48,8 @@ class CallRecord {
         traceparent_(TraceparentOf(call)),
         start_(std::chrono::steady_clock::now()) {}
 
-  // Errors: Unauthenticated, PermissionDenied; Unavailable while the server drains. Then
-  //   Finish must still be called.
+  // Errors: Unauthenticated, PermissionDenied; Unavailable while the server drains;
+  //   ResourceExhausted beyond the tenant's quota. Then Finish must still be called.
   Status Start();
   // For a request of so many bytes that will wait for the pool; charges them until Finish.
   // Errors: ResourceExhausted.
@@ -59,6 +60,10 @@ class CallRecord {
   std::string_view traceparent() const { return traceparent_; }
   // Requires: Start was OK.
   const Caller& caller() const { return caller_; }
+  // One more request of a stream, and the bytes of a message while it is under way.
+  // Requires: Start was OK. Errors: ResourceExhausted beyond the tenant's quota.
+  Status CountRequest() const;
+  StatusOr<TenantAccount::Share> TakeBytes(uint64_t bytes) const;
   // Runs a task that may block, when it is the caller's turn.
   // Requires: Start was OK.
   void Post(std::function<void()> task) const;
@@ -72,6 +77,8 @@ class CallRecord {
   const std::string traceparent_;
   const std::chrono::steady_clock::time_point start_;
   Caller caller_;
+  std::shared_ptr<TenantAccount> account_;
+  TenantAccount::Share stream_;
   bool admitted_ = false;
   InFlightBytes::Charge charge_;
 };

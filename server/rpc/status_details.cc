@@ -6,6 +6,7 @@
 
 #include "absl/strings/cord.h"
 #include "google/rpc/error_details.pb.h"
+#include "server/engine/quota_error.h"
 
 namespace alaya {
 namespace {
@@ -71,6 +72,24 @@ Status ReasonedError(StatusCode code, std::string_view reason, std::string_view 
   return status;
 }
 
+namespace {
+
+// For a quota: which one, and when to try again.
+void AddQuotaDetails(const QuotaViolation& violation, google::rpc::Status* proto) {
+  google::rpc::QuotaFailure failure;
+  google::rpc::QuotaFailure::Violation* entry = failure.add_violations();
+  entry->set_subject(violation.subject);
+  entry->set_description(violation.description);
+  proto->add_details()->PackFrom(failure);
+  google::rpc::RetryInfo retry;
+  const int64_t retry_ms = violation.retry_after.count();
+  retry.mutable_retry_delay()->set_seconds(retry_ms / 1000);
+  retry.mutable_retry_delay()->set_nanos(static_cast<int32_t>(retry_ms % 1000 * 1'000'000));
+  proto->add_details()->PackFrom(retry);
+}
+
+}  // namespace
+
 void ToProto(const Status& status, google::rpc::Status* proto) {
   if (status.ok()) return;
   proto->set_code(static_cast<int>(status.code()));
@@ -81,10 +100,12 @@ void ToProto(const Status& status, google::rpc::Status* proto) {
     detail->set_value(std::string(*payload));
     return;
   }
+  const auto violation = QuotaViolationOf(status);
   google::rpc::ErrorInfo info;
-  info.set_reason(DefaultReason(status.code()));
+  info.set_reason(violation ? "QUOTA_EXCEEDED" : DefaultReason(status.code()));
   info.set_domain(kDomain);
   detail->set_value(info.SerializeAsString());
+  if (violation) AddQuotaDetails(*violation, proto);
 }
 
 grpc::Status ToGrpcStatus(const Status& status) {

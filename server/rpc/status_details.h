@@ -2,7 +2,8 @@
 // google.rpc.ErrorInfo with a reason that programs can switch on.
 //
 // The ErrorInfo's domain is "alayadb". Its reason is the one the converter gave
-// (RequestError) or follows from the code; metadata "field" names the request's field.
+// (RequestError) or follows from the code; metadata "field" names the request's field. A
+// tenant's quota that is used up adds google.rpc.QuotaFailure and RetryInfo.
 
 #ifndef ALAYA_SERVER_RPC_STATUS_DETAILS_H_
 #define ALAYA_SERVER_RPC_STATUS_DETAILS_H_

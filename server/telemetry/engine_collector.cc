@@ -1,5 +1,7 @@
 #include "server/telemetry/engine_collector.h"
 
+#include <functional>
+#include <initializer_list>
 #include <string>
 #include <utility>
 #include <vector>
@@ -65,6 +67,27 @@ class FamilyList {
     Add(name, help, prometheus::MetricType::Gauge, std::move(metrics));
   }
 
+  // One series a tenant; those beyond kTenantSeriesMax, by name, add up to "(others)".
+  void Tenants(const char* name, const char* help, prometheus::MetricType type,
+               const EngineStats& stats,
+               const std::function<uint64_t(const TenantAccount&)>& value) {
+    constexpr size_t kTenantSeriesMax = 100;
+    std::vector<prometheus::ClientMetric> metrics;
+    uint64_t others = 0;
+    for (size_t i = 0; i < stats.tenants.size(); ++i) {
+      const TenantAccount& tenant = *stats.tenants[i];
+      if (i >= kTenantSeriesMax) {
+        others += value(tenant);
+      } else {
+        metrics.push_back(Labelled(type, "tenant", tenant.tenant().c_str(), value(tenant)));
+      }
+    }
+    if (stats.tenants.size() > kTenantSeriesMax) {
+      metrics.push_back(Labelled(type, "tenant", "(others)", others));
+    }
+    Add(name, help, type, std::move(metrics));
+  }
+
   std::vector<prometheus::MetricFamily> Take() { return std::move(families_); }
 
  private:
@@ -110,6 +133,24 @@ void AddEngine(const EngineStats& stats, FamilyList* list) {
                 stats.attended_tokens);
   list->Counter("alaya_scored_tokens_total", "Keys scored exactly, over query heads and queries.",
                 stats.scored_tokens);
+}
+
+void AddTenants(const EngineStats& stats, FamilyList* list) {
+  const auto gauge = prometheus::MetricType::Gauge;
+  const auto counter = prometheus::MetricType::Counter;
+  const auto used = [](QuotaKind kind) {
+    return [kind](const TenantAccount& tenant) { return tenant.used(kind); };
+  };
+  list->Tenants("alaya_tenant_sessions", "Open sessions by tenant.", gauge, stats,
+                used(QuotaKind::kSessions));
+  list->Tenants("alaya_tenant_tail_bytes", "Memory of sessions' tails by tenant.", gauge, stats,
+                used(QuotaKind::kTailBytes));
+  list->Tenants("alaya_tenant_calls_in_flight", "Calls that run, by tenant.", gauge, stats,
+                used(QuotaKind::kStreams));
+  list->Tenants("alaya_tenant_requests_total", "Calls and Attend requests by tenant.", counter,
+                stats, &TenantAccount::request_count);
+  list->Tenants("alaya_tenant_refused_total", "Refused because a tenant's limit was reached.",
+                counter, stats, &TenantAccount::refused_count);
 }
 
 void AddContexts(const EngineStats& stats, FamilyList* list) {
@@ -249,6 +290,7 @@ std::vector<prometheus::MetricFamily> EngineCollector::Collect() const {
   list.Gauge("alaya_in_flight_bytes",
              "Memory of messages that are not yet answered and of answers not yet written.",
              bytes_in_flight_());
+  AddTenants(stats, &list);
   AddContexts(stats, &list);
   AddTiers(stats, &list);
   AddStore(stats.store, &list);

@@ -66,6 +66,7 @@ class Catalog {
   // unused for longest first, until at most target_bytes are stored. Returns how many.
   StatusOr<size_t> Evict(uint64_t target_bytes, const std::pair<std::string, std::string>& label);
   StoreUsage Usage() const;
+  uint64_t StoredBytes(std::string_view tenant) const;
 
   // A number that no segment ever had, not even in a process that crashed.
   StatusOr<SegmentId> AllocateSegmentId();

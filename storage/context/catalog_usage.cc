@@ -53,6 +53,15 @@ StoreUsage Catalog::Usage() const {
   return usage;
 }
 
+uint64_t Catalog::StoredBytes(std::string_view tenant) const {
+  const std::shared_lock state_lock(state_mutex_);
+  uint64_t bytes = 0;
+  for (const auto& [id, linked] : segments_) {
+    if (linked.segment->tenant == tenant) bytes += linked.segment->stored_bytes_with_indexes();
+  }
+  return bytes;
+}
+
 StatusOr<size_t> Catalog::Evict(uint64_t target_bytes, const Label& label) {
   const std::lock_guard write_lock(write_mutex_);
   uint64_t stored_bytes = 0;

@@ -162,6 +162,9 @@ class ContextStoreImpl : public ContextStore {
   }
   StatusOr<uint64_t> Compact() override;
   ContextStoreStats stats() const override;
+  uint64_t StoredBytes(std::string_view tenant) const override {
+    return catalog_->StoredBytes(tenant);
+  }
   StoreUsage usage() const override { return catalog_->Usage(); }
 
   DiskQuota* quota() { return quota_.get(); }

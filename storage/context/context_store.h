@@ -151,6 +151,8 @@ class ContextStore {
       const ContextFilter& filter, std::string_view after_id, size_t limit) const = 0;
   // Of all contexts, sorted.
   virtual std::vector<std::string> ListTenants() const = 0;
+  // Of a tenant's segments, indexes included; each counts once. Cost: a look at every segment.
+  virtual uint64_t StoredBytes(std::string_view tenant) const = 0;
   virtual StatusOr<std::shared_ptr<const StoredContext>> UpdateContext(
       std::string_view tenant, std::string_view id, const ContextUpdate& update) = 0;
   // Returns the bytes that no other context needs. They are freed when the last

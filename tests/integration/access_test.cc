@@ -8,12 +8,14 @@
 
 #include <chrono>
 #include <csignal>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "alaya/v1/session_service.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "grpcpp/generic/generic_stub.h"
@@ -362,6 +364,88 @@ TEST_F(AccessTest, AKeyThatIsTakenAwayEndsCallsThatRun) {
 
   EXPECT_EQ(client.GetServerInfo().status().code(), StatusCode::kUnauthenticated);
   EXPECT_EQ(stream.AttendOne(item).status().code(), StatusCode::kUnauthenticated);
+}
+
+// A session's creation as it is on the wire.
+grpc::Status CreateSession(const std::shared_ptr<grpc::Channel>& channel, const std::string& key,
+                           const std::string& model) {
+  pb::CreateSessionRequest request;
+  request.set_model(model);
+  request.add_tokens(1);
+  pb::CreateSessionResponse response;
+  grpc::ClientContext context;
+  context.AddMetadata("authorization", "Bearer " + key);
+  return pb::SessionService::NewStub(channel)->CreateSession(&context, request, &response);
+}
+
+TEST_F(AccessTest, ATenantsQuotaEndsItsOwnCallsAndNobodyElses) {
+  const auto write_config = [this](const std::string& text) {
+    std::ofstream(path("config"), std::ios::trunc) << text;
+  };
+  write_config("[tenants.a]\nmax_sessions = 2\nmax_stored_bytes = \"3MiB\"\n");
+  auto arguments = KeyArguments();
+  arguments.insert(arguments.end(), {"--config", path("config")});
+  ASSERT_NO_FATAL_FAILURE(Start(arguments));
+  const KvSequence sequence(MakeModel("test/access"), 256, /*seed=*/11);  // 2 MiB
+  const std::string& model = sequence.model().name();
+  ASSERT_OK(RegisterModel(ClientWith(kAdmin), sequence.model()));
+  const auto channel = Channel();
+
+  EXPECT_TRUE(CreateSession(channel, kWriter, model).ok());
+  EXPECT_TRUE(CreateSession(channel, kWriter, model).ok());
+  const grpc::Status refused = CreateSession(channel, kReader, model);
+
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  google::rpc::Status details;
+  ASSERT_TRUE(details.ParseFromString(refused.error_details()));
+  ASSERT_EQ(details.details_size(), 3);
+  google::rpc::QuotaFailure failure;
+  google::rpc::RetryInfo retry;
+  EXPECT_EQ(ReasonOf(refused), "QUOTA_EXCEEDED");
+  ASSERT_TRUE(details.details(1).UnpackTo(&failure) && details.details(2).UnpackTo(&retry));
+  EXPECT_EQ(failure.violations(0).subject(), "tenant:a");
+  EXPECT_THAT(failure.violations(0).description(), HasSubstr("max_sessions is 2"));
+  EXPECT_GT(retry.retry_delay().seconds(), 0);
+  EXPECT_TRUE(CreateSession(channel, kOther, model).ok());
+
+  ASSERT_OK(Import(ClientWith(kWriter), sequence, "first"));
+  const KvSequence other(MakeModel("test/access"), 256, /*seed=*/12);
+  EXPECT_EQ(Import(ClientWith(kWriter), other, "second").status().code(),
+            StatusCode::kResourceExhausted);
+  EXPECT_OK(Import(ClientWith(kOther), other, "second"));
+  ASSERT_OK(Delete(ClientWith(kWriter), "first"));
+  EXPECT_OK(Import(ClientWith(kWriter), other, "second"));
+
+  write_config("[tenants.a]\nmax_sessions = 3\n");
+  ASSERT_EQ(kill(server().pid(), SIGHUP), 0);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!CreateSession(channel, kWriter, model).ok() &&
+         std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_EQ(ClientWith(kWriter).ListSessions({}).value().sessions_size(), 3);
+}
+
+TEST_F(AccessTest, ATenantsRateIsBounded) {
+  auto arguments = KeyArguments();
+  arguments.insert(arguments.end(), {"--tenant-max-requests-per-second", "20"});
+  ASSERT_NO_FATAL_FAILURE(Start(arguments));
+  const client::Client client = ClientWith(kReader);
+
+  size_t answered = 0;
+  size_t refused = 0;
+  const auto start = std::chrono::steady_clock::now();
+  while (refused == 0 && std::chrono::steady_clock::now() - start < std::chrono::seconds(10)) {
+    const Status status = client.ListModels().status();
+    if (status.ok()) ++answered;
+    if (status.code() == StatusCode::kResourceExhausted) ++refused;
+  }
+
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  EXPECT_EQ(refused, 1);
+  EXPECT_GE(answered, 19);
+  EXPECT_LE(static_cast<double>(answered), 21 + 20 * seconds.count());
+  EXPECT_OK(ClientWith(kOther).ListModels());
 }
 
 TEST_F(AccessTest, UnixSocketsMayGoWithoutKeysWhereTcpMayNot) {

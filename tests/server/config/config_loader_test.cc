@@ -178,6 +178,34 @@ TEST_F(ConfigLoaderTest, SecuritySettingsMustFitEachOther) {
   EXPECT_THAT(loaded->config.access.key_files, ElementsAre("a", "b"));
 }
 
+TEST_F(ConfigLoaderTest, TenantsHaveLimitsOfTheirOwn) {
+  const std::string path = WriteFile(
+      "tenant_max_sessions = 3\n[tenants.team-a]\nmax_stored_bytes = \"1GiB\"\n"
+      "[tenants.\"b.2\"]\nmax_sessions = 9\n");
+  const auto loaded =
+      Load({"--config", path, "--tenant-max-streams=7"}, {{"ALAYA_TENANT_MAX_SESSIONS", "4"}});
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const TenantLimitsTable& limits = loaded->config.engine.tenant_limits;
+
+  EXPECT_EQ(limits.Of("anybody"), (TenantLimits{.max_sessions = 4, .max_streams = 7}));
+  EXPECT_EQ(
+      limits.Of("team-a"),
+      (TenantLimits{.max_stored_bytes = uint64_t{1} << 30, .max_sessions = 4, .max_streams = 7}));
+  EXPECT_EQ(limits.Of("b.2"), (TenantLimits{.max_sessions = 9, .max_streams = 7}));
+  const auto again = Load({"--config", WriteFile(PrintConfig(*loaded))});
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->config.engine.tenant_limits.named, limits.named);
+}
+
+TEST_F(ConfigLoaderTest, BadTenantsAreExplained) {
+  EXPECT_THAT(ErrorOf({"--config", WriteFile("[tenants.a]\nmax_sesions = 1\n")}),
+              AllOf(HasSubstr("tenants.a"), HasSubstr("max_sesions"), HasSubstr("max_sessions")));
+  EXPECT_THAT(ErrorOf({"--config", WriteFile("[tenants.a]\nmax_sessions = \"many\"\n")}),
+              AllOf(HasSubstr("tenants.a.max_sessions"), HasSubstr("many")));
+  EXPECT_THAT(ErrorOf({"--config", WriteFile("[tenants.\"a b\"]\n")}), HasSubstr("letters"));
+  EXPECT_THAT(ErrorOf({"--config", WriteFile("tenants = 3\n")}), HasSubstr("table"));
+}
+
 TEST_F(ConfigLoaderTest, AddressesThatOthersReachNeedInsecure) {
   for (const char* flag : {"--listen=0.0.0.0:50600", "--metrics-listen=[::]:50601"}) {
     EXPECT_THAT(ErrorOf({flag}), HasSubstr("--insecure"));

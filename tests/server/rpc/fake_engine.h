@@ -185,6 +185,7 @@ class FakeEngine final : public Engine {
   }
   EngineStats stats() const override { return {}; }
   const EngineLimits& limits() const override { return limits_; }
+  TenantQuota& tenants() override { return tenants_; }
   std::vector<const AttentionBackend*> backends() const override { return {}; }
   const AttentionDevice* device() const override { return nullptr; }
 
@@ -225,6 +226,7 @@ class FakeEngine final : public Engine {
   }
 
   std::shared_ptr<const RegisteredModel> model_;
+  TenantQuota tenants_{TenantLimitsTable()};
   const EngineLimits limits_{.max_context_tokens = 1000, .max_queries_per_item = 4};
   std::mutex mutex_;
   std::condition_variable came_;

@@ -1,0 +1,29 @@
+// The error of a limit that is used up, with what a client needs to know about it.
+
+#ifndef ALAYA_SERVER_ENGINE_QUOTA_ERROR_H_
+#define ALAYA_SERVER_ENGINE_QUOTA_ERROR_H_
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "storage/types/status.h"
+
+namespace alaya {
+
+struct QuotaViolation {
+  std::string subject;      // "tenant:team-a"
+  std::string description;  // which limit, how much is used
+  std::chrono::milliseconds retry_after{0};
+};
+
+// RESOURCE_EXHAUSTED "subject: description".
+Status QuotaError(const QuotaViolation& violation);
+
+// What QuotaError was made of; none for other errors.
+std::optional<QuotaViolation> QuotaViolationOf(const Status& status);
+
+}  // namespace alaya
+
+#endif  // ALAYA_SERVER_ENGINE_QUOTA_ERROR_H_

@@ -1,0 +1,133 @@
+#include "server/engine/tenant_quota.h"
+
+#include <algorithm>
+
+#include "server/engine/quota_error.h"
+
+namespace alaya {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+using std::chrono::steady_clock;
+
+// When it is worth trying again: what ends by itself soon, and what somebody must end.
+constexpr milliseconds kSoon{100};
+constexpr milliseconds kLater{5'000};
+
+struct KindText {
+  const char* limit;
+  const char* noun;
+  milliseconds retry_after;
+};
+constexpr std::array<KindText, kQuotaKindCount> kTexts = {
+    {{"max_sessions", "sessions", kLater},
+     {"max_tail_bytes", "bytes of sessions' new tokens", kLater},
+     {"max_stored_bytes", "stored bytes", kLater},
+     {"max_streams", "calls", kSoon},
+     {"max_bytes_in_flight", "bytes of messages under way", kSoon}}};
+
+const KindText& TextOf(QuotaKind kind) { return kTexts[static_cast<size_t>(kind)]; }
+
+}  // namespace
+
+TenantAccount::TenantAccount(std::string tenant, const TenantLimits& limits)
+    : tenant_(std::move(tenant)) {
+  SetLimits(limits);
+}
+
+void TenantAccount::SetLimits(const TenantLimits& limits) {
+  const auto set = [this](QuotaKind kind, uint64_t value) {
+    limits_[static_cast<size_t>(kind)] = value;
+  };
+  set(QuotaKind::kSessions, limits.max_sessions);
+  set(QuotaKind::kTailBytes, limits.max_tail_bytes);
+  set(QuotaKind::kWritingBytes, limits.max_stored_bytes);
+  set(QuotaKind::kStreams, limits.max_streams);
+  set(QuotaKind::kBytesInFlight, limits.max_bytes_in_flight);
+  requests_per_second_ = limits.max_requests_per_second;
+}
+
+Status TenantAccount::Take(QuotaKind kind, uint64_t amount) { return TakeBeside(kind, amount, 0); }
+
+Status TenantAccount::TakeBeside(QuotaKind kind, uint64_t amount, uint64_t beside) {
+  std::atomic<uint64_t>& used = used_[static_cast<size_t>(kind)];
+  const uint64_t most = limit(kind);
+  uint64_t before = used.load();
+  do {
+    const uint64_t taken = before + beside;
+    if (most > 0 && (amount > most || taken > most - amount)) return Refuse(kind, taken, amount);
+  } while (!used.compare_exchange_weak(before, before + amount));
+  return OkStatus();
+}
+
+void TenantAccount::Give(QuotaKind kind, uint64_t amount) {
+  used_[static_cast<size_t>(kind)].fetch_sub(amount);
+}
+
+StatusOr<TenantAccount::Share> TenantAccount::TakeShare(
+    const std::shared_ptr<TenantAccount>& account, QuotaKind kind, uint64_t amount) {
+  ALAYA_RETURN_IF_ERROR(account->Take(kind, amount));
+  return Share(account, kind, amount);
+}
+
+StatusOr<TenantAccount::Share> TenantAccount::TakeStorage(
+    const std::shared_ptr<TenantAccount>& account, uint64_t stored_bytes, uint64_t amount) {
+  ALAYA_RETURN_IF_ERROR(account->TakeBeside(QuotaKind::kWritingBytes, amount, stored_bytes));
+  return Share(account, QuotaKind::kWritingBytes, amount);
+}
+
+Status TenantAccount::Refuse(QuotaKind kind, uint64_t used, uint64_t amount) {
+  refused_count_.fetch_add(1, std::memory_order_relaxed);
+  const KindText& text = TextOf(kind);
+  return QuotaError({.subject = "tenant:" + tenant_,
+                     .description = std::to_string(used) + " " + text.noun + " and " +
+                                    std::to_string(amount) + " more: " + text.limit + " is " +
+                                    std::to_string(limit(kind)),
+                     .retry_after = text.retry_after});
+}
+
+// A leaky bucket that holds the requests of a second.
+Status TenantAccount::CountRequest(steady_clock::time_point now) {
+  request_count_.fetch_add(1, std::memory_order_relaxed);
+  const uint64_t rate = requests_per_second_.load(std::memory_order_relaxed);
+  if (rate == 0) return OkStatus();
+  constexpr nanoseconds kBurst = std::chrono::seconds(1);
+  const nanoseconds interval = kBurst / static_cast<int64_t>(rate);
+  milliseconds retry_after{};
+  {
+    const std::lock_guard lock(rate_mutex_);
+    due_ = std::max(due_, now) + interval;
+    if (due_ - now <= kBurst) return OkStatus();
+    retry_after = std::chrono::ceil<milliseconds>(due_ - now - kBurst);
+    due_ -= interval;
+  }
+  refused_count_.fetch_add(1, std::memory_order_relaxed);
+  return QuotaError({.subject = "tenant:" + tenant_,
+                     .description = "max_requests_per_second is " + std::to_string(rate),
+                     .retry_after = retry_after});
+}
+
+void TenantQuota::SetLimits(TenantLimitsTable limits) {
+  const std::lock_guard lock(mutex_);
+  limits_ = std::move(limits);
+  for (const auto& [tenant, account] : accounts_) account->SetLimits(limits_.Of(tenant));
+}
+
+std::shared_ptr<TenantAccount> TenantQuota::AccountOf(std::string_view tenant) {
+  const std::lock_guard lock(mutex_);
+  const auto found = accounts_.find(tenant);
+  if (found != accounts_.end()) return found->second;
+  std::string name(tenant);
+  auto account = std::make_shared<TenantAccount>(name, limits_.Of(tenant));
+  return accounts_.emplace(std::move(name), std::move(account)).first->second;
+}
+
+std::vector<std::shared_ptr<TenantAccount>> TenantQuota::accounts() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::shared_ptr<TenantAccount>> accounts;
+  for (const auto& [tenant, account] : accounts_) accounts.push_back(account);
+  return accounts;
+}
+
+}  // namespace alaya
