@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <string>
 #include <utility>
@@ -10,6 +11,7 @@
 
 #include "index/attention/window_ranges.h"
 #include "server/engine/index_kinds.h"
+#include "storage/page/page.h"
 
 namespace alaya {
 namespace {
@@ -72,6 +74,7 @@ class CostModel {
         head_count_(request.model->num_kv_heads),
         row_bytes_(static_cast<double>(request.model->row_bytes())),
         head_dim_(request.model->head_dim),
+        page_tokens_(static_cast<double>(PageTokens(*request.model))),
         queries_per_head_(static_cast<double>(request.query_count * request.model->group_size())),
         attended_share_(attended_share),
         is_full_(std::holds_alternative<FullTarget>(target)),
@@ -147,9 +150,12 @@ class CostModel {
   double PickNs(double rows, double share) const {
     return std::min(rows * queries_per_head_ * share * costs_.gather_ns, DenseNs(rows));
   }
-  // Picked rows lie in nearly as many pages as there are.
+  // Picked rows cost the pages in which they lie: of scattered rows that is an upper bound, and
+  // nearly all pages when each query picks some of a page.
   double ScoreNs(double rows, double share, double disk) const {
-    return PickNs(rows, std::min(share, 1.0)) + DiskNs(rows, disk);
+    const double taken = std::min(share * queries_per_head_, 1.0);
+    const double touched = 1 - std::pow(1 - taken, page_tokens_);
+    return PickNs(rows, std::min(share, 1.0)) + touched * DiskNs(rows, disk);
   }
   double AttendNs(double rows, double disk) const { return ScoreNs(rows, attended_share_, disk); }
 
@@ -157,6 +163,7 @@ class CostModel {
   const double head_count_;
   const double row_bytes_;
   const double head_dim_;
+  const double page_tokens_;
   const double queries_per_head_;
   const double attended_share_;
   const bool is_full_;

@@ -29,7 +29,7 @@ class ReadStream final : public grpc::ServerWriteReactor<v1::ReadContextResponse
                          public std::enable_shared_from_this<ReadStream> {
  public:
   using Reactor = grpc::ServerWriteReactor<v1::ReadContextResponse>;
-  static constexpr size_t kChunksAheadMax = 4;
+  static constexpr size_t kChunksAheadMax = 8;
 
   // The reactor for a new call; it owns itself. All pointers outlive it.
   static Reactor* Start(const ServiceContext& service, grpc::CallbackServerContext* call,

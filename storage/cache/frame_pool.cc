@@ -1,6 +1,7 @@
 #include "storage/cache/frame_pool.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <array>
@@ -14,6 +15,9 @@ namespace alaya {
 namespace {
 
 constexpr size_t kHugePageBytes = size_t{2} << 20;
+
+// Memory made ready ahead of use: what a long context's first answer loads.
+constexpr size_t kBytesAhead = size_t{512} << 20;
 
 constexpr uint32_t kEpochsPerTurnover = 64;
 // Uses closer to each other are one use.
@@ -83,10 +87,41 @@ StatusOr<std::unique_ptr<FramePool>> FramePool::Create(uint64_t budget_bytes,
   }
   pool->epoch_bytes_ = std::max<uint64_t>(pool->capacity_bytes() / kEpochsPerTurnover, 1);
   pool->ghosts_.resize(std::bit_ceil(chunk_count * kSmallFramesPerChunk * kGhostsPerFrame));
+  pool->chunks_ahead_ = std::min(kBytesAhead / kPagePayloadBytesMax, chunk_count / 2);
+  pool->ready_thread_ = std::thread([raw = pool.get(), arena] { raw->MakeReady(arena); });
   return pool;
 }
 
+void FramePool::MakeReady(std::byte* arena) {
+  constexpr int kNiceness = 10;
+  constexpr size_t kStepChunks = kHugePageBytes / kPagePayloadBytesMax;
+  // On Linux this is the calling thread's; it always may be lowered.
+  setpriority(PRIO_PROCESS, 0, kNiceness);
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    ready_wanted_.wait(lock, [this] { return stopped_ || IsAheadWanted(); });
+    if (stopped_) return;
+    const size_t begin = ready_chunk_;
+    const size_t count = std::min(kStepChunks, chunks_.size() - begin);
+    ready_chunk_ += count;
+    lock.unlock();
+    // Changes no byte, also of what is in use already. Older kernels cannot do it.
+    constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, since Linux 5.14
+    if (madvise(arena + begin * kPagePayloadBytesMax, count * kPagePayloadBytesMax,
+                kPopulateWrite) != 0) {
+      return;
+    }
+    lock.lock();
+  }
+}
+
 FramePool::~FramePool() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+  }
+  ready_wanted_.notify_all();
+  if (ready_thread_.joinable()) ready_thread_.join();
   for (size_t i = 0; i < untouched_chunk_ * kFramesPerChunk; ++i) {
     ALAYA_CHECK((frames_[i].state.load() & PageFrame::kPins) == 0);
   }
@@ -204,6 +239,7 @@ PageFrame* FramePool::TakeFree(FrameSize size) {
     free_chunks_.pop_back();
   } else if (untouched_chunk_ < chunks_.size()) {
     chunk_index = untouched_chunk_++;
+    if (IsAheadWanted()) ready_wanted_.notify_one();
   } else {
     return nullptr;
   }

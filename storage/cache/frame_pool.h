@@ -14,6 +14,9 @@
 // comes back at longer intervals than a turnover would always look new. Within an epoch
 // later pages leave first, since a prefix is of use only up to the first gap.
 //
+// The kernel clears a page of fresh memory when it is first written: that takes longer than
+// reading its content from a fast disk. So a thread touches some memory ahead of its use.
+//
 // Uses are recorded in the frames without a lock. The order is a heap that learns of
 // them when a page comes to its top, so it is exact although a hit never touches it.
 //
@@ -22,6 +25,7 @@
 #ifndef ALAYA_STORAGE_CACHE_FRAME_POOL_H_
 #define ALAYA_STORAGE_CACHE_FRAME_POOL_H_
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -30,6 +34,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "storage/cache/page_frame.h"
@@ -116,6 +121,12 @@ class FramePool {
   FramePool(std::chrono::milliseconds frame_timeout, Unpublish unpublish)
       : frame_timeout_(frame_timeout), unpublish_(std::move(unpublish)) {}
 
+  // Has the kernel clear memory of the arena before it is needed.
+  void MakeReady(std::byte* arena);
+  bool IsAheadWanted() const {
+    return ready_chunk_ < std::min(chunks_.size(), untouched_chunk_ + chunks_ahead_);
+  }
+
   // All of these require mutex_.
   PageFrame* TakeLocked(const PageId& id, FrameSize size, PageUse use);
   PageFrame* TakeFree(FrameSize size);
@@ -153,6 +164,11 @@ class FramePool {
   std::vector<Place> order_;           // a heap
   std::vector<Ghost> ghosts_;
   uint64_t loaded_bytes_ = 0;
+  size_t chunks_ahead_ = 0;  // so many before untouched_chunk_ are made ready
+  size_t ready_chunk_ = 0;   // chunks before it are
+  bool stopped_ = false;
+  std::condition_variable ready_wanted_;
+  std::thread ready_thread_;  // last: uses all of the above
 };
 
 // Well mixed, equal for equal ids only by chance otherwise.

@@ -21,6 +21,7 @@
 #include "rocksdb/table.h"
 #include "rocksdb/utilities/checkpoint.h"
 #include "storage/database/damaged_files.h"
+#include "storage/database/direct_reads.h"
 #include "storage/database/error_guard.h"
 #include "storage/database/rocksdb_logger.h"
 #include "storage/database/rocksdb_status.h"
@@ -291,8 +292,13 @@ StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& directory,
   auto impl = std::make_unique<Impl>();
   impl->errors = std::make_shared<ErrorGuard>(options.log, options.on_damage);
   rocksdb::Env* const base = options.env != nullptr ? options.env : rocksdb::Env::Default();
+  std::shared_ptr<rocksdb::FileSystem> files_of_base = base->GetFileSystem();
+  // A test's file system must see all that is read.
+  if (options.env == nullptr) {
+    files_of_base = std::make_shared<DirectReadFileSystem>(files_of_base);
+  }
   impl->env = rocksdb::NewCompositeEnv(
-      std::make_shared<GuardedFileSystem>(base->GetFileSystem(), impl->errors, directory));
+      std::make_shared<GuardedFileSystem>(files_of_base, impl->errors, directory));
   impl->read_only = options.read_only;
   impl->directory = directory;
   impl->db_options = MakeDbOptions(options, impl->env.get(), impl->errors);

@@ -4,7 +4,7 @@
 //
 // The trace is a line of JSON per request with `hash_ids`, one per block of 512 tokens;
 // equal ids mean equal tokens after an equal prefix (the format of Mooncake's traces,
-// FAST '25). The model is small, 128 bytes of KV a token, so that what takes hours of
+// FAST '25). The model is small, 64 bytes of KV a token, so that what takes hours of
 // serving passes in minutes: ratios of budget to working set are real, bytes are not.
 //
 // A request: CreateSession with its tokens, one query per layer over all that is
@@ -43,7 +43,7 @@ namespace pb = ::alaya::v1;
 using std::chrono::steady_clock;
 
 constexpr uint64_t kBlockTokens = 512;
-constexpr uint32_t kLayers = 2;
+constexpr uint32_t kLayers = 1;
 constexpr uint32_t kHeadDim = 16;
 constexpr uint64_t kRowBytes = kHeadDim * sizeof(uint16_t);
 constexpr uint64_t kTokenBytes = kLayers * 2 * kRowBytes;
@@ -339,11 +339,15 @@ int main(int argc, char** argv) {
       plan.trace_file = argv[++i];
     } else if (argument == "--requests" && i + 1 < argc) {
       plan.request_count = std::strtoul(argv[++i], nullptr, 10);
+    } else if (argument == "--budget" && i + 1 < argc) {
+      plan.budget_percents = {std::strtod(argv[++i], nullptr)};
     } else if (argument == "--csv" && i + 1 < argc) {
       plan.csv_file = argv[++i];
     } else {
-      std::fprintf(stderr,
-                   "usage: trace_replay --tiny | --trace FILE.jsonl [--requests N] [--csv FILE]\n");
+      std::fprintf(
+          stderr,
+          "usage: trace_replay --tiny | --trace FILE.jsonl [--requests N] [--budget PERCENT] "
+          "[--csv FILE]\n");
       return EXIT_FAILURE;
     }
   }

@@ -1,12 +1,15 @@
 #include "storage/cache/frame_pool.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <chrono>
+#include <fstream>
 #include <list>
 #include <map>
 #include <random>
 #include <set>
+#include <thread>
 #include <vector>
 
 namespace alaya {
@@ -94,6 +97,29 @@ TEST(FramePoolTest, ABudgetBelowOneFrameIsRefused) {
       FramePool::Create(kPagePayloadBytesMax - 1, milliseconds(0), [](PageFrame*) { return true; });
 
   EXPECT_EQ(refused.status().code(), StatusCode::kInvalidArgument);
+}
+
+// Of this process, in bytes.
+size_t ResidentBytes() {
+  size_t total_pages = 0;
+  size_t resident_pages = 0;
+  std::ifstream("/proc/self/statm") >> total_pages >> resident_pages;
+  return resident_pages * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+}
+
+TEST(FramePoolTest, HalfOfASmallBudgetIsMadeReadyAheadOfUse) {
+  constexpr size_t kBudgetBytes = size_t{64} << 20;
+  const size_t before = ResidentBytes();
+  const auto pool =
+      FramePool::Create(kBudgetBytes, milliseconds(0), [](PageFrame*) { return true; });
+  ASSERT_TRUE(pool.ok());
+
+  const auto grown = [&] { return ResidentBytes() - before; };
+  for (int i = 0; i < 10'000 && grown() < kBudgetBytes * 2 / 5; ++i) {
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  EXPECT_GE(grown(), kBudgetBytes * 2 / 5);
+  EXPECT_LE(grown(), kBudgetBytes * 3 / 4);
 }
 
 TEST(FramePoolTest, PagesReadOnceLeaveInTheOrderInWhichTheyCame) {

@@ -1,0 +1,159 @@
+#include "storage/database/direct_reads.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace alaya {
+namespace {
+
+// What O_DIRECT asks of offsets, lengths and memory on any disk of today.
+constexpr size_t kAlignment = 4096;
+// Below, the system's way is as good: indexes and footers of files.
+constexpr size_t kDirectBytesMin = size_t{8} << 10;
+constexpr size_t kHugePageBytes = size_t{2} << 20;
+// As many as there are threads that read (page_reader.cc); who finds none reads the usual way.
+constexpr size_t kBufferCount = 16;
+// A run of pages of 1 MiB and what alignment adds, twice a huge page's half.
+constexpr size_t kBufferBytes = kHugePageBytes;
+
+size_t AlignDown(size_t x) { return x / kAlignment * kAlignment; }
+size_t AlignUp(size_t x) { return AlignDown(x + kAlignment - 1); }
+
+// Whether the system's cache has all of the range. Kernels before 6.5 do not say.
+bool IsCached(int file, uint64_t offset, size_t bytes) {
+  constexpr long kCacheStat = 451;  // the headers of older systems have no name for it
+  struct Range {
+    uint64_t offset;
+    uint64_t bytes;
+  } range{AlignDown(offset), AlignUp(offset + bytes) - AlignDown(offset)};
+  struct Found {
+    uint64_t cached_pages = 0;
+    uint64_t others[4] = {};
+  } found;
+  if (syscall(kCacheStat, file, &range, &found, 0U) != 0) return false;
+  return found.cached_pages * kAlignment >= range.bytes;
+}
+
+}  // namespace
+
+// Memory for reads under way, the same for all files.
+class DirectBuffers {
+ public:
+  DirectBuffers() {
+    void* const mapping = mmap(nullptr, kMappingBytes, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapping == MAP_FAILED) return;
+    mapping_ = static_cast<std::byte*>(mapping);
+    const size_t misaligned = reinterpret_cast<uintptr_t>(mapping) % kHugePageBytes;
+    std::byte* const first = mapping_ + (kHugePageBytes - misaligned) % kHugePageBytes;
+    // Only a hint.
+    madvise(first, kBufferCount * kBufferBytes, MADV_HUGEPAGE);
+    for (size_t i = 0; i < kBufferCount; ++i) free_.push_back(first + i * kBufferBytes);
+  }
+  ~DirectBuffers() {
+    if (mapping_ != nullptr) munmap(mapping_, kMappingBytes);
+  }
+  DirectBuffers(const DirectBuffers&) = delete;
+  DirectBuffers& operator=(const DirectBuffers&) = delete;
+
+  // Null: all are in use.
+  std::byte* Take() {
+    const std::lock_guard lock(mutex_);
+    if (free_.empty()) return nullptr;
+    std::byte* const buffer = free_.back();
+    free_.pop_back();
+    return buffer;
+  }
+  void GiveBack(std::byte* buffer) {
+    const std::lock_guard lock(mutex_);
+    free_.push_back(buffer);
+  }
+
+ private:
+  static constexpr size_t kMappingBytes = (kBufferCount + 1) * kHugePageBytes;
+
+  std::byte* mapping_ = nullptr;
+  std::mutex mutex_;
+  std::vector<std::byte*> free_;  // the last one used first: it is touched
+};
+
+namespace {
+
+class DirectFile : public rocksdb::FSRandomAccessFileOwnerWrapper {
+ public:
+  // Takes over the descriptor, which was opened with O_DIRECT.
+  DirectFile(std::unique_ptr<rocksdb::FSRandomAccessFile> usual, int direct,
+             std::shared_ptr<DirectBuffers> buffers)
+      : FSRandomAccessFileOwnerWrapper(std::move(usual)),
+        direct_(direct),
+        buffers_(std::move(buffers)) {}
+  ~DirectFile() override { close(direct_); }
+
+  rocksdb::IOStatus Read(uint64_t offset, size_t bytes, const rocksdb::IOOptions& options,
+                         rocksdb::Slice* result, char* scratch,
+                         rocksdb::IODebugContext* debug) const override {
+    if (bytes >= kDirectBytesMin && scratch != nullptr && !IsCached(direct_, offset, bytes) &&
+        ReadDirectly(offset, bytes, scratch)) {
+      *result = rocksdb::Slice(scratch, bytes);
+      return rocksdb::IOStatus::OK();
+    }
+    return FSRandomAccessFileOwnerWrapper::Read(offset, bytes, options, result, scratch, debug);
+  }
+
+ private:
+  // False, and nothing is lost, if the range cannot be read this way or ends behind the file.
+  bool ReadDirectly(uint64_t offset, size_t bytes, char* target) const {
+    std::byte* const buffer = buffers_->Take();
+    if (buffer == nullptr) return false;
+    size_t done = 0;
+    while (done < bytes) {
+      const uint64_t begin = offset + done;
+      const size_t skipped = begin % kAlignment;
+      const size_t wanted = std::min(AlignUp(skipped + bytes - done), kBufferBytes);
+      const ssize_t found = pread(direct_, buffer, wanted, static_cast<off_t>(begin - skipped));
+      if (found <= static_cast<ssize_t>(skipped)) break;
+      const size_t count = std::min(static_cast<size_t>(found) - skipped, bytes - done);
+      std::memcpy(target + done, buffer + skipped, count);
+      done += count;
+      // Short within the file only at its end.
+      if (static_cast<size_t>(found) < wanted) break;
+    }
+    buffers_->GiveBack(buffer);
+    return done == bytes;
+  }
+
+  const int direct_;
+  const std::shared_ptr<DirectBuffers> buffers_;
+};
+
+}  // namespace
+
+DirectReadFileSystem::DirectReadFileSystem(const std::shared_ptr<rocksdb::FileSystem>& base)
+    : FileSystemWrapper(base), buffers_(std::make_shared<DirectBuffers>()) {}
+
+DirectReadFileSystem::~DirectReadFileSystem() = default;
+
+const char* DirectReadFileSystem::Name() const { return "DirectReadFileSystem"; }
+
+rocksdb::IOStatus DirectReadFileSystem::NewRandomAccessFile(
+    const std::string& path, const rocksdb::FileOptions& options,
+    std::unique_ptr<rocksdb::FSRandomAccessFile>* file, rocksdb::IODebugContext* debug) {
+  rocksdb::IOStatus status = FileSystemWrapper::NewRandomAccessFile(path, options, file, debug);
+  if (!status.ok()) return status;
+  const int direct = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
+  if (direct < 0) return status;
+  *file = std::make_unique<DirectFile>(std::move(*file), direct, buffers_);
+  return status;
+}
+
+}  // namespace alaya
