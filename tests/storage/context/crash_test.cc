@@ -233,6 +233,87 @@ TEST_F(CrashTest, WhatWasAcknowledgedSurvivesAndNothingIsHalfVisible) {
   RecordProperty("notes", static_cast<int>(notes_));
 }
 
+// A conversation of five turns, each a context; all of them are joined by one merge.
+const std::vector<FilledPart> kTurns = {{1, 300}, {2, 50}, {3, 128}, {4, 1}, {5, 300}};
+
+Status StoreTurns(ContextStore& store) {
+  std::vector<SegmentLink> chain;
+  for (const auto& [seed, count] : kTurns) {
+    ALAYA_ASSIGN_OR_RETURN(const auto committed, Import(store, {.id = std::to_string(seed),
+                                                                .prefix = chain,
+                                                                .tokens = SomeTokens(count, seed),
+                                                                .seed = seed,
+                                                                .queries = 20}));
+    chain = committed.context->chain;
+  }
+  return OkStatus();
+}
+
+// Dies `delay` after the merge has begun its n-th page, or when it is done.
+[[noreturn]] void MergeInChild(const std::string& directory, size_t page,
+                               std::chrono::microseconds delay) {
+  const auto store = OpenStore(directory);
+  if (!store.ok()) _exit(1);
+  size_t begun = 0;
+  const auto merged = (*store)->MergeSegments([&] {
+    if (++begun == page) {
+      std::thread([delay] {
+        std::this_thread::sleep_for(delay);
+        raise(SIGKILL);
+      }).detach();
+    }
+    return false;
+  });
+  _exit(merged.ok() && *merged != nullptr ? 0 : 1);
+}
+
+TEST(CrashedMergeTest, LeavesTheOldSegmentsOrTheNewOne) {
+  // Two layers of nine pages; after the last one comes the commit.
+  constexpr size_t kPages = 18;
+  const TempDirectory directory;
+  {
+    const auto store = OpenStore(directory / "template");
+    ASSERT_OK(store.status());
+    ASSERT_OK(StoreTurns(**store));
+  }
+  std::mt19937 random(20'261'130);
+  std::map<uint64_t, int> segment_counts;
+  for (int cycle = 0; cycle < cycle_count; ++cycle) {
+    SCOPED_TRACE("cycle " + std::to_string(cycle));
+    std::filesystem::remove_all(directory / "data");
+    std::filesystem::copy(directory / "template", directory / "data",
+                          std::filesystem::copy_options::recursive);
+    const size_t page = std::min<size_t>(kPages, 1 + random() % (3 * kPages));
+    const std::chrono::microseconds delay(random() % (page < kPages ? 500 : 60'000));
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) MergeInChild(directory / "data", page, delay);
+    int status = 0;
+    waitpid(child, &status, 0);
+    ASSERT_FALSE(WIFEXITED(status) && WEXITSTATUS(status) != 0) << "the merge failed";
+
+    const auto store = OpenStore(directory / "data");
+    ASSERT_OK(store.status());
+    ++segment_counts[(*store)->stats().segments];
+    std::vector<FilledPart> parts;
+    for (const FilledPart& turn : kTurns) {
+      parts.push_back(turn);
+      const auto context = (*store)->FindContext("default", std::to_string(turn.seed));
+      ASSERT_OK(context.status());
+      ASSERT_OK(VerifyChain(**store, (*context)->chain, parts));
+    }
+    // Nothing of what was not committed is left.
+    EXPECT_LT((*store)->stats().disk_bytes, (*store)->stats().stored_bytes + (uint64_t{1} << 19));
+    for (const auto& entry : std::filesystem::directory_iterator(directory / "data")) {
+      EXPECT_FALSE(entry.path().filename().string().starts_with("import-"));
+    }
+  }
+  for (const auto& [count, cycles] : segment_counts) {
+    EXPECT_TRUE(count == 1 || count == kTurns.size()) << count << " segments";
+    std::printf("%d cycles ended with %d segments\n", cycles, static_cast<int>(count));
+  }
+}
+
 }  // namespace
 }  // namespace alaya
 
