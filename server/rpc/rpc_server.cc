@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/generic/async_generic_service.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "server/engine/worker_pool.h"
@@ -95,6 +96,7 @@ struct RpcServer::Parts {
   ContextServiceHandler contexts{service};
   SessionServiceHandler sessions{service, &streams, options.max_requests_in_flight_per_stream};
   AdminServiceHandler admin{service, options, self};
+  grpc::CallbackGenericService no_methods;
   std::unique_ptr<Door> unix_door;
   std::unique_ptr<Door> tcp_door;
   std::unique_ptr<Door> health_door;  // of health_server; both null: none is wanted
@@ -149,6 +151,8 @@ struct RpcServer::Parts {
     SetChannelArguments(options, &health_builder);
     health_builder.SetMaxReceiveMessageSize(kHealthMessageBytesMax);
     health_builder.SetOption(std::make_unique<WithoutReflection>());
+    // gRPC starts no server without a service of somebody's; this one knows no method.
+    health_builder.RegisterCallbackGenericService(&no_methods);
     health_door = AddDoor(&health_builder, plain);
     health_server = health_builder.BuildAndStart();
     if (health_server == nullptr) return Unavailable("the gRPC health server did not start");
