@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -218,8 +219,7 @@ TEST_F(LongTailTest, ALongTailIsSearchedAndAnswersTheDefinition) {
   Register(sequence.model());
   const std::string session = CreateSession(sequence, 0).session_id;
   AppendAllLayers(sequence, session, {0, 800});
-  for (const Target& target :
-       {Target(DiprTarget{0.05}), Target(TopKTarget{20}), Target(MassTarget{0.8})}) {
+  for (const Target& target : {Target(DiprTarget{0.05}), Target(TopKTarget{20})}) {
     AttendItem item = QueryItem(sequence, session, LayerIndex{0}, {799, 800});
     item.options.target = target;
     item.options.window = {8, 16};
@@ -233,6 +233,33 @@ TEST_F(LongTailTest, ALongTailIsSearchedAndAnswersTheDefinition) {
                                       .visible = EqualVisible({0, 800}, 1),
                                       .options = item.options});
     EXPECT_LT(result.stats.tokens_attended, 4 * 800U);
+  }
+}
+
+// An index knows the mass of what is left out by its codes: the share is kept to 2 %.
+TEST_F(LongTailTest, AttendedTokensHoldTheShareOfTheMass) {
+  const TestSequence sequence(GroupedModel(), 900, /*seed=*/21);
+  Register(sequence.model());
+  const std::string session = CreateSession(sequence, 0).session_id;
+  AppendAllLayers(sequence, session, {0, 800});
+  AttendItem item = QueryItem(sequence, session, LayerIndex{0}, {799, 800});
+  item.options.window = {0, 1};
+  item.options.tail_estimate = false;
+  item.options.target = FullTarget();
+  const AttendResult full = Attend(item);
+
+  for (const double fraction : {0.5, 0.8, 0.95}) {
+    item.options.target = MassTarget{fraction};
+    const AttendResult result = Attend(item);
+
+    SCOPED_TRACE(fraction);
+    ASSERT_TRUE(result.status.ok()) << result.status;
+    for (size_t row = 0; row < result.log_sum_exp.size(); ++row) {
+      const double share = std::exp(double{result.log_sum_exp[row]} - full.log_sum_exp[row]);
+      EXPECT_GE(share, fraction - 0.02) << "row " << row;
+      EXPECT_LE(share, 1 + 1e-4) << "row " << row;
+    }
+    EXPECT_LT(result.stats.tokens_attended, full.stats.tokens_attended);
   }
 }
 
