@@ -174,7 +174,7 @@ class ContextStoreImpl : public ContextStore {
   const SegmentReaper& reaper() const { return *reaper_; }
 
  private:
-  void DropPages(SegmentId id);
+  bool DropPages(SegmentId id);
   void Evict();
   // Whoever only reads leaves no marks.
   void FoundDamage(std::string_view damage) {
@@ -327,7 +327,7 @@ Status ContextStoreImpl::Start() {
   quota_ = std::make_unique<DiskQuota>(
       options_.quota, [this] { return database_->stats().disk_bytes; }, [this] { Evict(); });
   if (options_.read_only) return OkStatus();
-  reaper_->Start([this](SegmentId id) { DropPages(id); });
+  reaper_->Start([this](SegmentId id) { return DropPages(id); });
   for (const SegmentId id : database_->StoredSegments()) DropPages(id);
   return SyncDirectory(directory);
 }
@@ -340,16 +340,18 @@ void ContextStoreImpl::Evict() {
   reaper_->Flush();
 }
 
-// Of a segment or of an index.
-void ContextStoreImpl::DropPages(SegmentId id) {
+// Of a segment or of an index. False if the disk failed.
+bool ContextStoreImpl::DropPages(SegmentId id) {
   // The catalog still names it: only its snapshots in memory are gone.
-  if (catalog_->IsLinked(id)) return;
+  if (catalog_->IsLinked(id)) return true;
   cache_->Erase(id);
   const Status status = database_->DropSegment(id);
-  if (status.ok() || !options_.log) return;
-  options_.log(StorageLogLevel::kWarning,
-               "segment " + Count(ToInt(id)) +
-                   " stays on disk until the next start: " + std::string(Message(status)));
+  if (!status.ok() && options_.log) {
+    options_.log(StorageLogLevel::kWarning,
+                 "segment " + Count(ToInt(id)) +
+                     " stays on disk until a drop succeeds: " + std::string(Message(status)));
+  }
+  return status.ok();
 }
 
 StatusOr<std::unique_ptr<ContextWriter>> ContextStoreImpl::BeginContext(ContextDraft draft) {

@@ -12,6 +12,7 @@ struct SegmentReaper::Queue {
   std::mutex mutex;
   std::condition_variable changed;
   std::deque<SegmentId> segments;
+  std::deque<SegmentId> failed;  // to be tried again
   uint64_t posted_count = 0;
   uint64_t dropped_count = 0;
   bool stopped = false;
@@ -23,9 +24,18 @@ struct SegmentReaper::Queue {
     ++posted_count;
     changed.notify_all();
   }
+
+  void Retry(size_t count) {
+    for (; count > 0; --count) {
+      segments.push_back(failed.front());
+      failed.pop_front();
+      ++posted_count;
+    }
+  }
 };
 
-SegmentReaper::SegmentReaper() : queue_(std::make_shared<Queue>()) {}
+SegmentReaper::SegmentReaper(std::chrono::milliseconds retry_interval)
+    : retry_interval_(retry_interval), queue_(std::make_shared<Queue>()) {}
 
 SegmentReaper::~SegmentReaper() { Stop(); }
 
@@ -46,7 +56,7 @@ std::shared_ptr<const StoredIndex> SegmentReaper::Adopt(
           }};
 }
 
-void SegmentReaper::Start(std::function<void(SegmentId)> drop) {
+void SegmentReaper::Start(std::function<bool(SegmentId)> drop) {
   drop_ = std::move(drop);
   thread_ = std::thread([this] { Run(); });
 }
@@ -68,14 +78,25 @@ void SegmentReaper::Stop() {
 
 void SegmentReaper::Run() {
   std::unique_lock lock(queue_->mutex);
+  const auto is_due = [this] { return !queue_->segments.empty() || queue_->stopped; };
   for (;;) {
-    queue_->changed.wait(lock, [&] { return !queue_->segments.empty() || queue_->stopped; });
+    if (queue_->failed.empty()) {
+      queue_->changed.wait(lock, is_due);
+    } else if (!queue_->changed.wait_for(lock, retry_interval_, is_due)) {
+      queue_->Retry(1);
+    }
     if (queue_->segments.empty()) return;
     const SegmentId segment = queue_->segments.front();
     queue_->segments.pop_front();
     lock.unlock();
-    drop_(segment);
+    const bool dropped = drop_(segment);
     lock.lock();
+    if (dropped) {
+      // The disk answers: perhaps for the others, too.
+      queue_->Retry(queue_->failed.size());
+    } else {
+      queue_->failed.push_back(segment);
+    }
     ++queue_->dropped_count;
     queue_->changed.notify_all();
   }

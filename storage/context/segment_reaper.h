@@ -2,11 +2,13 @@
 // of its own.
 //
 // Both die with their last shared_ptr, which may happen anywhere, under any lock: the
-// destructor only posts the id here.
+// destructor only posts the id here. What cannot be dropped, because the disk fails, is kept
+// in mind: one of it is tried again after a while, and the rest once a drop succeeds.
 
 #ifndef ALAYA_STORAGE_CONTEXT_SEGMENT_REAPER_H_
 #define ALAYA_STORAGE_CONTEXT_SEGMENT_REAPER_H_
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -20,7 +22,7 @@ namespace alaya {
 // (also by destruction).
 class SegmentReaper {
  public:
-  SegmentReaper();
+  explicit SegmentReaper(std::chrono::milliseconds retry_interval = std::chrono::minutes(1));
   ~SegmentReaper();
   SegmentReaper(const SegmentReaper&) = delete;
   SegmentReaper& operator=(const SegmentReaper&) = delete;
@@ -31,19 +33,22 @@ class SegmentReaper {
   std::shared_ptr<const StoredIndex> Adopt(std::unique_ptr<const StoredIndex> index) const;
 
   // From now on `drop` runs on the reaper's thread for every segment and index that
-  // died; it must tell whether the catalog still names it.
-  void Start(std::function<void(SegmentId)> drop);
-  // Returns when what was posted before is dropped.
+  // died; it must tell whether the catalog still names it, and returns false if it has to be
+  // tried again.
+  void Start(std::function<bool(SegmentId)> drop);
+  // Returns when what was posted before is dropped, or failed.
   void Flush();
-  // Drops what was posted, then ends; later deaths are ignored.
+  // Drops what was posted, then ends; later deaths are ignored. What failed waits for the
+  // next start.
   void Stop();
 
  private:
   struct Queue;
   void Run();
 
+  const std::chrono::milliseconds retry_interval_;
   std::shared_ptr<Queue> queue_;  // shared with the deleters of segments
-  std::function<void(SegmentId)> drop_;
+  std::function<bool(SegmentId)> drop_;
   std::thread thread_;
 };
 
