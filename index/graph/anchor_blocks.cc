@@ -139,7 +139,9 @@ bool AllFinite(std::span<const float> values) {
 template <typename T>
 std::vector<T> Take(size_t count, std::span<const std::byte>* bytes) {
   std::vector<T> values(count);
-  std::memcpy(values.data(), bytes->data(), count * sizeof(T));
+  // No memcpy: there may be none of them, and then no address to copy from.
+  std::ranges::copy(bytes->first(count * sizeof(T)),
+                    std::as_writable_bytes(std::span(values)).begin());
   *bytes = bytes->subspan(count * sizeof(T));
   return values;
 }
