@@ -100,6 +100,9 @@ StatusOr<pb::TokenRange> ParseTokenRange(std::string_view text) {
   if (!separated || !text.empty()) {
     return InvalidArgument("token range '" + std::string(whole) + "': expected begin:end");
   }
+  if (range.end() != 0 && range.end() < range.begin()) {
+    return InvalidArgument("token range '" + std::string(whole) + "': ends before it begins");
+  }
   return range;
 }
 

@@ -47,6 +47,15 @@ Status UnknownName(std::string_view origin, std::string_view name, const Texts& 
                          "; did you mean " + NearestName(name, known) + "?");
 }
 
+// False for bytes that TOML, which is UTF-8, cannot hold: what is set could not be printed.
+bool IsPrintable(const ConfigOption& option, const ServerConfig& config) {
+  try {
+    return !toml::parse("value = " + option.Toml(config)).empty();
+  } catch (const toml::parse_error&) {
+    return false;
+  }
+}
+
 Status SetOption(const ConfigOption& option, const Texts& texts, const std::string& origin,
                  LoadedConfig* loaded) {
   if (texts.empty() && option.kind != ConfigOption::Kind::kList) {
@@ -55,6 +64,9 @@ Status SetOption(const ConfigOption& option, const Texts& texts, const std::stri
   if (const Status status = option.set(texts, &loaded->config); !status.ok()) {
     return InvalidArgument(origin + ": " + option.key + " = \"" + Joined(texts) +
                            "\": " + std::string(Message(status)));
+  }
+  if (!IsPrintable(option, loaded->config)) {
+    return InvalidArgument(origin + ": " + option.key + " is not text in UTF-8");
   }
   loaded->origins[option.key] = origin;
   return OkStatus();

@@ -47,7 +47,7 @@ TEST(TokenRangeTest, EitherSideMayBeLeftOut) {
   EXPECT_EQ(ParseTokenRange("10:20")->end(), 20U);
   EXPECT_EQ(ParseTokenRange(":20")->begin(), 0U);
   EXPECT_EQ(ParseTokenRange("10:")->end(), 0U);
-  for (const char* text : {"", "10", "a:b", "1:2:3", "-1:2", "1 :2"}) {
+  for (const char* text : {"", "10", "a:b", "1:2:3", "-1:2", "1 :2", "20:10"}) {
     EXPECT_FALSE(ParseTokenRange(text).ok()) << text;
   }
 }

@@ -220,6 +220,12 @@ TEST_F(ConfigLoaderTest, PositionalAndRepeatedSingleValuesAreRefused) {
   ErrorOf({"--data-dir"});
 }
 
+TEST_F(ConfigLoaderTest, BytesThatCouldNotBePrintedAreRefused) {
+  const auto loaded = Load({}, {{"ALAYA_LISTEN", "unix:/tmp/\xdc"}});
+
+  EXPECT_EQ(Message(loaded.status()), "ALAYA_LISTEN: listen is not text in UTF-8");
+}
+
 TEST_F(ConfigLoaderTest, PrintedConfigurationReadsBackTheSame) {
   const auto loaded =
       Load({"--data-dir", "/tmp/with \"quotes\"\\\n", "--listen", "unix:/tmp/a", "--listen",
