@@ -49,7 +49,8 @@ Status KeyRing::Replace(std::vector<ApiKey> keys) {
 StatusOr<std::shared_ptr<const Credential>> KeyRing::Find(std::string_view key) const {
   const KeyHash hash = HashKey(key);
   std::shared_ptr<const Credential> found;
-  for (const auto& credential : *credentials()) {
+  const auto current = credentials();  // a temporary in the loop's head would die before its body
+  for (const auto& credential : *current) {
     if (SameHash(credential->hash(), hash)) found = credential;
   }
   if (found == nullptr) {
