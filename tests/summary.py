@@ -1,4 +1,4 @@
-"""Adds up the JUnit reports of all stages: one row a stage, the failures by name, the total.
+"""Adds up the JUnit reports of all stages: what failed tests said last, one row a stage, the failures by name, the total.
 
 STAGE.skipped holds the reason why a whole stage was not run.
 """
@@ -7,13 +7,26 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+SHOWN_LINES = 60
 
-def read_report(path: Path) -> tuple[int, list[str], int]:
-    """Returns passed tests, names of failed ones, skipped tests."""
-    passed, failed, skipped = 0, [], 0
+
+def telling_lines(output: str) -> list[str]:
+    """The last lines, from the first failure that they have room for."""
+    lines = output.splitlines()
+    marks = ("Failure", "FAILED", "WARNING: ThreadSanitizer", "ERROR: AddressSanitizer", "runtime error")
+    first = next((i for i, line in enumerate(lines) if any(mark in line for mark in marks)), None)
+    begin = len(lines) - SHOWN_LINES if first is None else first
+    return lines[max(begin, 0) :][:SHOWN_LINES]
+
+
+def read_report(path: Path) -> tuple[int, dict[str, str], int]:
+    """Returns passed tests, names of failed ones with their output, skipped tests."""
+    passed, failed, skipped = 0, {}, 0
     for case in ET.parse(path).getroot().iter("testcase"):
-        if case.find("failure") is not None or case.get("status") == "fail":
-            failed.append(case.get("name", "?"))
+        failure = case.find("failure")
+        if failure is not None or case.get("status") == "fail":
+            reason = "" if failure is None else failure.get("message", "")
+            failed[case.get("name", "?")] = (case.findtext("system-out") or "") + reason
         elif case.find("skipped") is not None or case.get("status") in ("notrun", "disabled"):
             skipped += 1
         else:
@@ -26,14 +39,17 @@ def main() -> int:
     failed_stages = sys.argv[2:]
     total_passed, total_failed, total_skipped = 0, 0, 0
     failed_with_report = set()
+    by_stage = {path.stem: read_report(path) for path in sorted(reports.glob("*.xml"))}
+    for stage, (_, failed, _) in by_stage.items():
+        for name, output in failed.items():
+            print(f"-- {stage}: {name}", *telling_lines(output), "", sep="\n")
     print(f"{'stage':<12} {'passed':>7} {'failed':>7} {'skipped':>8}")
-    for path in sorted(reports.glob("*.xml")):
-        passed, failed, skipped = read_report(path)
-        print(f"{path.stem:<12} {passed:>7} {len(failed):>7} {skipped:>8}")
+    for stage, (passed, failed, skipped) in by_stage.items():
+        print(f"{stage:<12} {passed:>7} {len(failed):>7} {skipped:>8}")
         for name in failed:
-            print(f"  FAILED {path.stem}: {name}")
+            print(f"  FAILED {stage}: {name}")
         if failed:
-            failed_with_report.add(path.stem)
+            failed_with_report.add(stage)
         total_passed += passed
         total_failed += len(failed)
         total_skipped += skipped

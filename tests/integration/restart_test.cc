@@ -127,7 +127,7 @@ TEST_F(RestartTest, AKillDuringAnImportLeavesNothingBehind) {
   {
     ASSERT_OK_AND_ASSIGN(const auto importer, OpenImport(half, /*layer_count=*/1));
     // The server may still be reading the last messages, so wait until bytes are on disk.
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (BytesBelow(data_path()) < bytes_before + half_bytes / 2 &&
            std::chrono::steady_clock::now() < deadline) {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -234,7 +234,7 @@ TEST_F(RestartTest, DeletedSpaceComesBack) {
   ASSERT_OK(Delete(client(), "large"));
 
   // The build of its index holds the pages until it notices.
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   do {
     ASSERT_OK(client().CompactStorage());
     std::this_thread::sleep_for(std::chrono::milliseconds(20));

@@ -56,7 +56,7 @@ StatusOr<pb::ImportContextResponse> Import(const client::Client& client, const K
 StatusOr<pb::ImportContextResponse> ImportOnceFree(const client::Client& client,
                                                    const KvSequence& sequence,
                                                    const std::string& context_id) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (true) {
     auto imported = Import(client, sequence, context_id);
     if (imported.status().code() != StatusCode::kAlreadyExists ||

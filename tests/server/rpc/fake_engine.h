@@ -57,7 +57,7 @@ class FakeEngine final : public Engine {
   // Blocks until `count` items have come in all; false after 10 seconds.
   bool WaitForItems(size_t count) {
     std::unique_lock lock(mutex_);
-    return came_.wait_for(lock, std::chrono::seconds(10), [&] { return items_.size() >= count; });
+    return came_.wait_for(lock, std::chrono::seconds(60), [&] { return items_.size() >= count; });
   }
   size_t item_count() {
     const std::lock_guard lock(mutex_);

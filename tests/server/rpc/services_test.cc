@@ -148,14 +148,14 @@ TEST_F(ServicesTest, AnImportCancelledMidwayIsDiscarded) {
   const auto writer = contexts_->ImportContext(&context, &response);
   ASSERT_TRUE(writer->Write(Header()));
   ASSERT_TRUE(writer->Write(Chunk()));
-  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (engine_.import_record.chunk_count == 0 && std::chrono::steady_clock::now() < give_up) {
     std::this_thread::yield();
   }
 
   context.TryCancel();
   EXPECT_EQ(writer->Finish().error_code(), grpc::StatusCode::CANCELLED);
-  EXPECT_TRUE(server_->Drain(std::chrono::seconds(10)));
+  EXPECT_TRUE(server_->Drain(std::chrono::seconds(60)));
 
   EXPECT_EQ(engine_.import_record.chunk_count, 1);
   EXPECT_TRUE(engine_.import_record.destroyed);
@@ -218,7 +218,7 @@ TEST_F(ServicesTest, ReadContextWaitsForASlowReader) {
 
   context.TryCancel();
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
-  EXPECT_TRUE(server_->Drain(std::chrono::seconds(10)));
+  EXPECT_TRUE(server_->Drain(std::chrono::seconds(60)));
 }
 
 TEST_F(ServicesTest, ReadContextRefusesWhatTheContextDoesNotHave) {
