@@ -419,7 +419,11 @@ void CudaBackend::SitOut(TierKey key) {
 
 void CudaBackend::GiveUp(const Status& status) {
   tier_->GiveUp(status);
-  if (!was_given_up_.exchange(true) && options_.on_given_up) options_.on_given_up(status);
+  // Whoever comes second waits until it is known.
+  std::call_once(given_up_once_, [&] {
+    was_given_up_ = true;
+    if (options_.on_given_up) options_.on_given_up(status);
+  });
 }
 
 }  // namespace alaya

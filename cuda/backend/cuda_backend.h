@@ -37,7 +37,8 @@ struct CudaBackendOptions {
   BatchLane::Options lane;
   std::optional<DeviceCosts> costs;  // none: measured when the backend opens
   uint32_t calibration_tokens = 32768;
-  // Called once, from any thread, when the device is given up; may be null.
+  // Called once, from any thread, when the device is given up, before any request says so;
+  // may be null.
   std::function<void(const Status&)> on_given_up;
 
   // A sixteenth of the budget serves what every query needs.
@@ -94,6 +95,7 @@ class CudaBackend : public AttentionDevice {
   std::atomic<uint64_t> failure_count_{0};
   std::atomic<uint64_t> cached_row_count_{0};
   std::atomic<uint64_t> missed_row_count_{0};
+  std::once_flag given_up_once_;
   std::atomic<bool> was_given_up_{false};
 
   std::mutex mutex_;

@@ -58,7 +58,7 @@ class GpuTest : public ServiceTest {
   }
   // Asks until the GPU answers.
   pb::AttendResult AskGpu() {
-    for (int i = 0; i < 2000; ++i) {
+    for (int i = 0; i < 9000; ++i) {
       pb::AttendResult result = Ask(/*full=*/false);
       if (result.stats().plans_size() > 0 && result.stats().plans(0).tier() == pb::TIER_GPU) {
         return result;
@@ -144,7 +144,7 @@ TEST_F(GpuTest, ALostGpuFailsNoRequest) {
   for (size_t i = 0; i < of_cpu.size(); ++i) EXPECT_LE(of_cpu[i], of_gpu[i] + 0.05);
   if (after.stats().tail_estimated()) ExpectSameAttention(after, before);
   ExpectSameAttention(Ask(/*full=*/true), before);
-  for (int i = 0; i < 1000 && server().Log().find("gpu_lost") == std::string::npos; ++i) {
+  for (int i = 0; i < 6000 && server().Log().find("gpu_lost") == std::string::npos; ++i) {
     ASSERT_GT(Ask(/*full=*/false).stats().plans_size(), 0);
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }

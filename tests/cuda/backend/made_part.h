@@ -14,65 +14,48 @@
 #include "cuda/device/device_tier.h"
 #include "index/attention/attention_device.h"
 #include "index/kv_reader.h"
-#include "tests/support/element_codec.h"
 #include "tests/support/exact_attention.h"
-#include "tests/support/random_numbers.h"
 
 namespace alaya {
 
 // One head's rows, read by any number of threads.
 class MadeRows : public KvReader {
  public:
-  MadeRows(const DevicePartShape& shape, uint64_t seed, const std::atomic<bool>* is_damaged)
-      : shape_(shape), is_damaged_(*is_damaged) {
-    for (const KvKind kind : {KvKind::kKey, KvKind::kValue}) {
-      std::vector<float> elements =
-          MadeNumbers(shape.token_count * shape.head_dim, seed + static_cast<uint64_t>(kind));
-      // An outlier channel, as trained models have it.
-      for (size_t i = 0; kind == KvKind::kKey && i < elements.size(); i += shape.head_dim) {
-        elements[i + 5] += 8;
-      }
-      RoundTo(shape.dtype, elements);
-      bytes_.push_back(Encode(elements, shape.dtype));
-      elements_.push_back(std::move(elements));
-    }
-  }
+  MadeRows(const DevicePartShape& shape, uint64_t seed);
 
   size_t token_count() const override { return shape_.token_count; }
   size_t block_tokens() const override { return 64; }
   size_t head_dim() const override { return shape_.head_dim; }
-  StatusOr<PinnedRows> ReadBlock(KvKind kind, size_t block) const override {
-    if (is_damaged_) return DataLoss("a damaged block");
-    const EncodedMatrixView all = {bytes_[static_cast<size_t>(kind)].data(), shape_.token_count,
-                                   shape_.head_dim, shape_.dtype};
-    const size_t begin = block * block_tokens();
-    return PinnedRows{all.rows_range(begin, std::min(block_tokens(), token_count() - begin)),
-                      BlockPin()};
-  }
+  StatusOr<PinnedRows> ReadBlock(KvKind kind, size_t block) const override;
 
   MatrixView<const float> keys() const { return Matrix(0); }
   MatrixView<const float> values() const { return Matrix(1); }
   const std::byte* row(KvKind kind, size_t token) const {
-    return bytes_[static_cast<size_t>(kind)].data() +
+    return numbers_->bytes[static_cast<size_t>(kind)].data() +
            token * shape_.head_dim * ElementBytes(shape_.dtype);
   }
 
-  static std::vector<float> MadeNumbers(size_t count, uint64_t seed) {
-    const RandomStream random(seed);
-    std::vector<float> numbers(count);
-    for (size_t i = 0; i < count; ++i) numbers[i] = random.Normal(i);
-    return numbers;
-  }
+  // From now on no block can be read.
+  void Damage() { is_damaged_ = true; }
+
+  static std::vector<float> MadeNumbers(size_t count, uint64_t seed);
 
  private:
+  struct Numbers {
+    std::vector<std::vector<float>> elements;  // keys, values
+    std::vector<std::vector<std::byte>> bytes;
+  };
+
+  // Made once in a process.
+  static std::shared_ptr<const Numbers> NumbersOf(const DevicePartShape& shape, uint64_t seed);
+
   MatrixView<const float> Matrix(size_t kind) const {
-    return {elements_[kind].data(), shape_.token_count, shape_.head_dim};
+    return {numbers_->elements[kind].data(), shape_.token_count, shape_.head_dim};
   }
 
   const DevicePartShape shape_;
-  const std::atomic<bool>& is_damaged_;
-  std::vector<std::vector<float>> elements_;  // keys, values
-  std::vector<std::vector<std::byte>> bytes_;
+  std::atomic<bool> is_damaged_{false};
+  const std::shared_ptr<const Numbers> numbers_;
 };
 
 class MadePart {
@@ -80,14 +63,16 @@ class MadePart {
   MadePart(uint64_t segment, DevicePartShape shape)
       : part_{SegmentId{segment}, LayerIndex{3}}, shape_(shape) {
     for (uint32_t head = 0; head < shape.kv_head_count; ++head) {
-      heads_->emplace_back(shape, 100 * segment + 10 * head, &is_damaged_);
+      heads_->emplace_back(shape, 100 * segment + 10 * head);
     }
   }
 
   const DevicePartShape& shape() const { return shape_; }
   TierKey key() const { return {ToInt(part_.segment), ToInt(part_.layer)}; }
   const MadeRows& head(uint32_t head) const { return (*heads_)[head]; }
-  void Damage() { is_damaged_ = true; }
+  void Damage() {
+    for (MadeRows& head : *heads_) head.Damage();
+  }
   // The part is gone.
   void Drop() { owner_.reset(); }
 
@@ -141,9 +126,9 @@ class MadePart {
 
   const DevicePart part_;
   const DevicePartShape shape_;
-  std::atomic<bool> is_damaged_{false};
   std::shared_ptr<int> owner_ = std::make_shared<int>(0);
-  std::shared_ptr<std::deque<MadeRows>> heads_ = std::make_shared<std::deque<MadeRows>>();
+  // Whoever reads rows may outlive the part.
+  const std::shared_ptr<std::deque<MadeRows>> heads_ = std::make_shared<std::deque<MadeRows>>();
 };
 
 }  // namespace alaya

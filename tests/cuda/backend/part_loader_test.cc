@@ -6,16 +6,17 @@
 #include <memory>
 #include <vector>
 
-#include "cuda/kernels/sparse_sequence.cuh"
 #include "tests/cuda/backend/made_part.h"
 #include "tests/cuda/device/fake_device.h"
 #include "tests/cuda/kernels/host_launch.h"
+#include "tests/cuda/kernels/host_sequences.h"
 
 namespace alaya {
 namespace {
 
 // More than one run of rows, and an odd end.
-constexpr DevicePartShape kShape = {9001, 2, 128, DType::kBF16};
+constexpr uint32_t kTokens = 5001;
+constexpr DevicePartShape kShape = {kTokens, 2, 128, DType::kBF16};
 
 class PartLoaderTest : public testing::Test {
  protected:
@@ -45,16 +46,16 @@ TEST_F(PartLoaderTest, MakesTheIndexOfAllRowsAndKeepsThoseOfTheWindows) {
 
   for (uint32_t head = 0; head < kShape.kv_head_count; ++head) {
     const SparseTask task = layout_.Task(device_->memory().data() + block_.offset(), head);
-    PoisonedMemory memory(FlatHeadBytes(128, 9001));
-    const FlatHead expected = FlatHeadAt(memory.as<void>(), 128, 9001);
+    PoisonedMemory memory(FlatHeadBytes(128, kTokens));
+    const FlatHead expected = FlatHeadAt(memory.as<void>(), 128, kTokens);
     EncodeTask all;
     all.keys = {part.head(head).row(KvKind::kKey, 0), 256, DType::kBF16};
     all.values = {part.head(head).row(KvKind::kValue, 0), 256, DType::kBF16};
     all.head = expected;
-    RunEncodeFlatHead(all, HostLaunch());
-    EXPECT_EQ(std::memcmp(task.head.centre, expected.centre, FlatHeadBytes(128, 9001)), 0);
+    EncodeFlatHeadOnHost(all);
+    EXPECT_EQ(std::memcmp(task.head.centre, expected.centre, FlatHeadBytes(128, kTokens)), 0);
 
-    const uint32_t recent = 9001 - layout_.recent_tokens();
+    const uint32_t recent = kTokens - layout_.recent_tokens();
     for (uint32_t i = 0; i < layout_.sink_tokens(); ++i) {
       ASSERT_EQ(std::memcmp(task.windows[0].keys.row(i), part.head(head).row(KvKind::kKey, i), 256),
                 0);

@@ -7,9 +7,8 @@
 #include <new>
 #include <thread>
 #include <utility>
-#include <vector>
 
-#include "cuda/kernels/sparse_sequence.cuh"
+#include "tests/cuda/kernels/host_sequences.h"
 
 namespace alaya {
 namespace {
@@ -23,21 +22,6 @@ std::byte* NewMemory(size_t bytes) {
   return memory;
 }
 void DeleteMemory(std::byte* memory) { ::operator delete(memory, kAlignment); }
-
-struct RunOnHost {
-  template <class Program>
-  int operator()(const Program& program, uint32_t grid_x, uint32_t grid_y,
-                 uint32_t shared_bytes) const {
-    std::vector<uint64_t> shared(shared_bytes / sizeof(uint64_t) + 2);
-    void* memory = shared.data();
-    size_t room = shared.size() * sizeof(uint64_t);
-    std::align(16, shared_bytes, memory, room);
-    for (uint32_t y = 0; y < grid_y; ++y) {
-      for (uint32_t x = 0; x < grid_x; ++x) program(x, y, memory);
-    }
-    return 0;
-  }
-};
 
 class FakeQueue final : public DeviceQueue {
  public:
@@ -53,21 +37,21 @@ class FakeQueue final : public DeviceQueue {
     return Later([=] { std::memset(device, 0, bytes); });
   }
   Status EncodeCentre(const EncodeTask& task) override {
-    return Later([=] { RunEncodeCentre(task, RunOnHost()); });
+    return Later([=] { EncodeCentreOnHost(task); });
   }
   Status EncodeGroups(const EncodeTask& task) override {
     ++control_->encode_count;
-    return Later([=] { RunEncodeGroups(task, RunOnHost()); });
+    return Later([=] { EncodeGroupsOnHost(task); });
   }
   Status Attend(const SparseShape& shape, const SparseOptions& options,
                 const SparseBatch& batch) override {
     ++control_->attend_count;
     control_->task_count += shape.task_count;
-    return Later([=] { RunSparseAttention(shape, options, batch, RunOnHost()); });
+    return Later([=] { AttendOnHost(shape, options, batch); });
   }
   Status AdmitRows(const RowOffers* offers, uint32_t offer_count, const uint32_t* step) override {
     control_->admit_count += offer_count;
-    return Later([=] { RunAdmitRows(offers, offer_count, step, RunOnHost()); });
+    return Later([=] { AdmitRowsOnHost(offers, offer_count, step); });
   }
   Status Mark() override {
     marked_ = work_.size();
