@@ -2,7 +2,8 @@
 //
 // Layers differ by orders of magnitude in how many tokens matter (the first ones are
 // diffuse), and neighbouring decode steps are alike: so what was observed predicts
-// what comes. Kept per model, layer and kind of target; in memory only.
+// what comes. Kept per model, layer, kind of target and length, in octaves; in memory only.
+// A length that was not met yet is taken to be like the nearest one that was.
 
 #ifndef ALAYA_SERVER_ENGINE_LAYER_STATISTICS_H_
 #define ALAYA_SERVER_ENGINE_LAYER_STATISTICS_H_
@@ -27,6 +28,7 @@ struct LayerTarget {
   LayerIndex layer{};
   size_t target = 0;  // alternative of Target
   bool estimate_rest = false;
+  int octave = 0;  // of the tokens that are searched: their count's binary logarithm
 
   friend auto operator<=>(const LayerTarget&, const LayerTarget&) = default;
 };
@@ -39,6 +41,8 @@ class LayerStatistics {
     double attended_share = -1;
     // Actual over predicted time by index kind; 1 if unknown.
     std::array<double, 5> cost_factors = {1, 1, 1, 1, 1};
+    // Costs that were observed of just this key, whatever the kind.
+    uint64_t cost_count = 0;
 
     double cost_factor(IndexKind kind) const { return cost_factors[static_cast<size_t>(kind)]; }
   };
@@ -59,10 +63,17 @@ class LayerStatistics {
   struct Observed {
     double attended_share = -1;
     std::array<Factor, 5> cost_factors;
+    uint64_t cost_count = 0;
   };
+  using Layers = std::map<LayerTarget, Observed>;
+
+  // Those of the key, or of the nearest octave.
+  Layers::const_iterator FindNearest(const LayerTarget& key) const;
+  // Those of the key; new ones start from the nearest octave's.
+  Observed& At(const LayerTarget& key);
 
   mutable std::mutex mutex_;
-  std::map<LayerTarget, Observed> layers_;  // guarded by mutex_
+  Layers layers_;  // guarded by mutex_
 };
 
 }  // namespace alaya

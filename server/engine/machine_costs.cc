@@ -1,10 +1,15 @@
 #include "server/engine/machine_costs.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
 #include <vector>
 
 #include "index/flat/flat_builder.h"
@@ -21,24 +26,36 @@ using std::chrono::steady_clock;
 constexpr size_t kHeadDim = 128;
 constexpr size_t kBlockTokens = 256;
 constexpr size_t kRowBytes = kHeadDim * ElementBytes(DType::kBF16);
-// 16 MiB of keys and values, beyond most second-level caches.
-constexpr size_t kManyTokens = 32768;
+// 64 MiB of keys and values: more than most caches hold.
+constexpr size_t kManyTokens = 131072;
+// Those of arithmetic's share stay in the caches.
+constexpr size_t kSomeTokens = 4096;
+constexpr size_t kCodedTokens = 32768;
+constexpr size_t kFewCodedTokens = 64;
+constexpr size_t kHugePageBytes = size_t{2} << 20;
 constexpr size_t kManyQueries = 16;
 constexpr size_t kGroupQueries = 4;  // of a usual GQA group
 constexpr int kRunsMax = 5;
-constexpr auto kTimePerPoint = std::chrono::milliseconds(25);
+constexpr auto kTimePerPoint = std::chrono::milliseconds(12);
 
-// Noise in (-2, 2): the time of kernels does not depend on numbers, but a search's does.
+// Noise in (-2, 2): the time of kernels does not depend on numbers, but a search's does. Lies in
+// huge pages, as the pages of a store do.
 class NoiseReader : public KvReader {
  public:
   explicit NoiseReader(size_t token_count)
-      : token_count_(token_count), rows_(2 * token_count * kRowBytes) {
+      : token_count_(token_count), rows_(static_cast<std::byte*>(::operator new(bytes(), kAlign))) {
+    madvise(rows_.get(), bytes(), MADV_HUGEPAGE);
+    // Some noise, again and again.
+    const size_t first_bytes = std::min(bytes(), kHugePageBytes);
     uint64_t state = 1;
-    for (size_t i = 0; i + 1 < rows_.size(); i += 2) {
+    for (size_t i = 0; i < first_bytes; i += sizeof(uint16_t)) {
       state = state * 6364136223846793005 + 1442695040888963407;
       // Sign and mantissa at random, exponent 2^-1 or 2^0.
       const auto bits = static_cast<uint16_t>((state >> 48 & 0x80FFU) | 0x3F00U);
-      std::memcpy(&rows_[i], &bits, sizeof(bits));
+      std::memcpy(rows_.get() + i, &bits, sizeof(bits));
+    }
+    for (size_t i = first_bytes; i < bytes(); i += first_bytes) {
+      std::memcpy(rows_.get() + i, rows_.get(), std::min(first_bytes, bytes() - i));
     }
   }
 
@@ -49,17 +66,22 @@ class NoiseReader : public KvReader {
     const size_t first = block_index * kBlockTokens;
     const size_t rows = std::min(kBlockTokens, token_count_ - first);
     const size_t offset = (static_cast<size_t>(kind) * token_count_ + first) * kRowBytes;
-    return PinnedRows{{rows_.data() + offset, rows, kHeadDim, DType::kBF16}, BlockPin()};
+    return PinnedRows{{rows_.get() + offset, rows, kHeadDim, DType::kBF16}, BlockPin()};
   }
 
-  size_t bytes() const { return rows_.size(); }
+  size_t bytes() const { return 2 * token_count_ * kRowBytes; }
 
  private:
+  static constexpr std::align_val_t kAlign{kHugePageBytes};
+  struct Delete {
+    void operator()(std::byte* rows) const { ::operator delete(rows, kAlign); }
+  };
+
   size_t token_count_;
-  std::vector<std::byte> rows_;
+  std::unique_ptr<std::byte, Delete> rows_;
 };
 
-// Returns tokens that lie apart, without looking at them.
+// Returns tokens that lie apart, others for every query, without looking at them.
 class ApartIndex : public TokenIndex {
  public:
   static constexpr uint32_t kDistance = 37;
@@ -69,11 +91,13 @@ class ApartIndex : public TokenIndex {
   StatusOr<SearchResult> Search(const SearchRequest& request) const override {
     SearchResult result;
     result.queries.resize(request.queries.rows());
+    uint32_t first = 0;
     for (QueryCandidates& found : result.queries) {
-      for (uint32_t token = 0; token < token_count_; token += kDistance) {
+      for (uint32_t token = first; token < token_count_; token += kDistance) {
         found.tokens.push_back({token, 0});
       }
       found.best_score = 0;
+      first += kDistance / kGroupQueries;
     }
     return result;
   }
@@ -82,73 +106,132 @@ class ApartIndex : public TokenIndex {
   size_t token_count_;
 };
 
-// The fastest of a few runs, nanoseconds.
-StatusOr<double> MeasureAttention(AttentionBackend* backend, const SequencePart& part,
-                                  const Target& target, size_t query_count) {
-  std::vector<float> queries(query_count * kHeadDim);
-  for (size_t i = 0; i < queries.size(); ++i) queries[i] = i % 7 == 0 ? -2.0F : 1.0F;
-  const std::vector<TokenRange> visible(query_count, part.range());
-  AttentionTask task;
-  task.queries = {queries.data(), query_count, kHeadDim};
-  task.visible = visible;
-  task.parts = {&part, 1};
-  task.target = target;
-  task.window = {.sink = 0, .recent = 0};
-  std::vector<float> output(query_count * kHeadDim);
-  std::vector<float> log_sum_exp(query_count);
-  const AttentionPart total{{output.data(), query_count, kHeadDim}, log_sum_exp};
+// What is measured.
+struct Workload {
+  Target target = FullTarget{};
+  size_t query_count = 1;
+  bool estimate_rest = false;
+};
 
-  double best_ns = 0;
-  const auto begin = steady_clock::now();
-  for (int run = 0; run < kRunsMax && steady_clock::now() - begin < kTimePerPoint; ++run) {
-    const auto run_begin = steady_clock::now();
-    const auto report = backend->Attend(task, total);
-    if (!report.ok()) return report.status();
-    const double ns =
-        std::chrono::duration<double, std::nano>(steady_clock::now() - run_begin).count();
-    best_ns = run == 0 ? ns : std::min(best_ns, ns);
+class Meter {
+ public:
+  // `cold` is read before every run, so that caches forget what is measured; null: it is not.
+  Meter(AttentionBackend* backend, const SequencePart* cold) : backend_(*backend), cold_(cold) {}
+
+  // The fastest of a few runs, nanoseconds.
+  StatusOr<double> Measure(const SequencePart& part, const Workload& workload) const {
+    double best_ns = std::numeric_limits<double>::infinity();
+    const auto begin = steady_clock::now();
+    for (int run = 0; run < kRunsMax && steady_clock::now() - begin < kTimePerPoint; ++run) {
+      if (cold_ != nullptr) ALAYA_RETURN_IF_ERROR(Run(*cold_, {}));
+      const auto run_begin = steady_clock::now();
+      ALAYA_RETURN_IF_ERROR(Run(part, workload));
+      const std::chrono::duration<double, std::nano> taken = steady_clock::now() - run_begin;
+      best_ns = std::min(best_ns, taken.count());
+    }
+    return best_ns;
   }
-  return best_ns;
+
+ private:
+  Status Run(const SequencePart& part, const Workload& workload) const {
+    std::vector<float> queries(workload.query_count * kHeadDim);
+    for (size_t i = 0; i < queries.size(); ++i) queries[i] = i % 7 == 0 ? -2.0F : 1.0F;
+    const std::vector<TokenRange> visible(workload.query_count, part.range());
+    AttentionTask task;
+    task.queries = {queries.data(), workload.query_count, kHeadDim};
+    task.visible = visible;
+    task.parts = {&part, 1};
+    task.target = workload.target;
+    task.window = {.sink = 0, .recent = 0};
+    task.estimate_rest = workload.estimate_rest;
+    std::vector<float> output(workload.query_count * kHeadDim);
+    std::vector<float> log_sum_exp(workload.query_count);
+    return backend_.Attend(task, {{output.data(), workload.query_count, kHeadDim}, log_sum_exp})
+        .status();
+  }
+
+  AttentionBackend& backend_;
+  const SequencePart* cold_;
+};
+
+// A flat index of made-up tokens.
+struct Coded {
+  explicit Coded(size_t token_count) : reader(token_count) {}
+  Status Build() {
+    ALAYA_RETURN_IF_ERROR(BuildFlatIndex(reader, blocks.Sink()));
+    ALAYA_ASSIGN_OR_RETURN(index, FlatIndex::Open(&blocks, &reader));
+    return OkStatus();
+  }
+  SequencePart part() const { return {.reader = &reader, .index = index.get()}; }
+
+  NoiseReader reader;
+  MemoryIndexBlocks blocks;
+  std::unique_ptr<FlatIndex> index = nullptr;
+};
+
+// Sets what searches cost.
+Status MeasureSearches(AttentionBackend* backend, const SequencePart& many, MachineCosts* costs) {
+  // Next to nothing is found.
+  constexpr Target kStatistical = DiprTarget{.alpha = 1};
+  constexpr Target kSound = DiprTarget{.alpha = 1, .sound = true};
+  Coded few(kFewCodedTokens);
+  ALAYA_RETURN_IF_ERROR(few.Build());
+  ALAYA_ASSIGN_OR_RETURN(
+      costs->search_ns, Meter(backend, nullptr).Measure(few.part(), {kStatistical, kGroupQueries}));
+
+  Coded coded(kCodedTokens);
+  ALAYA_RETURN_IF_ERROR(coded.Build());
+  const Meter meter(backend, &many);
+  const auto per_code = [&](double ns, double byte_share) {
+    const double bytes = static_cast<double>(coded.blocks.bytes()) * byte_share;
+    return std::max(0.0, ns - costs->search_ns - bytes * costs->read_ns_per_byte) /
+           static_cast<double>(kGroupQueries * kCodedTokens);
+  };
+  ALAYA_ASSIGN_OR_RETURN(const double statistical_ns,
+                         meter.Measure(coded.part(), {kStatistical, kGroupQueries}));
+  ALAYA_ASSIGN_OR_RETURN(const double sound_ns,
+                         meter.Measure(coded.part(), {kSound, kGroupQueries}));
+  ALAYA_ASSIGN_OR_RETURN(const double rest_ns,
+                         meter.Measure(coded.part(), {kStatistical, kGroupQueries, true}));
+  costs->code_ns = per_code(statistical_ns, kUpperCodeShare);
+  costs->sound_code_ns = per_code(sound_ns, 1);
+  costs->rest_code_ns = per_code(rest_ns, 1);
+  return OkStatus();
 }
 
 }  // namespace
 
 StatusOr<MachineCosts> MeasureMachineCosts(AttentionBackend* backend) {
   const NoiseReader one_token(1);
+  const NoiseReader some_tokens(kSomeTokens);
   const NoiseReader many_tokens(kManyTokens);
   const SequencePart one{.reader = &one_token};
+  const SequencePart some{.reader = &some_tokens};
   const SequencePart many{.reader = &many_tokens};
+  const Meter meter(backend, nullptr);
   MachineCosts costs;
-  ALAYA_ASSIGN_OR_RETURN(costs.call_ns, MeasureAttention(backend, one, FullTarget{}, 1));
-  ALAYA_ASSIGN_OR_RETURN(const double one_ns, MeasureAttention(backend, many, FullTarget{}, 1));
-  ALAYA_ASSIGN_OR_RETURN(const double many_ns,
-                         MeasureAttention(backend, many, FullTarget{}, kManyQueries));
+  ALAYA_ASSIGN_OR_RETURN(costs.call_ns, meter.Measure(one, {}));
   // ns(queries) = call + bytes * read + queries * tokens * 2 * head_dim * multiply_add.
-  const double multiply_adds_per_query = 2.0 * kHeadDim * kManyTokens;
-  const double per_query_ns = std::max(0.0, (many_ns - one_ns) / (kManyQueries - 1));
-  costs.ns_per_multiply_add = per_query_ns / multiply_adds_per_query;
-  costs.read_ns_per_byte = std::max(0.0, one_ns - costs.call_ns - per_query_ns) /
+  ALAYA_ASSIGN_OR_RETURN(const double few_ns, meter.Measure(some, {}));
+  ALAYA_ASSIGN_OR_RETURN(const double many_ns, meter.Measure(some, {FullTarget{}, kManyQueries}));
+  constexpr double kMultiplyAdds = 2.0 * kHeadDim;  // per query and token
+  costs.ns_per_multiply_add =
+      std::max(0.0, (many_ns - few_ns) / ((kManyQueries - 1) * kMultiplyAdds * kSomeTokens));
+  ALAYA_ASSIGN_OR_RETURN(const double read_ns, meter.Measure(many, {}));
+  const double arithmetic_ns = costs.ns_per_multiply_add * kMultiplyAdds * kManyTokens;
+  costs.read_ns_per_byte = std::max(0.0, read_ns - costs.call_ns - arithmetic_ns) /
                            static_cast<double>(many_tokens.bytes());
 
   // Values of tokens that lie apart.
   const ApartIndex apart(kManyTokens);
   const SequencePart picked{.reader = &many_tokens, .index = &apart};
   ALAYA_ASSIGN_OR_RETURN(const double picked_ns,
-                         MeasureAttention(backend, picked, DiprTarget{}, kGroupQueries));
+                         meter.Measure(picked, {DiprTarget{}, kGroupQueries}));
   constexpr size_t kPicked = kManyTokens / ApartIndex::kDistance + 1;
   costs.gather_ns =
       std::max(0.0, picked_ns - costs.call_ns) / static_cast<double>(kGroupQueries * kPicked);
 
-  // A scan of codes whose target is next to nothing.
-  MemoryIndexBlocks blocks;
-  ALAYA_RETURN_IF_ERROR(BuildFlatIndex(many_tokens, blocks.Sink()));
-  ALAYA_ASSIGN_OR_RETURN(const auto flat, FlatIndex::Open(&blocks, &many_tokens));
-  const SequencePart coded{.reader = &many_tokens, .index = flat.get()};
-  ALAYA_ASSIGN_OR_RETURN(const double coded_ns,
-                         MeasureAttention(backend, coded, DiprTarget{.alpha = 1}, kGroupQueries));
-  const double bytes_ns = static_cast<double>(blocks.bytes()) * costs.read_ns_per_byte;
-  costs.code_ns = std::max(0.0, coded_ns - costs.call_ns - bytes_ns) /
-                  static_cast<double>(kGroupQueries * kManyTokens);
+  ALAYA_RETURN_IF_ERROR(MeasureSearches(backend, many, &costs));
   return costs;
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <optional>
 #include <string>
@@ -21,14 +22,17 @@ constexpr double kParallelMinUs = 60;
 
 // Share of the tokens that a sparse target attends to, until a layer was observed.
 constexpr double kUnknownShare = 0.01;
-// With an estimate of the rest, more tokens are attended.
-constexpr double kUnknownShareWithRest = 0.02;
 
-// Tokens that a search scores exactly for each one that it returns.
-constexpr double kScoredPerAttended = 2;
+// Rows that a search scores exactly, for all queries, for each one that a query attends to.
+constexpr double kScoredPerAttended = 1;
 // Share of the tokens that a graph visits, and of those in the blocks that coarse takes.
 constexpr double kFineVisitedShare = 0.02;
 constexpr double kCoarseTakenShare = 0.05;
+
+// Full attention and the sparse one are both tried so often while the dearer one's prediction is
+// less than so many times the other's.
+constexpr uint64_t kTryCount = 4;
+constexpr double kTryRatio = 1.5;
 
 // Decode steps that are expected to use an index after it was read from disk.
 constexpr double kStepsPerLoad = 32;
@@ -54,7 +58,10 @@ bool Answers(IndexKind kind, const Target& target) {
 bool Estimates(IndexKind kind) { return kind == IndexKind::kFlat; }
 
 LayerTarget KeyOf(const PlanRequest& request, const AttendPlan& plan) {
-  return {request.model->name, request.layer, plan.target.index(), plan.estimate_rest};
+  uint64_t token_count = 0;
+  for (const SegmentFacts& segment : request.segments) token_count += segment.visible.size();
+  return {request.model->name, request.layer, plan.target.index(), plan.estimate_rest,
+          static_cast<int>(std::bit_width(token_count))};
 }
 
 // A row that a device leaves to the CPU is scored and attended by so many queries.
@@ -69,7 +76,7 @@ IndexKind CostKind(const PlanReport& report) {
 class CostModel {
  public:
   CostModel(const MachineCosts& costs, const PlanRequest& request, const Target& target,
-            double attended_share)
+            bool estimate_rest, double attended_share)
       : costs_(costs),
         head_count_(request.model->num_kv_heads),
         row_bytes_(static_cast<double>(request.model->row_bytes())),
@@ -79,6 +86,8 @@ class CostModel {
         attended_share_(attended_share),
         is_full_(std::holds_alternative<FullTarget>(target)),
         is_dipr_(std::holds_alternative<DiprTarget>(target)),
+        is_statistical_(is_dipr_ && !std::get<DiprTarget>(target).sound && !estimate_rest),
+        keeps_scores_(estimate_rest || std::holds_alternative<MassTarget>(target)),
         window_(WindowOf(request)) {}
 
   double ExactUs(uint64_t token_count, double resident_share) const {
@@ -93,15 +102,15 @@ class CostModel {
     const double rows = Rows(segment.visible.size());
     const double disk = 1 - segment.resident_share;
     const double bytes = static_cast<double>(index.bytes);
-    double ns = head_count_ * costs_.call_ns + AttendNs(rows, disk);
+    double ns = head_count_ * costs_.search_ns + AttendNs(rows, disk);
     // DIPR attends the window first, exactly.
     if (is_dipr_) ns += 2 * DenseNs(Rows(WindowTokens(segment.visible)));
     switch (index.kind) {
       case IndexKind::kExact:
         return ExactUs(segment.visible.size(), segment.resident_share);
       case IndexKind::kFlat:
-        ns += bytes * costs_.read_ns_per_byte + rows * queries_per_head_ * costs_.code_ns +
-              LoadNs(index) + ScoreNs(rows, kScoredPerAttended * attended_share_, disk);
+        ns += CodesNs(rows, bytes) + LoadNs(index) +
+              ScoreNs(rows, kScoredPerAttended * attended_share_, disk);
         break;
       case IndexKind::kCoarse:
         ns += bytes * costs_.read_ns_per_byte + LoadNs(index) +
@@ -138,6 +147,14 @@ class CostModel {
     return static_cast<double>(index.bytes) * (1 - index.resident_share) * costs_.disk_ns_per_byte /
            kStepsPerLoad;
   }
+  // Scanning a flat index.
+  double CodesNs(double rows, double bytes) const {
+    const double code_ns = keeps_scores_     ? costs_.rest_code_ns
+                           : is_statistical_ ? costs_.code_ns
+                                             : costs_.sound_code_ns;
+    const double read = bytes * (is_statistical_ ? kUpperCodeShare : 1);
+    return read * costs_.read_ns_per_byte + rows * queries_per_head_ * code_ns;
+  }
   // Reading rows one after the other, for all queries.
   double DenseNs(double rows) const {
     return rows * row_bytes_ * costs_.read_ns_per_byte +
@@ -168,6 +185,8 @@ class CostModel {
   const double attended_share_;
   const bool is_full_;
   const bool is_dipr_;
+  const bool is_statistical_;
+  const bool keeps_scores_;
   const WindowRanges window_;
 };
 
@@ -179,7 +198,7 @@ double AttendedShare(const PlanRequest& request, const AttendPlan& plan, double 
     for (const SegmentFacts& segment : request.segments) tokens += segment.visible.size();
     return std::min(1.0, static_cast<double>(top_k->k) / static_cast<double>(tokens));
   }
-  return plan.estimate_rest ? kUnknownShareWithRest : kUnknownShare;
+  return kUnknownShare;
 }
 
 // Plans of one segment, the cheapest first.
@@ -215,10 +234,10 @@ std::vector<PlanReport> Candidates(const PlanRequest& request, const SegmentFact
 
 void PlanSegments(const PlanRequest& request, const MachineCosts& costs,
                   const LayerStatistics::Expectation& expected, AttendPlan* plan) {
-  const CostModel model(costs, request, plan->target,
+  const CostModel model(costs, request, plan->target, plan->estimate_rest,
                         AttendedShare(request, *plan, expected.attended_share));
   if (request.tail_token_count > 0) {
-    plan->predicted_us = CostModel(costs, request, FullTarget(), 1)
+    plan->predicted_us = CostModel(costs, request, FullTarget(), false, 1)
                              .ExactUs(request.tail_token_count, /*resident_share=*/1);
   }
   for (const SegmentFacts& segment : request.segments) {
@@ -255,6 +274,13 @@ std::optional<PlanRequest> OnlyEstimating(const PlanRequest& request) {
   return reduced;
 }
 
+// Until the layer tried a target, the machine's costs are taken to be wrong for both alike: else
+// what was learnt of the other one alone would keep it from ever being tried.
+double HopedUs(const AttendPlan& plan, const AttendPlan& other) {
+  const bool is_known = plan.segments.front().learnt_factor != 1;
+  return plan.predicted_us * (is_known ? 1 : std::min(1.0, other.segments.front().learnt_factor));
+}
+
 }  // namespace
 
 AttendPlan Planner::PlanFor(const PlanRequest& request, const Target& target) const {
@@ -263,28 +289,36 @@ AttendPlan Planner::PlanFor(const PlanRequest& request, const Target& target) co
   plan.estimate_rest =
       std::holds_alternative<DiprTarget>(target) && request.estimate_rest.value_or(true);
   const LayerStatistics::Expectation expected = statistics_.Expect(KeyOf(request, plan));
-  plan.was_tried = expected.attended_share >= 0;
+  plan.try_count = expected.cost_count;
   PlanSegments(request, costs_, expected, &plan);
   return plan;
 }
 
 AttendPlan Planner::Plan(const PlanRequest& request) const {
   if (request.target) return PlanFor(request, *request.target);
-  AttendPlan full = PlanFor(request, FullTarget());
+  AttendPlan other = PlanFor(request, FullTarget());
   const std::optional<PlanRequest> estimating = OnlyEstimating(request);
-  if (!estimating || !request.estimate_rest.value_or(true)) return full;
-  AttendPlan sparse = PlanFor(*estimating, DiprTarget());
-  // Until the layer tried it, the machine's costs are taken to be wrong for both alike:
-  // else what was learnt of full attention alone would keep it from ever being tried.
-  const double factor = sparse.was_tried ? 1 : std::min(1.0, full.segments.front().learnt_factor);
-  if (sparse.predicted_us * factor > full.predicted_us) std::swap(sparse, full);
-  if (!request.explain) return sparse;
-  for (PlanReport& loser : full.segments) {
-    loser.reason = fmt::format("of the other target, {:.1f} times the cost in all",
-                               full.predicted_us / sparse.predicted_us);
-    sparse.rejected.push_back(std::move(loser));
+  if (!estimating || !request.estimate_rest.value_or(true)) return other;
+  AttendPlan chosen = PlanFor(*estimating, DiprTarget());
+  double chosen_us = HopedUs(chosen, other);
+  double other_us = HopedUs(other, chosen);
+  const auto swap = [&] {
+    std::swap(chosen, other);
+    std::swap(chosen_us, other_us);
+  };
+  if (chosen_us > other_us) swap();
+  const bool is_trial = other.try_count < kTryCount && other_us < kTryRatio * chosen_us;
+  if (is_trial) swap();
+  if (!request.explain) return chosen;
+  for (PlanReport& segment : chosen.segments) {
+    if (is_trial) segment.reason = "tried, to know its cost; " + segment.reason;
   }
-  return sparse;
+  for (PlanReport& loser : other.segments) {
+    loser.reason =
+        fmt::format("of the other target, {:.1f} times the cost in all", other_us / chosen_us);
+    chosen.rejected.push_back(std::move(loser));
+  }
+  return chosen;
 }
 
 void Planner::Observe(const PlanRequest& request, const AttendPlan& plan,

@@ -7,7 +7,8 @@
 //
 // A target that the caller left open becomes the cheaper one of full attention and DIPR
 // with an estimate of the rest, if every segment can be searched so: DIPR alone misses
-// the mass of diffuse heads.
+// the mass of diffuse heads. Predictions may be wrong by more than the two differ: if they
+// are close, the one that seems dearer is tried a few times first.
 //
 // Source: AlayaDB, arXiv:2504.10326, section 6 (rules); costs instead of rules are ours.
 
@@ -60,7 +61,7 @@ struct PlanRequest {
 struct AttendPlan {
   Target target;
   bool estimate_rest = false;
-  bool was_tried = false;            // earlier steps of the layer had this sparse target
+  uint64_t try_count = 0;            // earlier steps of the layer, about as long, like this one
   std::vector<PlanReport> segments;  // the chosen plan of each segment of the request
   std::vector<PlanReport> rejected;  // with explain
   double predicted_us = 0;           // all segments and the tail, on one thread

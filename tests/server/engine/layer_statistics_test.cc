@@ -40,6 +40,42 @@ TEST(LayerStatisticsTest, KeysAndKindsAreApart) {
   EXPECT_EQ(statistics.Expect(other).cost_factor(IndexKind::kFlat), 1);
 }
 
+TEST(LayerStatisticsTest, ANewLengthStartsFromTheNearestAndSoonGoesItsOwnWay) {
+  LayerStatistics statistics;
+  LayerTarget near = Key();
+  near.octave = 12;
+  LayerTarget far = Key();
+  far.octave = 20;
+  LayerTarget fresh = Key();
+  fresh.octave = 14;
+  for (int i = 0; i < 30; ++i) statistics.ObserveCost(near, IndexKind::kFlat, 10, 20);
+  for (int i = 0; i < 30; ++i) statistics.ObserveCost(far, IndexKind::kFlat, 10, 80);
+  statistics.ObserveShare(near, 0.25);
+
+  const LayerStatistics::Expectation inherited = statistics.Expect(fresh);
+  for (int i = 0; i < 5; ++i) statistics.ObserveCost(fresh, IndexKind::kFlat, 10, 10);
+
+  EXPECT_NEAR(inherited.cost_factor(IndexKind::kFlat), 2, 0.01);
+  EXPECT_EQ(inherited.attended_share, 0.25);
+  EXPECT_EQ(inherited.cost_count, 0U);
+  EXPECT_LT(statistics.Expect(fresh).cost_factor(IndexKind::kFlat), 1.3);
+  EXPECT_EQ(statistics.Expect(fresh).cost_count, 5U);
+  EXPECT_NEAR(statistics.Expect(near).cost_factor(IndexKind::kFlat), 2, 0.01);
+}
+
+TEST(LayerStatisticsTest, NeighboursInTheOrderOfKeysAreNotTheSameLayer) {
+  LayerStatistics statistics;
+  LayerTarget before = Key();
+  before.layer = LayerIndex{2};
+  LayerTarget after = Key();
+  after.layer = LayerIndex{4};
+  statistics.ObserveCost(before, IndexKind::kFlat, 10, 20);
+  statistics.ObserveCost(after, IndexKind::kFlat, 10, 20);
+
+  EXPECT_EQ(statistics.Expect(Key()).cost_factor(IndexKind::kFlat), 1);
+  EXPECT_EQ(statistics.Expect(Key()).cost_count, 0U);
+}
+
 TEST(LayerStatisticsTest, AFewTimesSettleAFactor) {
   LayerStatistics statistics;
 

@@ -5,6 +5,7 @@
 
 #include <initializer_list>
 #include <optional>
+#include <string>
 
 namespace alaya {
 namespace {
@@ -210,6 +211,83 @@ TEST(PlannerTest, AFastFullAttentionDoesNotKeepAnIndexFromBeingTried) {
   }
 
   EXPECT_EQ(ChosenKind(planner, open), IndexKind::kFlat);
+}
+
+// What DIPR with an estimate seems to take, which only the index can give.
+double EstimateUs(PlanRequest request) {
+  request.target = DiprTarget();
+  request.segments[0].has_exact = false;
+  return PredictedUs(request);
+}
+
+// The shortest context, to within a tenth, for which that is less than full attention.
+uint64_t LengthWhereBothAreClose(const Model& model) {
+  uint64_t token_count = 16;
+  const auto full_is_cheaper = [&] {
+    const PlanRequest request =
+        IndexedRequest(model, token_count, FullTarget(), {IndexKind::kFlat});
+    return PredictedUs(request) < EstimateUs(request);
+  };
+  while (full_is_cheaper()) token_count += token_count / 10;
+  return token_count;
+}
+
+// Carries out the plan of a request whose full attention and estimate take so long.
+bool StepIsFull(Planner& planner, const PlanRequest& request, double full_us, double sparse_us) {
+  AttendPlan plan = planner.Plan(request);
+  const bool is_full = std::holds_alternative<FullTarget>(plan.target);
+  plan.segments[0].actual_us = is_full ? full_us : sparse_us;
+  planner.Observe(request, plan, {.attended_tokens = 100, .seen_tokens = 10'000});
+  return is_full;
+}
+
+TEST(PlannerTest, OfTwoCloseWaysTheFasterOneIsFoundWhateverWasPredicted) {
+  const Model model = SmallModel();
+  const PlanRequest request =
+      IndexedRequest(model, LengthWhereBothAreClose(model), std::nullopt, {IndexKind::kFlat});
+  const double middle_us = EstimateUs(request);
+  constexpr int kSteps = 40;
+
+  for (const bool full_is_faster : {true, false}) {
+    Planner planner{MachineCosts()};
+    int faster_count = 0;
+    for (int i = 0; i < kSteps; ++i) {
+      const bool is_full = StepIsFull(planner, request, middle_us * (full_is_faster ? 0.9 : 1.1),
+                                      middle_us * (full_is_faster ? 1.1 : 0.9));
+      if (is_full == full_is_faster) ++faster_count;
+    }
+
+    EXPECT_GE(faster_count, kSteps - 8) << "full is faster: " << full_is_faster;
+  }
+}
+
+TEST(PlannerTest, WhatIsFarDearerIsNeverTried) {
+  const Model model = SmallModel();
+  Planner planner{MachineCosts()};
+  const PlanRequest request = IndexedRequest(model, 200'000, std::nullopt, {IndexKind::kFlat});
+  const double sparse_us = EstimateUs(request);
+
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_FALSE(StepIsFull(planner, request, 10 * sparse_us, sparse_us));
+  }
+}
+
+TEST(PlannerTest, ATrialIsExplained) {
+  const Model model = SmallModel();
+  Planner planner{MachineCosts()};
+  PlanRequest request =
+      IndexedRequest(model, LengthWhereBothAreClose(model), std::nullopt, {IndexKind::kFlat});
+  request.explain = true;
+  bool was_tried = false;
+
+  for (int i = 0; i < 10 && !was_tried; ++i) {
+    AttendPlan plan = planner.Plan(request);
+    was_tried = plan.segments[0].reason.find("tried, to know its cost") != std::string::npos;
+    plan.segments[0].actual_us = plan.segments[0].predicted_us;
+    planner.Observe(request, plan, {.attended_tokens = 100, .seen_tokens = 10'000});
+  }
+
+  EXPECT_TRUE(was_tried);
 }
 
 TEST(PlannerTest, AnIndexOnDiskIsTakenUp) {
