@@ -125,15 +125,19 @@ StatusOr<bool> Client::CheckServing() const {
 Status Client::WaitUntilServing(milliseconds timeout) const {
   constexpr milliseconds kPause{50};
   const auto deadline = steady_clock::now() + timeout;
+  std::string reason;
   while (true) {
     const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now());
     const StatusOr<bool> serving = WithCallTimeout(std::max(left, milliseconds{1})).CheckServing();
     if (serving.ok() && *serving) return OkStatus();
+    // That the last call had no time left says less than what an earlier one saw.
+    if (reason.empty() || serving.status().code() != StatusCode::kDeadlineExceeded) {
+      reason = serving.ok() ? "it is not ready" : std::string(Message(serving.status()));
+    }
     if (steady_clock::now() + kPause >= deadline) {
       return MakeError(
           StatusCode::kDeadlineExceeded,
-          "the server does not serve after " + std::to_string(timeout.count()) + " ms: " +
-              (serving.ok() ? "it is not ready" : std::string(Message(serving.status()))));
+          "the server does not serve after " + std::to_string(timeout.count()) + " ms: " + reason);
     }
     std::this_thread::sleep_for(kPause);
   }

@@ -97,7 +97,7 @@ TEST_F(ClientTest, WaitUntilServingWaitsForReadiness) {
 TEST_F(ClientTest, WaitUntilServingGivesUpWithTheReason) {
   server_.SetServing(false);
 
-  const Status status = Connect().WaitUntilServing(milliseconds(120));
+  const Status status = Connect().WaitUntilServing(milliseconds(500));
 
   EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded);
   EXPECT_THAT(std::string(Message(status)), HasSubstr("not ready"));

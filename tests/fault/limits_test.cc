@@ -51,14 +51,14 @@ class LimitsTest : public ServiceTest {
 };
 
 TEST_F(LimitsTest, AnUnusedSessionEndsAndItsOwnerLearnsWhy) {
-  Start({"--session-idle-timeout", "400ms", "--expiry-sweep-interval", "20ms"});
+  Start({"--session-idle-timeout", "1500ms", "--expiry-sweep-interval", "20ms"});
   ASSERT_OK_AND_ASSIGN(const std::string unused, OpenSession(client(), "known"));
   ASSERT_OK_AND_ASSIGN(const std::string used, OpenSession(client(), "known"));
   client::AttendStream stream = client().Attend();
   ASSERT_OK(stream.AttendOne(known_.AskAndAppend(unused, 0, kStoredTokens)));
   for (size_t i = 0; i < 8; ++i) {
     ASSERT_OK(stream.AttendOne(known_.AskAndAppend(used, 0, kStoredTokens + i)));
-    std::this_thread::sleep_for(milliseconds(100));
+    std::this_thread::sleep_for(milliseconds(300));
   }
 
   const auto late = stream.AttendOne(known_.Ask(unused, 0, kStoredTokens));
@@ -151,7 +151,7 @@ TEST_F(LimitsTest, ItemsThatWaitAreBounded) {
 }
 
 TEST_F(LimitsTest, TenThousandIdleStreamsHinderNobody) {
-  Start({});
+  Start({"--memory-budget", "16MiB"});  // the server touches all of it meanwhile
   constexpr size_t kStreams = 10'000;
   constexpr uint64_t kStreamBytesMax = uint64_t{64} << 10;
   ASSERT_OK_AND_ASSIGN(const ProcessMemory before, server().Memory());
