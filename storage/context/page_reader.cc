@@ -10,8 +10,11 @@
 namespace alaya {
 namespace {
 
-// Reads under way at a time; more than this gains nothing (tests/benchmarks/RESULTS.md).
-constexpr size_t kReadThreads = 16;
+// Reads under way at a time that somebody waits for; more gains nothing
+// (tests/benchmarks/RESULTS.md).
+constexpr size_t kAwaitedThreads = 16;
+// Reads of what is announced, up to 1 MiB each: so many keep a disk as busy as it can be.
+constexpr size_t kAnnouncedThreads = 6;
 // Pages that follow each other on disk are read together, up to so many bytes at a time.
 constexpr size_t kRunBytesMax = size_t{1} << 20;
 // What a page takes on disk beside its payload: header, key, RocksDB's block.
@@ -100,7 +103,10 @@ struct PageReader::Runs {
 };
 
 PageReader::PageReader(const Database* database, PageCache* cache, DamageObserver on_damage)
-    : database_(database), cache_(cache), on_damage_(std::move(on_damage)), pool_(kReadThreads) {}
+    : database_(database),
+      cache_(cache),
+      on_damage_(std::move(on_damage)),
+      pool_(kAwaitedThreads + kAnnouncedThreads, kAnnouncedThreads) {}
 PageReader::~PageReader() = default;
 
 StatusOr<size_t> PageReader::Load(const Expected& expected, std::span<std::byte> frame) {

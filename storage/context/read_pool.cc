@@ -17,7 +17,7 @@ struct ReadPool::Batch {
   size_t ended = 0;
 };
 
-ReadPool::ReadPool(size_t thread_count) {
+ReadPool::ReadPool(size_t thread_count, size_t announced_max) : announced_max_(announced_max) {
   threads_.reserve(thread_count);
   for (size_t i = 0; i < thread_count; ++i) threads_.emplace_back([this] { Work(); });
 }
@@ -33,17 +33,27 @@ ReadPool::~ReadPool() {
 
 ReadPool::Queue* ReadPool::NextQueue() {
   if (!awaited_.empty()) return &awaited_;
-  return announced_.empty() ? nullptr : &announced_;
+  const bool may_begin = !announced_.empty() && announced_running_ < announced_max_;
+  return may_begin ? &announced_ : nullptr;
 }
 
 void ReadPool::RunOne(Queue* queue, std::unique_lock<std::mutex>* lock) {
   const std::shared_ptr<Batch> batch = queue->front();
+  const bool is_announced = queue == &announced_;
   const size_t i = batch->next++;
   if (batch->next == batch->count) queue->pop_front();
-  if (queue == &announced_) --announced_count_;
+  if (is_announced) {
+    --announced_count_;
+    ++announced_running_;
+  }
   lock->unlock();
   batch->task(i);
   lock->lock();
+  if (is_announced) {
+    --announced_running_;
+    // This thread may go on with what somebody waits for.
+    if (!announced_.empty()) added_.notify_one();
+  }
   if (++batch->ended == batch->count) ended_.notify_all();
 }
 

@@ -1,7 +1,9 @@
 // Threads that wait for the disk, so that many reads are under way at a time: a disk
 // serves scattered pages ten times faster sixteen at a time than one by one.
 //
-// Two queues: what somebody waits for goes before what will be needed later.
+// Two queues: what somebody waits for goes before what will be needed later. Of the latter
+// only so many calls are under way at a time that the disk does not have much to do before it
+// comes to a read that somebody waits for.
 
 #ifndef ALAYA_STORAGE_CONTEXT_READ_POOL_H_
 #define ALAYA_STORAGE_CONTEXT_READ_POOL_H_
@@ -23,7 +25,8 @@ class ReadPool {
   // Called with 0 .. count - 1, by several threads at a time.
   using Task = std::function<void(size_t i)>;
 
-  explicit ReadPool(size_t thread_count);
+  // At most announced_max threads are with announced calls at a time, at least 1.
+  ReadPool(size_t thread_count, size_t announced_max);
   // What was announced and is not begun is dropped.
   ~ReadPool();
   ReadPool(const ReadPool&) = delete;
@@ -72,12 +75,14 @@ class ReadPool {
   void RunOne(Queue* queue, std::unique_lock<std::mutex>* lock);
   void Work();
 
+  const size_t announced_max_;
   mutable std::mutex mutex_;
   std::condition_variable added_;
   std::condition_variable ended_;
   Queue awaited_;  // guarded by mutex_, as what follows
   Queue announced_;
-  size_t announced_count_ = 0;  // calls that are announced and not begun
+  size_t announced_count_ = 0;    // calls that are announced and not begun
+  size_t announced_running_ = 0;  // and that have begun and not ended
   bool stopped_ = false;
   std::vector<std::thread> threads_;
 };

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <mutex>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -21,10 +22,15 @@ constexpr size_t kAlignment = 4096;
 // Below, the system's way is as good: indexes and footers of files.
 constexpr size_t kDirectBytesMin = size_t{8} << 10;
 constexpr size_t kHugePageBytes = size_t{2} << 20;
-// As many as there are threads that read (page_reader.cc); who finds none reads the usual way.
-constexpr size_t kBufferCount = 16;
-// A run of pages of 1 MiB and what alignment adds, twice a huge page's half.
-constexpr size_t kBufferBytes = kHugePageBytes;
+// Who finds no buffer reads the usual way. Large ones take a run of pages of 1 MiB and what
+// alignment adds, twice a huge page's half: more than there are threads that read runs
+// (page_reader.cc).
+constexpr size_t kLargeBufferCount = 16;
+constexpr size_t kLargeBufferBytes = kHugePageBytes;
+// Small ones take a page of keys or values: enough for all who read them at a time. They share
+// one huge page.
+constexpr size_t kSmallBufferBytes = size_t{32} << 10;
+constexpr size_t kSmallBufferCount = kHugePageBytes / kSmallBufferBytes;
 
 size_t AlignDown(size_t x) { return x / kAlignment * kAlignment; }
 size_t AlignUp(size_t x) { return AlignDown(x + kAlignment - 1); }
@@ -57,8 +63,12 @@ class DirectBuffers {
     const size_t misaligned = reinterpret_cast<uintptr_t>(mapping) % kHugePageBytes;
     std::byte* const first = mapping_ + (kHugePageBytes - misaligned) % kHugePageBytes;
     // Only a hint.
-    madvise(first, kBufferCount * kBufferBytes, MADV_HUGEPAGE);
-    for (size_t i = 0; i < kBufferCount; ++i) free_.push_back(first + i * kBufferBytes);
+    madvise(first, kBuffersBytes, MADV_HUGEPAGE);
+    small_.reserve(kSmallBufferCount);
+    for (size_t i = 0; i < kSmallBufferCount; ++i) small_.push_back(first + i * kSmallBufferBytes);
+    for (size_t i = 0; i < kLargeBufferCount; ++i) {
+      large_.push_back(first + kHugePageBytes + i * kLargeBufferBytes);
+    }
   }
   ~DirectBuffers() {
     if (mapping_ != nullptr) munmap(mapping_, kMappingBytes);
@@ -66,25 +76,30 @@ class DirectBuffers {
   DirectBuffers(const DirectBuffers&) = delete;
   DirectBuffers& operator=(const DirectBuffers&) = delete;
 
-  // Null: all are in use.
-  std::byte* Take() {
+  // A small one for so many bytes if they fit, else a large one; empty: all are in use.
+  std::span<std::byte> Take(size_t bytes) {
+    const bool is_small = bytes <= kSmallBufferBytes;
     const std::lock_guard lock(mutex_);
-    if (free_.empty()) return nullptr;
-    std::byte* const buffer = free_.back();
-    free_.pop_back();
-    return buffer;
+    std::vector<std::byte*>& free = is_small ? small_ : large_;
+    if (free.empty()) return {};
+    std::byte* const buffer = free.back();
+    free.pop_back();
+    return {buffer, is_small ? kSmallBufferBytes : kLargeBufferBytes};
   }
-  void GiveBack(std::byte* buffer) {
+  void GiveBack(std::span<std::byte> buffer) {
     const std::lock_guard lock(mutex_);
-    free_.push_back(buffer);
+    (buffer.size() == kSmallBufferBytes ? small_ : large_).push_back(buffer.data());
   }
 
  private:
-  static constexpr size_t kMappingBytes = (kBufferCount + 1) * kHugePageBytes;
+  static constexpr size_t kBuffersBytes = (kLargeBufferCount + 1) * kHugePageBytes;
+  static constexpr size_t kMappingBytes = kBuffersBytes + kHugePageBytes;
 
   std::byte* mapping_ = nullptr;
   std::mutex mutex_;
-  std::vector<std::byte*> free_;  // the last one used first: it is touched
+  // The last one used first: it is touched.
+  std::vector<std::byte*> small_;
+  std::vector<std::byte*> large_;
 };
 
 namespace {
@@ -113,17 +128,18 @@ class DirectFile : public rocksdb::FSRandomAccessFileOwnerWrapper {
  private:
   // False, and nothing is lost, if the range cannot be read this way or ends behind the file.
   bool ReadDirectly(uint64_t offset, size_t bytes, char* target) const {
-    std::byte* const buffer = buffers_->Take();
-    if (buffer == nullptr) return false;
+    const std::span<std::byte> buffer = buffers_->Take(AlignUp(offset % kAlignment + bytes));
+    if (buffer.empty()) return false;
     size_t done = 0;
     while (done < bytes) {
       const uint64_t begin = offset + done;
       const size_t skipped = begin % kAlignment;
-      const size_t wanted = std::min(AlignUp(skipped + bytes - done), kBufferBytes);
-      const ssize_t found = pread(direct_, buffer, wanted, static_cast<off_t>(begin - skipped));
+      const size_t wanted = std::min(AlignUp(skipped + bytes - done), buffer.size());
+      const ssize_t found =
+          pread(direct_, buffer.data(), wanted, static_cast<off_t>(begin - skipped));
       if (found <= static_cast<ssize_t>(skipped)) break;
       const size_t count = std::min(static_cast<size_t>(found) - skipped, bytes - done);
-      std::memcpy(target + done, buffer + skipped, count);
+      std::memcpy(target + done, &buffer[skipped], count);
       done += count;
       // Short within the file only at its end.
       if (static_cast<size_t>(found) < wanted) break;

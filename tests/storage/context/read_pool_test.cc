@@ -11,7 +11,7 @@ namespace alaya {
 namespace {
 
 TEST(ReadPoolTest, EveryCallIsMadeOnceBeforeRunAllReturns) {
-  ReadPool pool(4);
+  ReadPool pool(4, 4);
   for (const size_t count : {0U, 1U, 2U, 7U, 1000U}) {
     std::vector<std::atomic<int>> calls(count);
 
@@ -22,7 +22,7 @@ TEST(ReadPoolTest, EveryCallIsMadeOnceBeforeRunAllReturns) {
 }
 
 TEST(ReadPoolTest, CallsAreUnderWayAtTheSameTime) {
-  ReadPool pool(3);
+  ReadPool pool(3, 3);
   std::latch together(4);
 
   // Ends only if the three threads and the caller are all inside.
@@ -30,7 +30,7 @@ TEST(ReadPoolTest, CallsAreUnderWayAtTheSameTime) {
 }
 
 TEST(ReadPoolTest, WhatIsStartedHasEndedWhenItsHandleGoes) {
-  ReadPool pool(1);
+  ReadPool pool(1, 1);
   std::atomic<int> calls{0};
   {
     const ReadPool::Pending nothing = pool.Start(0, [&](size_t) { calls.fetch_add(1); });
@@ -44,7 +44,7 @@ TEST(ReadPoolTest, WhatIsStartedHasEndedWhenItsHandleGoes) {
 }
 
 TEST(ReadPoolTest, SeveralThreadsMayWaitAtATime) {
-  ReadPool pool(2);
+  ReadPool pool(2, 2);
   std::atomic<int> calls{0};
   std::vector<std::thread> threads;
   for (int i = 0; i < 6; ++i) {
@@ -63,7 +63,7 @@ TEST(ReadPoolTest, SeveralThreadsMayWaitAtATime) {
 }
 
 TEST(ReadPoolTest, WhatIsWaitedForGoesBeforeWhatIsAnnounced) {
-  ReadPool pool(1);
+  ReadPool pool(1, 1);
   std::latch begun(1);
   std::latch may_go_on(1);
   std::atomic<int> announced{0};
@@ -82,8 +82,31 @@ TEST(ReadPoolTest, WhatIsWaitedForGoesBeforeWhatIsAnnounced) {
   may_go_on.count_down();
 }
 
+TEST(ReadPoolTest, AnnouncedCallsLeaveThreadsForWhatIsWaitedFor) {
+  ReadPool pool(3, 2);
+  std::latch begun(2);
+  std::latch may_go_on(1);
+  std::atomic<int> announced{0};
+  pool.Announce(5, [&](size_t) {
+    if (announced.fetch_add(1) < 2) {
+      begun.count_down();
+      may_go_on.wait();
+    }
+  });
+  begun.wait();
+  std::latch together(2);
+
+  // Ends only if the third thread makes one of the calls.
+  pool.RunAll(2, [&](size_t) { together.arrive_and_wait(); });
+
+  EXPECT_EQ(announced.load(), 2);
+  EXPECT_EQ(pool.announced_count(), 3U);
+  may_go_on.count_down();
+  while (announced.load() < 5) std::this_thread::yield();
+}
+
 TEST(ReadPoolTest, AnnouncementsThatAreTooManyAreLeftOut) {
-  ReadPool pool(1);
+  ReadPool pool(1, 1);
   std::latch begun(1);
   std::latch may_go_on(1);
   pool.Announce(1, [&](size_t) {
