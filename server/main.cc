@@ -288,8 +288,7 @@ class ServerProcess {
     ALAYA_ASSIGN_OR_RETURN(
         rpc_, RpcServer::Start(config_.rpc, Self(), engine_.get(), &calls_, security_->rpc()));
     metrics_.SetCollectable(std::make_shared<EngineCollector>(
-        [engine = engine_.get()] { return engine->stats(); },
-        [rpc = rpc_.get()] { return rpc->bytes_in_flight(); }, ReadProcessStats, start_time_));
+        [engine = engine_.get()] { return engine->stats(); }, ReadProcessStats, start_time_));
     security_->StartReloading(log_);
     const std::string metrics_address = MetricsAddress(metrics_listen, http_->port());
     readiness_.Set(Readiness::State::kReady);

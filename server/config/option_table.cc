@@ -6,120 +6,13 @@
 #include <numeric>
 #include <utility>
 
+#include "server/config/table_builder.h"
 #include "server/config/value_text.h"
 
 namespace alaya {
 namespace {
 
-using Texts = std::vector<std::string>;
-
-// Adds options whose values are members of the configuration, found by `field`, a
-// function from ServerConfig& to a reference.
-class TableBuilder {
- public:
-  void Group(std::string name) { group_ = std::move(name); }
-
-  template <typename Field>
-  void Text(std::string key, std::string value_name, Field field, std::string help) {
-    ConfigOption& option = Add(std::move(key), std::move(value_name), std::move(help));
-    option.set = [field](const Texts& texts, ServerConfig* config) {
-      field(*config) = texts.front();
-      return OkStatus();
-    };
-    option.get = [field](const ServerConfig& config) { return Texts{field(config)}; };
-  }
-
-  template <typename Field>
-  void Bytes(std::string key, uint64_t least, uint64_t most, Field field, std::string help) {
-    ConfigOption& option = Add(std::move(key), "BYTES", std::move(help));
-    option.set = [field, least, most](const Texts& texts, ServerConfig* config) -> Status {
-      ALAYA_ASSIGN_OR_RETURN(const uint64_t value, ParseBytes(texts.front()));
-      if (value < least || value > most) {
-        return InvalidArgument("allowed is " + BytesText(least) + " to " + BytesText(most));
-      }
-      field(*config) = value;
-      return OkStatus();
-    };
-    option.get = [field](const ServerConfig& config) { return Texts{BytesText(field(config))}; };
-  }
-
-  template <typename Field>
-  void Count(std::string key, uint64_t least, uint64_t most, Field field, std::string help) {
-    ConfigOption& option = Add(std::move(key), "COUNT", std::move(help));
-    option.is_bare = true;
-    option.set = [field, least, most](const Texts& texts, ServerConfig* config) -> Status {
-      ALAYA_ASSIGN_OR_RETURN(const uint64_t value, ParseCount(texts.front()));
-      if (value < least || value > most) {
-        return InvalidArgument("allowed is " + std::to_string(least) + " to " +
-                               std::to_string(most));
-      }
-      auto& member = field(*config);
-      member = static_cast<std::decay_t<decltype(member)>>(value);
-      return OkStatus();
-    };
-    option.get = [field](const ServerConfig& config) {
-      return Texts{std::to_string(field(config))};
-    };
-  }
-
-  template <typename Field>
-  void Duration(std::string key, Field field, std::string help) {
-    AddDuration(std::move(key), field, std::move(help), /*may_be_zero=*/false);
-  }
-  // The same; 0 is for never.
-  template <typename Field>
-  void DurationOrZero(std::string key, Field field, std::string help) {
-    AddDuration(std::move(key), field, std::move(help), /*may_be_zero=*/true);
-  }
-  template <typename Field>
-  void AddDuration(std::string key, Field field, std::string help, bool may_be_zero) {
-    ConfigOption& option = Add(std::move(key), "TIME", std::move(help));
-    option.set = [field, may_be_zero](const Texts& texts, ServerConfig* config) -> Status {
-      ALAYA_ASSIGN_OR_RETURN(const auto duration, ParseDuration(texts.front()));
-      if (duration.count() == 0 && !may_be_zero) return InvalidArgument("it must be above 0");
-      field(*config) = duration;
-      return OkStatus();
-    };
-    option.get = [field](const ServerConfig& config) { return Texts{DurationText(field(config))}; };
-  }
-
-  template <typename Field, typename Value>
-  void Choice(std::string key, std::vector<std::pair<std::string, Value>> choices, Field field,
-              std::string help) {
-    std::string names;
-    for (const auto& [name, value] : choices) names += (names.empty() ? "" : "|") + name;
-    ConfigOption& option = Add(std::move(key), names, std::move(help));
-    option.set = [field, choices, names](const Texts& texts, ServerConfig* config) {
-      for (const auto& [name, value] : choices) {
-        if (name != texts.front()) continue;
-        field(*config) = value;
-        return OkStatus();
-      }
-      return InvalidArgument("allowed is " + names);
-    };
-    option.get = [field, choices](const ServerConfig& config) {
-      for (const auto& [name, value] : choices) {
-        if (value == field(config)) return Texts{name};
-      }
-      return Texts{""};
-    };
-  }
-
-  ConfigOption& Add(std::string key, std::string value_name, std::string help) {
-    ConfigOption& option = options_.emplace_back();
-    option.key = std::move(key);
-    option.group = group_;
-    option.value_name = std::move(value_name);
-    option.help = std::move(help);
-    return option;
-  }
-
-  std::vector<ConfigOption> Take() { return std::move(options_); }
-
- private:
-  std::string group_;
-  std::vector<ConfigOption> options_;
-};
+using Texts = ConfigTexts;
 
 void AddListeners(TableBuilder* table) {
   table->Group("Listeners");
@@ -362,8 +255,9 @@ void AddThreads(TableBuilder* table) {
       "low-priority threads that build indexes in the background; 0: none are built");
 }
 
-void AddLimits(TableBuilder* table) {
-  constexpr uint64_t kCountMax = std::numeric_limits<int32_t>::max();
+constexpr uint64_t kCountMax = std::numeric_limits<int32_t>::max();
+
+void AddCallLimits(TableBuilder* table) {
   constexpr uint64_t kKibibyte = uint64_t{1} << 10;
   table->Group("Limits");
   // gRPC counts message bytes in an int.
@@ -381,12 +275,22 @@ void AddLimits(TableBuilder* table) {
       "unanswered requests of one Attend stream; at this number it is not read from");
   table->Count(
       "max_attend_items_in_flight", 1, kCountMax,
-      [](auto& config) -> auto& { return config.engine.limits.max_attend_items_in_flight; },
+      [](auto& config) -> auto& {
+        return config.engine.tenant_limits.all.max_attend_items_in_flight;
+      },
       "attention items that wait or run, of all streams; more are refused");
   table->Bytes(
       "max_bytes_in_flight", kKibibyte * kKibibyte, std::numeric_limits<uint64_t>::max(),
-      [](auto& config) -> auto& { return config.rpc.max_bytes_in_flight; },
+      [](auto& config) -> auto& { return config.engine.tenant_limits.all.max_bytes_in_flight; },
       "memory of messages not yet answered and answers not yet written; more are refused");
+  table->Count(
+      "max_streams", 0, kCountMax,
+      [](auto& config) -> auto& { return config.engine.tenant_limits.all.max_streams; },
+      "calls that run at a time, streams included; 0: no limit");
+  table->Count(
+      "max_requests_per_second", 0, kCountMax,
+      [](auto& config) -> auto& { return config.engine.tenant_limits.all.max_requests_per_second; },
+      "calls and Attend requests, those of a second at once; 0: no limit");
   table->Count(
       "max_streams_per_connection", 1, kCountMax,
       [](auto& config) -> auto& { return config.rpc.max_streams_per_connection; },
@@ -404,6 +308,9 @@ void AddLimits(TableBuilder* table) {
       "max_connection_age_grace",
       [](auto& config) -> auto& { return config.rpc.max_connection_age_grace; },
       "time that calls on such a connection have to end");
+}
+
+void AddSizeLimits(TableBuilder* table) {
   table->Count(
       "max_context_tokens", 1, kCountMax,
       [](auto& config) -> auto& { return config.engine.limits.max_context_tokens; },
@@ -454,9 +361,13 @@ void AddTenants(TableBuilder* table) {
                  "its open sessions; 0: no limit of its own");
   AddTenantLimit(table, "max_streams", false, &TenantLimits::max_streams,
                  "its calls that run at a time, streams included; 0: no limit of its own");
+  AddTenantLimit(table, "max_attend_items_in_flight", false,
+                 &TenantLimits::max_attend_items_in_flight,
+                 "its attention items that wait or run; 0: no limit of its own");
   AddTenantLimit(
       table, "max_bytes_in_flight", true, &TenantLimits::max_bytes_in_flight,
-      "its Attend and import messages that are not answered yet; 0: no limit of its own");
+      "memory of its messages not yet answered and answers not yet written; 0: no limit of its "
+      "own");
   AddTenantLimit(
       table, "max_requests_per_second", false, &TenantLimits::max_requests_per_second,
       "its calls and Attend requests, those of a second at once; 0: no limit of its own");
@@ -547,7 +458,8 @@ const std::vector<ConfigOption>& ConfigOptions() {
     AddSecurity(&table);
     AddStorage(&table);
     AddThreads(&table);
-    AddLimits(&table);
+    AddCallLimits(&table);
+    AddSizeLimits(&table);
     AddTenants(&table);
     AddOperation(&table);
     return table.Take();

@@ -6,6 +6,8 @@
 #include <chrono>
 #include <utility>
 
+#include "server/engine/quota_error.h"
+
 namespace alaya {
 namespace {
 
@@ -25,6 +27,7 @@ struct AttendQueue::Job {
   std::function<bool()> cancelled;  // may be null
   std::function<void(AttendResult)> done;
   Admission::Ticket ticket;
+  TenantAccount::Share share = {};
   steady_clock::time_point arrival = steady_clock::now();
 
   // Why the item need not start; OK if it should.
@@ -49,11 +52,14 @@ void AttendQueue::Attend(AttendItem item, Deadline deadline, std::function<bool(
       sessions_->Find(job->item.tenant, job->item.session_id);
   if (!found.ok()) return AnswerWithError(job, found.status());
 
-  const uint64_t ahead = items_in_flight_.fetch_add(1, std::memory_order_relaxed);
-  if (const Status refused = CheckLoad(ahead, deadline); !refused.ok()) {
-    items_in_flight_.fetch_sub(1, std::memory_order_relaxed);
-    return AnswerWithError(job, refused);
+  const std::shared_ptr<TenantAccount> account = tenants_->AccountOf(job->item.tenant);
+  StatusOr<TenantAccount::Share> share =
+      TenantAccount::TakeShare(account, QuotaKind::kAttendItems, 1);
+  if (!share.ok()) return AnswerWithError(job, share.status());
+  if (Status refused = CheckLoad(*account, deadline); !refused.ok()) {
+    return AnswerWithError(job, std::move(refused));
   }
+  job->share = *std::move(share);
   std::shared_ptr<Session> session = *std::move(found);
   Strand& strand = session->strand();
   strand.Post([this, job, session = std::move(session)] {
@@ -63,24 +69,32 @@ void AttendQueue::Attend(AttendItem item, Deadline deadline, std::function<bool(
   });
 }
 
-Status AttendQueue::CheckLoad(uint64_t ahead, Deadline deadline) const {
-  if (ahead >= items_in_flight_max_) {
-    return ResourceExhausted(fmt::format(
-        "{} attention items wait, max_attend_items_in_flight is {}", ahead, items_in_flight_max_));
-  }
+double AttendQueue::WaitUs(uint64_t ahead) const {
+  return run_us_.load(std::memory_order_relaxed) * static_cast<double>(ahead) /
+         static_cast<double>(std::max<size_t>(1, pool_->thread_count()));
+}
+
+Status AttendQueue::CheckLoad(const TenantAccount& account, Deadline deadline) const {
   // Who waits until its deadline is near gets no answer in time, and keeps others waiting
   // until they are late as well. Of a short queue nothing is predicted: the mean of few
   // items says little.
-  const size_t threads = std::max<size_t>(1, pool_->thread_count());
-  if (deadline == Deadline::max() || ahead < kPredictedItemsPerThread * threads) return OkStatus();
-  const double wait_us = run_us_.load(std::memory_order_relaxed) * static_cast<double>(ahead + 1) /
-                         static_cast<double>(threads);
+  const uint64_t all = tenants_->total().used(QuotaKind::kAttendItems);
+  if (deadline == Deadline::max() || all <= kPredictedItemsPerThread * pool_->thread_count()) {
+    return OkStatus();
+  }
   const double left_us = Microseconds(deadline - steady_clock::now());
+  if (WaitUs(all) <= left_us) return OkStatus();
+  // The tenants have equal shares of the time: what waits of others may come later.
+  const uint64_t ahead = tenants_->AheadOf(account, QuotaKind::kAttendItems);
+  const double wait_us = WaitUs(ahead);
   if (wait_us <= left_us) return OkStatus();
-  return ResourceExhausted(
-      fmt::format("overload: {} attention items wait and take about {:.0f} ms, the deadline is in "
-                  "{:.0f} ms",
-                  ahead, wait_us / 1000, std::max(0.0, left_us) / 1000));
+  return QuotaError(
+      {.subject = TenantQuota::kTotalSubject,
+       .description = fmt::format("overload: {} attention items come first and take about {:.0f} "
+                                  "ms, the deadline is in {:.0f} ms",
+                                  ahead, wait_us / 1000, std::max(0.0, left_us) / 1000),
+       .retry_after = std::chrono::ceil<std::chrono::milliseconds>(
+           std::chrono::duration<double, std::micro>(wait_us))});
 }
 
 void AttendQueue::AnswerWithError(std::shared_ptr<Job> job, Status status) {
@@ -111,7 +125,7 @@ void AttendQueue::Run(Job* job, Session* session) {
   }
   result.stats.queue_us = Microseconds(start - job->arrival);
   result.stats.engine_us = Microseconds(steady_clock::now() - job->arrival);
-  items_in_flight_.fetch_sub(1, std::memory_order_relaxed);
+  job->share.Release();
   job->done(std::move(result));
 }
 

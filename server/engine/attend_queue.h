@@ -14,6 +14,7 @@
 #include "server/engine/engine.h"
 #include "server/engine/session.h"
 #include "server/engine/session_table.h"
+#include "server/engine/tenant_quota.h"
 #include "server/engine/worker_pool.h"
 
 namespace alaya {
@@ -23,27 +24,27 @@ class AttendQueue {
  public:
   // All pointers must outlive every answer.
   AttendQueue(Admission* admission, const SessionTable* sessions, AttendRunner runner,
-              const Clock* clock, WorkerPool* pool, uint64_t items_in_flight_max)
+              const Clock* clock, WorkerPool* pool, TenantQuota* tenants)
       : admission_(admission),
         sessions_(sessions),
         runner_(runner),
         clock_(clock),
         pool_(pool),
-        items_in_flight_max_(items_in_flight_max) {}
+        tenants_(tenants) {}
 
   // Engine::Attend.
   void Attend(AttendItem item, Deadline deadline, std::function<bool()> cancelled,
               std::function<void(AttendResult)> done);
 
-  uint64_t items_in_flight() const { return items_in_flight_.load(std::memory_order_relaxed); }
   uint64_t attended_tokens() const { return attended_tokens_.load(std::memory_order_relaxed); }
   uint64_t scored_tokens() const { return scored_tokens_.load(std::memory_order_relaxed); }
 
  private:
   struct Job;
 
-  // Why an item that came after `ahead` others should not even wait; OK if it should.
-  Status CheckLoad(uint64_t ahead, Deadline deadline) const;
+  // Why an item of the account, which counts already, should not even wait; OK if it should.
+  Status CheckLoad(const TenantAccount& account, Deadline deadline) const;
+  double WaitUs(uint64_t ahead) const;
   void AnswerWithError(std::shared_ptr<Job> job, Status status);
   void Run(Job* job, Session* session);
 
@@ -52,8 +53,7 @@ class AttendQueue {
   AttendRunner runner_;
   const Clock* clock_;
   WorkerPool* pool_;
-  const uint64_t items_in_flight_max_;
-  std::atomic<uint64_t> items_in_flight_{0};
+  TenantQuota* tenants_;
   std::atomic<double> run_us_{0};  // of an item, lately
   std::atomic<uint64_t> attended_tokens_{0};
   std::atomic<uint64_t> scored_tokens_{0};

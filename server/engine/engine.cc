@@ -62,7 +62,7 @@ class StandardEngine final : public Engine {
         attend_queue_(
             &admission_, &sessions_,
             AttendRunner(store, backend, &planner_, &pool_, options_.limits, &indexes_, device),
-            clock, &pool_, options_.limits.max_attend_items_in_flight),
+            clock, &pool_, &tenants_),
         pool_("worker", WorkerCount(options_.worker_count)),
         sweeper_(store, &sessions_, clock, options_.expiry_sweep_interval,
                  options_.limits.session_idle_timeout),
@@ -344,7 +344,7 @@ EngineStats StandardEngine::stats() const {
   stats.lookup_tokens = catalog_.lookup_tokens();
   stats.hit_tokens = catalog_.hit_tokens();
   stats.memory_hit_tokens = catalog_.memory_hit_tokens();
-  stats.attend_items_in_flight = attend_queue_.items_in_flight();
+  stats.attend_items_in_flight = tenants_.total().used(QuotaKind::kAttendItems);
   stats.attended_tokens = attend_queue_.attended_tokens();
   stats.scored_tokens = attend_queue_.scored_tokens();
   stats.expired_contexts = sweeper_.expired_count();
@@ -352,6 +352,8 @@ EngineStats StandardEngine::stats() const {
   stats.expired_sessions = sweeper_.expired_session_count();
   stats.index_builds = index_builder_.stats();
   stats.tenants = tenants_.accounts();
+  stats.bytes_in_flight = tenants_.total().used(QuotaKind::kBytesInFlight);
+  stats.refused_by_totals = tenants_.total().refused_count();
   stats.segment_merges = segment_merger_.stats().merges;
   stats.failed_segment_merges = segment_merger_.stats().failed;
   if (device_ != nullptr) stats.device = device_->stats();

@@ -53,8 +53,6 @@ struct EngineLimits {
   uint32_t max_sessions = 4096;
   uint64_t max_tail_tokens_per_session = 1'000'000;
   uint64_t max_tail_bytes_total = uint64_t{4} << 30;
-  // Attention items admitted and not yet answered.
-  uint64_t max_attend_items_in_flight = 16'384;
   // A session that nobody uses for so long ends; 0: never.
   std::chrono::milliseconds session_idle_timeout{3'600'000};
 };
@@ -187,6 +185,8 @@ struct EngineStats {
   uint64_t expired_sessions = 0;  // ended because nobody used them
   IndexBuildStats index_builds;
   std::vector<std::shared_ptr<TenantAccount>> tenants;  // by name; their counters go on
+  uint64_t bytes_in_flight = 0;                         // of all tenants
+  uint64_t refused_by_totals = 0;                       // for a limit of all tenants
   uint64_t segment_merges = 0;                          // runs of segments joined since the start
   uint64_t failed_segment_merges = 0;
   std::optional<DeviceStats> device;  // none: there is no device
@@ -229,9 +229,9 @@ class Engine {
   // `done` runs exactly once, on a worker thread. Items of one session run, and are
   // answered, in the order of the calls. An item whose deadline passes or that
   // `cancelled` reports before it starts answers DeadlineExceeded or Cancelled; one that
-  // comes while max_attend_items_in_flight wait, or so many that it would hardly be done by
-  // its deadline, answers ResourceExhausted.
-  // `done` must not wait for other calls on the session: they wait for `done`.
+  // comes while as many wait as may, of its tenant or of all, or so many that it would hardly be
+  // done by its deadline, answers ResourceExhausted. `done` must not wait for other calls on the
+  // session: they wait for `done`.
   virtual void Attend(AttendItem item, Deadline deadline, std::function<bool()> cancelled,
                       std::function<void(AttendResult)> done) = 0;
   virtual StatusOr<ImportResult> StoreSession(const StoreSessionParams& params) = 0;

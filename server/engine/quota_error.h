@@ -13,7 +13,7 @@
 namespace alaya {
 
 struct QuotaViolation {
-  std::string subject;      // "tenant:team-a"
+  std::string subject;      // "tenant:team-a"; "server" for limits of all tenants together
   std::string description;  // which limit, how much is used
   std::chrono::milliseconds retry_after{0};
 };

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/engine/quota_error.h"
+#include "server/engine/tenant_quota.h"
 #include "storage/types/check.h"
 
 namespace alaya {
@@ -12,6 +14,9 @@ namespace {
 
 // A few kilobytes; whoever comes back after more sessions ended learns less.
 constexpr size_t kEndedSessionsKept = 1024;
+
+// Somebody has to close a session first.
+constexpr std::chrono::milliseconds kRetryAfter{5'000};
 
 }  // namespace
 
@@ -27,8 +32,10 @@ Status SessionTable::Unknown(std::string_view tenant, std::string_view id) const
 Status SessionTable::Insert(std::shared_ptr<Session> session) {
   const std::scoped_lock lock(mutex_);
   if (sessions_.size() >= session_count_max_) {
-    return ResourceExhausted(fmt::format("{} sessions are open, max_sessions is {}",
-                                         sessions_.size(), session_count_max_));
+    return QuotaError({.subject = TenantQuota::kTotalSubject,
+                       .description = fmt::format("{} sessions are open, max_sessions is {}",
+                                                  sessions_.size(), session_count_max_),
+                       .retry_after = kRetryAfter});
   }
   session->Touch(clock_->steady_now());
   std::string id = session->id();

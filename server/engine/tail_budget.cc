@@ -2,7 +2,15 @@
 
 #include <fmt/format.h>
 
+#include "server/engine/quota_error.h"
+
 namespace alaya {
+namespace {
+
+// Somebody has to store or close a session first.
+constexpr std::chrono::milliseconds kRetryAfter{5'000};
+
+}  // namespace
 
 Status TailBudget::Reserve(uint64_t bytes) {
   if (account_ != nullptr) ALAYA_RETURN_IF_ERROR(account_->Take(QuotaKind::kTailBytes, bytes));
@@ -17,9 +25,11 @@ Status TailBudget::Reserve(uint64_t bytes) {
   uint64_t used = used_bytes_.load(std::memory_order_relaxed);
   do {
     if (bytes > limit_bytes_ || used > limit_bytes_ - bytes) {
-      return ResourceExhausted(
-          fmt::format("tails of all sessions: {} bytes in use, max_tail_bytes_total is {}", used,
-                      limit_bytes_));
+      return QuotaError({.subject = TenantQuota::kTotalSubject,
+                         .description = fmt::format(
+                             "tails of all sessions: {} bytes in use, max_tail_bytes_total is {}",
+                             used, limit_bytes_),
+                         .retry_after = kRetryAfter});
     }
   } while (!used_bytes_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
   return OkStatus();

@@ -25,14 +25,16 @@ constexpr std::array<KindText, kQuotaKindCount> kTexts = {
      {"max_tail_bytes", "bytes of sessions' new tokens", kLater},
      {"max_stored_bytes", "stored bytes", kLater},
      {"max_streams", "calls", kSoon},
+     {"max_attend_items_in_flight", "attention items", kSoon},
      {"max_bytes_in_flight", "bytes of messages under way", kSoon}}};
 
 const KindText& TextOf(QuotaKind kind) { return kTexts[static_cast<size_t>(kind)]; }
 
 }  // namespace
 
-TenantAccount::TenantAccount(std::string tenant, const TenantLimits& limits)
-    : tenant_(std::move(tenant)) {
+TenantAccount::TenantAccount(std::string tenant, const TenantLimits& limits,
+                             std::shared_ptr<TenantAccount> total)
+    : tenant_(std::move(tenant)), total_(std::move(total)) {
   SetLimits(limits);
 }
 
@@ -44,6 +46,7 @@ void TenantAccount::SetLimits(const TenantLimits& limits) {
   set(QuotaKind::kTailBytes, limits.max_tail_bytes);
   set(QuotaKind::kWritingBytes, limits.max_stored_bytes);
   set(QuotaKind::kStreams, limits.max_streams);
+  set(QuotaKind::kAttendItems, limits.max_attend_items_in_flight);
   set(QuotaKind::kBytesInFlight, limits.max_bytes_in_flight);
   requests_per_second_ = limits.max_requests_per_second;
 }
@@ -58,16 +61,28 @@ Status TenantAccount::TakeBeside(QuotaKind kind, uint64_t amount, uint64_t besid
     const uint64_t taken = before + beside;
     if (most > 0 && (amount > most || taken > most - amount)) return Refuse(kind, taken, amount);
   } while (!used.compare_exchange_weak(before, before + amount));
-  return OkStatus();
+  if (total_ == nullptr) return OkStatus();
+  Status status = total_->Take(kind, amount);
+  if (!status.ok()) used.fetch_sub(amount);
+  return status;
 }
 
 void TenantAccount::Give(QuotaKind kind, uint64_t amount) {
   used_[static_cast<size_t>(kind)].fetch_sub(amount);
+  if (total_ != nullptr) total_->Give(kind, amount);
 }
 
 StatusOr<TenantAccount::Share> TenantAccount::TakeShare(
     const std::shared_ptr<TenantAccount>& account, QuotaKind kind, uint64_t amount) {
   ALAYA_RETURN_IF_ERROR(account->Take(kind, amount));
+  return Share(account, kind, amount);
+}
+
+TenantAccount::Share TenantAccount::TakeShareAnyway(const std::shared_ptr<TenantAccount>& account,
+                                                    QuotaKind kind, uint64_t amount) {
+  for (TenantAccount* each = account.get(); each != nullptr; each = each->total_.get()) {
+    each->used_[static_cast<size_t>(kind)].fetch_add(amount);
+  }
   return Share(account, kind, amount);
 }
 
@@ -80,16 +95,24 @@ StatusOr<TenantAccount::Share> TenantAccount::TakeStorage(
 Status TenantAccount::Refuse(QuotaKind kind, uint64_t used, uint64_t amount) {
   refused_count_.fetch_add(1, std::memory_order_relaxed);
   const KindText& text = TextOf(kind);
-  return QuotaError({.subject = "tenant:" + tenant_,
+  return QuotaError({.subject = subject(),
                      .description = std::to_string(used) + " " + text.noun + " and " +
                                     std::to_string(amount) + " more: " + text.limit + " is " +
                                     std::to_string(limit(kind)),
                      .retry_after = text.retry_after});
 }
 
-// A leaky bucket that holds the requests of a second.
 Status TenantAccount::CountRequest(steady_clock::time_point now) {
   request_count_.fetch_add(1, std::memory_order_relaxed);
+  ALAYA_RETURN_IF_ERROR(CheckRate(now));
+  if (total_ == nullptr) return OkStatus();
+  Status status = total_->CountRequest(now);
+  if (!status.ok()) UndoRate();
+  return status;
+}
+
+// A leaky bucket that holds the requests of a second.
+Status TenantAccount::CheckRate(steady_clock::time_point now) {
   const uint64_t rate = requests_per_second_.load(std::memory_order_relaxed);
   if (rate == 0) return OkStatus();
   constexpr nanoseconds kBurst = std::chrono::seconds(1);
@@ -103,14 +126,23 @@ Status TenantAccount::CountRequest(steady_clock::time_point now) {
     due_ -= interval;
   }
   refused_count_.fetch_add(1, std::memory_order_relaxed);
-  return QuotaError({.subject = "tenant:" + tenant_,
+  return QuotaError({.subject = subject(),
                      .description = "max_requests_per_second is " + std::to_string(rate),
                      .retry_after = retry_after});
+}
+
+// Takes back what the last CheckRate counted.
+void TenantAccount::UndoRate() {
+  const uint64_t rate = requests_per_second_.load(std::memory_order_relaxed);
+  if (rate == 0) return;
+  const std::lock_guard lock(rate_mutex_);
+  due_ -= nanoseconds(std::chrono::seconds(1)) / static_cast<int64_t>(rate);
 }
 
 void TenantQuota::SetLimits(TenantLimitsTable limits) {
   const std::lock_guard lock(mutex_);
   limits_ = std::move(limits);
+  total_->SetLimits(limits_.all);
   for (const auto& [tenant, account] : accounts_) account->SetLimits(limits_.Of(tenant));
 }
 
@@ -119,8 +151,18 @@ std::shared_ptr<TenantAccount> TenantQuota::AccountOf(std::string_view tenant) {
   const auto found = accounts_.find(tenant);
   if (found != accounts_.end()) return found->second;
   std::string name(tenant);
-  auto account = std::make_shared<TenantAccount>(name, limits_.Of(tenant));
+  auto account = std::make_shared<TenantAccount>(name, limits_.Of(tenant), total_);
   return accounts_.emplace(std::move(name), std::move(account)).first->second;
+}
+
+uint64_t TenantQuota::AheadOf(const TenantAccount& account, QuotaKind kind) const {
+  const uint64_t own = account.used(kind);
+  const std::lock_guard lock(mutex_);
+  uint64_t ahead = own;
+  for (const auto& [tenant, other] : accounts_) {
+    if (other.get() != &account) ahead += std::min(other->used(kind), own + 1);
+  }
+  return ahead;
 }
 
 std::vector<std::shared_ptr<TenantAccount>> TenantQuota::accounts() const {

@@ -1,4 +1,4 @@
-// What each tenant takes now, against its limits.
+// What each tenant takes now, against its limits and those of all together.
 //
 // A share that was taken is given back when its object goes, so that nothing stays
 // counted after the session, call or message that it stood for.
@@ -25,10 +25,17 @@
 namespace alaya {
 
 // What is counted and given back.
-enum class QuotaKind : uint8_t { kSessions, kTailBytes, kWritingBytes, kStreams, kBytesInFlight };
-inline constexpr size_t kQuotaKindCount = 5;
+enum class QuotaKind : uint8_t {
+  kSessions,
+  kTailBytes,
+  kWritingBytes,
+  kStreams,
+  kAttendItems,
+  kBytesInFlight
+};
+inline constexpr size_t kQuotaKindCount = 6;
 
-// One tenant's account. Threads: any.
+// One tenant's account, or that of all together. Threads: any.
 class TenantAccount {
  public:
   // An amount that is taken; gives it back when it goes. Move-only.
@@ -61,7 +68,9 @@ class TenantAccount {
     uint64_t amount_ = 0;
   };
 
-  TenantAccount(std::string tenant, const TenantLimits& limits);
+  // What is taken counts in `total`, too; null: this is the total.
+  TenantAccount(std::string tenant, const TenantLimits& limits,
+                std::shared_ptr<TenantAccount> total = nullptr);
 
   const std::string& tenant() const { return tenant_; }
   void SetLimits(const TenantLimits& limits);
@@ -71,6 +80,9 @@ class TenantAccount {
   void Give(QuotaKind kind, uint64_t amount);
   static StatusOr<Share> TakeShare(const std::shared_ptr<TenantAccount>& account, QuotaKind kind,
                                    uint64_t amount);
+  // For what is there already and bounded by other means.
+  static Share TakeShareAnyway(const std::shared_ptr<TenantAccount>& account, QuotaKind kind,
+                               uint64_t amount);
   // Like kWritingBytes, which count against what may be stored beside what is.
   static StatusOr<Share> TakeStorage(const std::shared_ptr<TenantAccount>& account,
                                      uint64_t stored_bytes, uint64_t amount);
@@ -86,10 +98,14 @@ class TenantAccount {
 
  private:
   uint64_t limit(QuotaKind kind) const { return limits_[static_cast<size_t>(kind)].load(); }
+  std::string subject() const { return total_ == nullptr ? tenant_ : "tenant:" + tenant_; }
   Status Refuse(QuotaKind kind, uint64_t used, uint64_t amount);
   Status TakeBeside(QuotaKind kind, uint64_t amount, uint64_t beside);
+  Status CheckRate(std::chrono::steady_clock::time_point now);
+  void UndoRate();
 
   const std::string tenant_;
+  const std::shared_ptr<TenantAccount> total_;
   std::array<std::atomic<uint64_t>, kQuotaKindCount> limits_{};  // 0: none
   std::array<std::atomic<uint64_t>, kQuotaKindCount> used_{};
   std::atomic<uint64_t> refused_count_{0};
@@ -104,18 +120,29 @@ class TenantAccount {
 // Threads: any. Accounts stay for the life of the book: tenants are those of the key files.
 class TenantQuota {
  public:
-  explicit TenantQuota(TenantLimitsTable limits) : limits_(std::move(limits)) {}
+  // Whom errors about the limits of all together name.
+  static constexpr char kTotalSubject[] = "server";
+
+  explicit TenantQuota(TenantLimitsTable limits)
+      : limits_(std::move(limits)),
+        total_(std::make_shared<TenantAccount>(kTotalSubject, limits_.all)) {}
 
   // Takes effect at the next request; what was taken stays taken.
   void SetLimits(TenantLimitsTable limits);
 
   std::shared_ptr<TenantAccount> AccountOf(std::string_view tenant);
+  // Of all tenants together.
+  const TenantAccount& total() const { return *total_; }
+  // How much of what is taken comes before one more of the tenant's if all have the same
+  // share of the time: its own, and as much of every other tenant.
+  uint64_t AheadOf(const TenantAccount& account, QuotaKind kind) const;
   // By name.
   std::vector<std::shared_ptr<TenantAccount>> accounts() const;
 
  private:
   mutable std::mutex mutex_;
   TenantLimitsTable limits_;  // guarded by mutex_
+  const std::shared_ptr<TenantAccount> total_;
   std::map<std::string, std::shared_ptr<TenantAccount>, std::less<>> accounts_;  // as well
 };
 

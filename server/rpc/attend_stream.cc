@@ -120,13 +120,8 @@ void AttendStream::Submit(Exchange* exchange) {
   const v1::AttendRequest& request = exchange->request;
   Status refusal = CheckItemCount(request, service_.limits);
   if (refusal.ok()) refusal = record_.caller().CheckStillValid();
-  if (refusal.ok()) refusal = ChargeTenant(exchange);
+  if (refusal.ok()) refusal = Charge(exchange);
   if (refusal.ok() && service_.gate->closed()) refusal = DrainingError();
-  if (auto charge = service_.bytes_in_flight->TryCharge(MessageBytes(request)); charge.ok()) {
-    exchange->charge = *std::move(charge);
-  } else if (refusal.ok()) {
-    refusal = charge.status();
-  }
   // Even a request without items has a result, to carry the error.
   const int result_count = std::max(request.items_size(), 1);
   exchange->response.mutable_results()->Reserve(result_count);
@@ -155,10 +150,9 @@ void AttendStream::Submit(Exchange* exchange) {
 }
 
 // The first request is counted with its call.
-Status AttendStream::ChargeTenant(Exchange* exchange) {
+Status AttendStream::Charge(Exchange* exchange) {
   if (std::exchange(counts_requests_, true)) ALAYA_RETURN_IF_ERROR(record_.CountRequest());
-  ALAYA_ASSIGN_OR_RETURN(exchange->tenant_bytes,
-                         record_.TakeBytes(exchange->request.ByteSizeLong()));
+  ALAYA_ASSIGN_OR_RETURN(exchange->bytes, record_.TakeBytes(MessageBytes(exchange->request)));
   return OkStatus();
 }
 
@@ -237,8 +231,7 @@ void AttendStream::OnWriteDone(bool ok) {
 
 void AttendStream::Recycle(Exchange* exchange) {
   --in_flight_count_;
-  exchange->tenant_bytes.Release();
-  exchange->charge.Release();
+  exchange->bytes.Release();
   if (MessageBytes(exchange->request) > kReusedBytesMax || spare_.size() >= kReusedMessagesMax) {
     exchange->request = v1::AttendRequest();
     exchange->response = v1::AttendResponse();

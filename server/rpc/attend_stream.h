@@ -75,9 +75,8 @@ class AttendStream final : public grpc::ServerBidiReactor<v1::AttendRequest, v1:
     AttendStream* const stream;
     v1::AttendRequest request;
     v1::AttendResponse response;
-    InFlightBytes::Charge charge;  // of both, until the answer was written
+    TenantAccount::Share bytes;  // of both, until the answer was written
     std::chrono::steady_clock::time_point arrival;
-    TenantAccount::Share tenant_bytes;
     std::atomic<size_t> unfinished_count{0};  // items, and one for the submission itself
     // Under the stream's mutex:
     bool finished = false;
@@ -90,8 +89,8 @@ class AttendStream final : public grpc::ServerBidiReactor<v1::AttendRequest, v1:
 
   // Hands the items to the engine.
   void Submit(Exchange* exchange);
-  // Errors: ResourceExhausted beyond the tenant's quota.
-  Status ChargeTenant(Exchange* exchange);
+  // Errors: ResourceExhausted beyond a quota.
+  Status Charge(Exchange* exchange);
   void FinishItem(Exchange* exchange, int index, AttendResult result);
   // One item, or the submission, is done; the last one makes the answer ready.
   void CountDown(Exchange* exchange);

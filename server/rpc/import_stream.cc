@@ -34,10 +34,10 @@ void ImportStream::OnReadDone(bool ok) {
     StartSendInitialMetadata();
     return;
   }
-  charge_ = service_.bytes_in_flight->TryCharge(request_.ByteSizeLong());
+  bytes_ = record_.TakeBytes(request_.ByteSizeLong());
   record_.Post([this] {
-    const Status status = charge_.ok() ? HandleMessage() : charge_.status();
-    charge_ = InFlightBytes::Charge();
+    const Status status = bytes_.ok() ? HandleMessage() : bytes_.status();
+    bytes_ = TenantAccount::Share();
     if (!status.ok()) {
       End(status);
     } else {
@@ -54,7 +54,6 @@ void ImportStream::OnSendInitialMetadataDone(bool ok) {
 Status ImportStream::HandleMessage() {
   if (cancelled_) return MakeError(StatusCode::kCancelled, "the caller cancelled");
   ALAYA_RETURN_IF_ERROR(record_.caller().CheckStillValid());
-  ALAYA_ASSIGN_OR_RETURN(const auto bytes, record_.TakeBytes(request_.ByteSizeLong()));
   if (std::chrono::steady_clock::now() >= deadline_) {
     return MakeError(StatusCode::kDeadlineExceeded, "the deadline passed during the import");
   }

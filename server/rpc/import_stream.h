@@ -49,8 +49,8 @@ class ImportStream final : public grpc::ServerReadReactor<v1::ImportContextReque
   CallRecord record_;
   std::atomic<bool> cancelled_{false};
   v1::ImportContextRequest request_;
-  StatusOr<InFlightBytes::Charge> charge_ = InFlightBytes::Charge();  // of request_
-  std::unique_ptr<ContextImport> import_;                             // null until the header came
+  StatusOr<TenantAccount::Share> bytes_ = TenantAccount::Share();  // of request_
+  std::unique_ptr<ContextImport> import_;                          // null until the header came
 };
 
 }  // namespace alaya

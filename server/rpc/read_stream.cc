@@ -43,7 +43,7 @@ void ReadStream::Produce() {
     result_ = everything_read.status();
   } else if (*everything_read) {
     result_ = OkStatus();
-  } else if (chunks_.size() < kChunksAheadMax / 2) {
+  } else if (WantsChunks()) {
     // The writer caught up while this task was still returning.
     StartProducer();
   }
@@ -52,7 +52,7 @@ void ReadStream::Produce() {
 
 StatusOr<bool> ReadStream::ProduceChunks() {
   if (context_ == nullptr) {
-    ALAYA_RETURN_IF_ERROR(service_.bytes_in_flight->TryCharge(request_->ByteSizeLong()).status());
+    ALAYA_RETURN_IF_ERROR(record_.TakeBytes(request_->ByteSizeLong()).status());
     ALAYA_RETURN_IF_ERROR(Resolve());
   }
   while (layer_position_ < params_.layers.size()) {
@@ -115,12 +115,17 @@ bool ReadStream::Push(ReadChunk chunk) {
   next_token_ = chunk.token_begin + chunk.tokens;
   Chunk next;
   ToProto(std::move(chunk), context_->model->model, &next.response);
-  // A few chunks a stream at most.
-  next.charge = service_.bytes_in_flight->ChargeAnyway(next.response.ByteSizeLong());
+  CallRecord::Taken taken = record_.TakeBytesAnyway(next.response.ByteSizeLong());
+  next.bytes = std::move(taken.share);
   const std::lock_guard lock(mutex_);
+  over_limits_ = !taken.within_limits;
   chunks_.push_back(std::move(next));
   StartNextWrite();
-  return !cancelled_ && chunks_.size() < kChunksAheadMax;
+  return !cancelled_ && !over_limits_ && chunks_.size() < kChunksAheadMax;
+}
+
+bool ReadStream::WantsChunks() const {
+  return over_limits_ ? chunks_.empty() : chunks_.size() < kChunksAheadMax / 2;
 }
 
 void ReadStream::StartNextWrite() {
@@ -139,7 +144,7 @@ void ReadStream::OnWriteDone(bool ok) {
     chunks_.clear();
   }
   StartNextWrite();
-  if (!producing_ && !result_ && chunks_.size() < kChunksAheadMax / 2) StartProducer();
+  if (!producing_ && !result_ && WantsChunks()) StartProducer();
   FinishIfDone();
 }
 

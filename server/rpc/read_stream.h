@@ -1,8 +1,8 @@
 // One ReadContext call: streams stored keys and values to the client.
 //
 // Pool tasks produce chunks, gRPC writes them. A task stops when kChunksAheadMax wait
-// to be written and the next one continues where it stopped: a slow client holds a
-// few chunks of memory and no thread.
+// to be written, or one does that was beyond a limit on bytes, and the next one continues
+// where it stopped: a slow client holds a few chunks of memory and no thread.
 
 #ifndef ALAYA_SERVER_RPC_READ_STREAM_H_
 #define ALAYA_SERVER_RPC_READ_STREAM_H_
@@ -53,6 +53,7 @@ class ReadStream final : public grpc::ServerWriteReactor<v1::ReadContextResponse
   bool Push(ReadChunk chunk);
 
   // With mutex_ held:
+  bool WantsChunks() const;
   void StartNextWrite();
   void StartProducer();
   void FinishIfDone();
@@ -74,11 +75,12 @@ class ReadStream final : public grpc::ServerWriteReactor<v1::ReadContextResponse
   std::mutex mutex_;
   struct Chunk {
     v1::ReadContextResponse response;
-    InFlightBytes::Charge charge;
+    TenantAccount::Share bytes;
   };
   std::deque<Chunk> chunks_;  // the first one is being written
   bool writing_ = false;
   bool producing_ = false;
+  bool over_limits_ = false;  // the last chunk was one too many: they go one at a time
   bool finished_ = false;
   std::optional<Status> result_;  // set when nothing more will be produced
 };

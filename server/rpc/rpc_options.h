@@ -34,8 +34,6 @@ struct RpcOptions {
   uint32_t blocking_worker_count = 8;
   // Calls that wait for such a thread; more are refused.
   uint32_t max_waiting_calls = 4096;
-  // Messages read and not yet answered, and answers not yet written, together.
-  uint64_t max_bytes_in_flight = uint64_t{1} << 30;
   // A connection without traffic is pinged this often, and closed without an answer.
   std::chrono::milliseconds keepalive_interval{60'000};
   // Who has not said what HTTP/2 begins with by then is disconnected.

@@ -91,7 +91,6 @@ struct RpcServer::Parts {
   CallGate gate;
   AttendStreams streams;
   WorkerPool pool;
-  InFlightBytes bytes_in_flight;
   ServiceContext service;
   ContextServiceHandler contexts{service};
   SessionServiceHandler sessions{service, &streams, options.max_requests_in_flight_per_stream};
@@ -109,11 +108,9 @@ struct RpcServer::Parts {
       : options(std::move(rpc_options)),
         self(std::move(server_self)),
         pool("alaya-rpc", options.blocking_worker_count),
-        bytes_in_flight(options.max_bytes_in_flight),
         service{.engine = engine,
                 .pool = &pool,
                 .gate = &gate,
-                .bytes_in_flight = &bytes_in_flight,
                 .observer = observer,
                 .access = CallAccess(security.keys, options.unix_needs_key),
                 .limits = {.engine = engine->limits(),
@@ -211,8 +208,6 @@ StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(RpcOptions options, Server
   parts.StartAccepting(std::move(sockets), std::move(health_files));
   return result;
 }
-
-uint64_t RpcServer::bytes_in_flight() const { return parts_->bytes_in_flight.used_bytes(); }
 
 bool RpcServer::Drain(std::chrono::milliseconds timeout) {
   Parts& parts = *parts_;

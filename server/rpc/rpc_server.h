@@ -42,9 +42,6 @@ class RpcServer {
   // Where it answers health checks in plain text; empty: nowhere apart.
   const std::string& health_address() const { return health_address_; }
 
-  // Of messages that are read and not yet answered, and of answers not yet written.
-  uint64_t bytes_in_flight() const;
-
   // Health says NOT_SERVING, new calls are UNAVAILABLE; returns when all calls in
   // progress are answered (true), or cancels them after `timeout` (false).
   bool Drain(std::chrono::milliseconds timeout);

@@ -3,7 +3,14 @@
 #include <string>
 #include <utility>
 
+#include "server/engine/quota_error.h"
+
 namespace alaya {
+namespace {
+
+constexpr std::chrono::milliseconds kRetryAfter{100};
+
+}  // namespace
 
 Deadline DeadlineOf(const grpc::CallbackServerContext& call) {
   const auto deadline = call.deadline();
@@ -34,6 +41,13 @@ StatusOr<TenantAccount::Share> CallRecord::TakeBytes(uint64_t bytes) const {
   return TenantAccount::TakeShare(account_, QuotaKind::kBytesInFlight, bytes);
 }
 
+CallRecord::Taken CallRecord::TakeBytesAnyway(uint64_t bytes) const {
+  StatusOr<TenantAccount::Share> share = TakeBytes(bytes);
+  if (share.ok()) return {.share = *std::move(share)};
+  return {.share = TenantAccount::TakeShareAnyway(account_, QuotaKind::kBytesInFlight, bytes),
+          .within_limits = false};
+}
+
 void CallRecord::Post(std::function<void()> task) const {
   service_.pool->Post(std::move(task), service_.pool->LaneOf(caller_.tenant()));
 }
@@ -41,16 +55,18 @@ void CallRecord::Post(std::function<void()> task) const {
 Status CallRecord::AdmitUnary(uint64_t bytes) {
   const size_t waiting = service_.pool->queue_length();
   if (waiting >= service_.limits.max_waiting_calls) {
-    return ResourceExhausted(std::to_string(waiting) + " calls wait for a thread, " +
-                             "max_waiting_calls is " +
-                             std::to_string(service_.limits.max_waiting_calls));
+    return QuotaError({.subject = TenantQuota::kTotalSubject,
+                       .description = std::to_string(waiting) + " calls wait for a thread, " +
+                                      "max_waiting_calls is " +
+                                      std::to_string(service_.limits.max_waiting_calls),
+                       .retry_after = kRetryAfter});
   }
-  ALAYA_ASSIGN_OR_RETURN(charge_, service_.bytes_in_flight->TryCharge(bytes));
+  ALAYA_ASSIGN_OR_RETURN(bytes_, TakeBytes(bytes));
   return OkStatus();
 }
 
 void CallRecord::Finish(const Status& status) {
-  charge_.Release();
+  bytes_.Release();
   service_.observer->CallFinished(info(), status, std::chrono::steady_clock::now() - start_);
   stream_.Release();
   if (admitted_) service_.gate->Leave();

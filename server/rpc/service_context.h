@@ -15,7 +15,6 @@
 #include "server/engine/worker_pool.h"
 #include "server/rpc/call_access.h"
 #include "server/rpc/call_gate.h"
-#include "server/rpc/in_flight_bytes.h"
 #include "server/rpc/rpc_observer.h"
 #include "server/rpc/rpc_options.h"
 #include "server/rpc/traceparent.h"
@@ -27,7 +26,6 @@ struct ServiceContext {
   Engine* engine = nullptr;
   WorkerPool* pool = nullptr;  // for what may block; reactions of gRPC must not
   CallGate* gate = nullptr;
-  InFlightBytes* bytes_in_flight = nullptr;
   RpcObserver* observer = nullptr;
   CallAccess access;
   RequestLimits limits;
@@ -61,9 +59,15 @@ class CallRecord {
   // Requires: Start was OK.
   const Caller& caller() const { return caller_; }
   // One more request of a stream, and the bytes of a message while it is under way.
-  // Requires: Start was OK. Errors: ResourceExhausted beyond the tenant's quota.
+  // Requires: Start was OK. Errors: ResourceExhausted beyond a quota, of the tenant or of all.
   Status CountRequest() const;
   StatusOr<TenantAccount::Share> TakeBytes(uint64_t bytes) const;
+  // The same for what is there already, and whether there was room for it.
+  struct Taken {
+    TenantAccount::Share share;
+    bool within_limits = true;
+  };
+  Taken TakeBytesAnyway(uint64_t bytes) const;
   // Runs a task that may block, when it is the caller's turn.
   // Requires: Start was OK.
   void Post(std::function<void()> task) const;
@@ -79,8 +83,8 @@ class CallRecord {
   Caller caller_;
   std::shared_ptr<TenantAccount> account_;
   TenantAccount::Share stream_;
+  TenantAccount::Share bytes_;
   bool admitted_ = false;
-  InFlightBytes::Charge charge_;
 };
 
 }  // namespace alaya

@@ -138,6 +138,12 @@ void AddEngine(const EngineStats& stats, FamilyList* list) {
 void AddTenants(const EngineStats& stats, FamilyList* list) {
   const auto gauge = prometheus::MetricType::Gauge;
   const auto counter = prometheus::MetricType::Counter;
+  list->Gauge("alaya_in_flight_bytes",
+              "Memory of messages that are not yet answered and of answers not yet written.",
+              stats.bytes_in_flight);
+  list->Counter("alaya_limit_refused_total",
+                "Refused because a limit of all tenants together was reached.",
+                stats.refused_by_totals);
   const auto used = [](QuotaKind kind) {
     return [kind](const TenantAccount& tenant) { return tenant.used(kind); };
   };
@@ -147,6 +153,10 @@ void AddTenants(const EngineStats& stats, FamilyList* list) {
                 used(QuotaKind::kTailBytes));
   list->Tenants("alaya_tenant_calls_in_flight", "Calls that run, by tenant.", gauge, stats,
                 used(QuotaKind::kStreams));
+  list->Tenants("alaya_tenant_attend_items_in_flight", "Attention items in flight, by tenant.",
+                gauge, stats, used(QuotaKind::kAttendItems));
+  list->Tenants("alaya_tenant_in_flight_bytes", "Memory of messages in flight, by tenant.", gauge,
+                stats, used(QuotaKind::kBytesInFlight));
   list->Tenants("alaya_tenant_requests_total", "Calls and Attend requests by tenant.", counter,
                 stats, &TenantAccount::request_count);
   list->Tenants("alaya_tenant_refused_total", "Refused because a tenant's limit was reached.",
@@ -276,10 +286,8 @@ void AddProcess(const ProcessStats& process, WallTime start_time, FamilyList* li
 }  // namespace
 
 EngineCollector::EngineCollector(std::function<EngineStats()> engine_stats,
-                                 std::function<uint64_t()> bytes_in_flight,
                                  std::function<ProcessStats()> process_stats, WallTime start_time)
     : engine_stats_(std::move(engine_stats)),
-      bytes_in_flight_(std::move(bytes_in_flight)),
       process_stats_(std::move(process_stats)),
       start_time_(start_time) {}
 
@@ -287,9 +295,6 @@ std::vector<prometheus::MetricFamily> EngineCollector::Collect() const {
   FamilyList list;
   const EngineStats stats = engine_stats_();
   AddEngine(stats, &list);
-  list.Gauge("alaya_in_flight_bytes",
-             "Memory of messages that are not yet answered and of answers not yet written.",
-             bytes_in_flight_());
   AddTenants(stats, &list);
   AddContexts(stats, &list);
   AddTiers(stats, &list);

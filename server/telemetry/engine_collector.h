@@ -17,14 +17,12 @@ class EngineCollector final : public prometheus::Collectable {
  public:
   // What is called here must outlive this, and may be called from any thread.
   EngineCollector(std::function<EngineStats()> engine_stats,
-                  std::function<uint64_t()> bytes_in_flight,
                   std::function<ProcessStats()> process_stats, WallTime start_time);
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
   const std::function<EngineStats()> engine_stats_;
-  const std::function<uint64_t()> bytes_in_flight_;
   const std::function<ProcessStats()> process_stats_;
   const WallTime start_time_;
 };

@@ -187,11 +187,15 @@ TEST_F(ConfigLoaderTest, TenantsHaveLimitsOfTheirOwn) {
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   const TenantLimitsTable& limits = loaded->config.engine.tenant_limits;
 
-  EXPECT_EQ(limits.Of("anybody"), (TenantLimits{.max_sessions = 4, .max_streams = 7}));
-  EXPECT_EQ(
-      limits.Of("team-a"),
-      (TenantLimits{.max_stored_bytes = uint64_t{1} << 30, .max_sessions = 4, .max_streams = 7}));
-  EXPECT_EQ(limits.Of("b.2"), (TenantLimits{.max_sessions = 9, .max_streams = 7}));
+  TenantLimits expected = TenantLimitsTable().others;
+  expected.max_sessions = 4;
+  expected.max_streams = 7;
+  EXPECT_EQ(limits.Of("anybody"), expected);
+  expected.max_stored_bytes = uint64_t{1} << 30;
+  EXPECT_EQ(limits.Of("team-a"), expected);
+  expected.max_stored_bytes = 0;
+  expected.max_sessions = 9;
+  EXPECT_EQ(limits.Of("b.2"), expected);
   const auto again = Load({"--config", WriteFile(PrintConfig(*loaded))});
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(again->config.engine.tenant_limits.named, limits.named);

@@ -6,11 +6,13 @@
 #include <chrono>
 #include <condition_variable>
 #include <latch>
+#include <map>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "server/engine/quota_error.h"
 #include "tests/server/engine/engine_fixture.h"
 
 namespace alaya {
@@ -128,6 +130,53 @@ TEST_F(AttendQueueTest, ItemsPastTheirDeadlineOrCancelledDoNotStart) {
   EXPECT_EQ(run(steady_clock::now() + std::chrono::hours(1), [] { return false; }),
             StatusCode::kOk);
   EXPECT_EQ(Info(session).tail_tokens, 1U);
+}
+
+// While the only worker is held up nothing is answered, so what waits is exactly known.
+TEST_F(AttendQueueTest, ATenantThatFillsItsShareOfTheQueueLeavesRoomForOthers) {
+  options_.worker_count = 1;
+  options_.tenant_limits.all.max_attend_items_in_flight = 3;
+  options_.tenant_limits.others.max_attend_items_in_flight = 2;
+  Register(sequence_.model());
+  const auto open = [&](const std::string& tenant) {
+    return engine()
+        .CreateSession({.tenant = tenant,
+                        .model = "grouped",
+                        .tokens = sequence_.tokens(1),
+                        .context_id = {},
+                        .reuse_limit = {}})
+        ->session_id;
+  };
+  const std::vector<std::string> tenants = {"busy", "busy", "busy", "calm", "calm"};
+  const std::map<std::string, std::string> sessions = {{"busy", open("busy")},
+                                                       {"calm", open("calm")}};
+  std::latch worker_is_held(1);
+  std::latch release(1);
+  std::latch answered(static_cast<ptrdiff_t>(tenants.size()));
+  std::vector<Status> statuses(tenants.size());
+  engine().Attend(QueryItem(sequence_, "none", kFirst, {0, 1}), Deadline::max(), nullptr,
+                  [&](const AttendResult& /*result*/) {
+                    worker_is_held.count_down();
+                    release.wait();
+                  });
+  worker_is_held.wait();
+
+  for (size_t i = 0; i < tenants.size(); ++i) {
+    AttendItem item = QueryItem(sequence_, sessions.at(tenants[i]), kFirst, {0, 1});
+    item.tenant = tenants[i];
+    engine().Attend(std::move(item), Deadline::max(), nullptr, [&, i](const AttendResult& result) {
+      statuses[i] = result.status;
+      answered.count_down();
+    });
+  }
+  release.count_down();
+  answered.wait();
+
+  EXPECT_TRUE(statuses[0].ok() && statuses[1].ok()) << Message(statuses[0]);
+  EXPECT_EQ(QuotaViolationOf(statuses[2])->subject, "tenant:busy");
+  EXPECT_TRUE(statuses[3].ok()) << Message(statuses[3]);
+  EXPECT_EQ(QuotaViolationOf(statuses[4])->subject, "server");
+  EXPECT_EQ(engine().stats().attend_items_in_flight, 0U);
 }
 
 TEST_F(AttendQueueTest, ADrainAnswersWhatWasAdmittedAndRefusesTheRest) {

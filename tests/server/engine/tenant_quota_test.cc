@@ -20,7 +20,9 @@ using std::chrono::steady_clock;
 using testing::HasSubstr;
 
 std::shared_ptr<TenantAccount> Account(const TenantLimits& limits) {
-  return std::make_shared<TenantAccount>("team-a", limits);
+  return std::make_shared<TenantAccount>(
+      "team-a", limits,
+      std::make_shared<TenantAccount>(TenantQuota::kTotalSubject, TenantLimits()));
 }
 
 TEST(TenantAccountTest, TakesUpToItsLimitAndSaysWhichOneItIs) {
@@ -117,6 +119,97 @@ TEST(TenantAccountTest, ThreadsNeverTakeMoreThanTheLimit) {
   for (std::thread& thread : threads) thread.join();
 
   EXPECT_EQ(account->used(QuotaKind::kStreams), 0);
+}
+
+struct LimitCase {
+  const char* name;
+  uint64_t TenantLimits::*limit;
+  QuotaKind kind;
+};
+
+class TenantQuotaLimitTest : public testing::TestWithParam<LimitCase> {
+ protected:
+  static TenantLimits With(uint64_t value) {
+    TenantLimits limits;
+    limits.*GetParam().limit = value;
+    return limits;
+  }
+};
+
+TEST_P(TenantQuotaLimitTest, HoldsForATenantAndForAllTogether) {
+  const QuotaKind kind = GetParam().kind;
+  TenantQuota quota({.all = With(5), .others = With(4), .named = {}});
+  const auto one = quota.AccountOf("one");
+  const auto two = quota.AccountOf("two");
+  auto share = TenantAccount::TakeShare(one, kind, 3);
+  ASSERT_TRUE(share.ok());
+
+  const Status beyond_its_own = one->Take(kind, 2);
+  const Status beyond_all = two->Take(kind, 3);
+
+  EXPECT_EQ(QuotaViolationOf(beyond_its_own)->subject, "tenant:one");
+  EXPECT_THAT(QuotaViolationOf(beyond_its_own)->description,
+              HasSubstr(std::string(GetParam().name) + " is 4"));
+  EXPECT_EQ(QuotaViolationOf(beyond_all)->subject, "server");
+  EXPECT_THAT(QuotaViolationOf(beyond_all)->description,
+              HasSubstr(std::string(GetParam().name) + " is 5"));
+  EXPECT_GT(QuotaViolationOf(beyond_all)->retry_after.count(), 0);
+  EXPECT_EQ(two->used(kind), 0) << "a refusal takes nothing";
+  EXPECT_EQ(two->refused_count(), 0) << "its own limit was not reached";
+  EXPECT_EQ(quota.total().used(kind), 3);
+  EXPECT_EQ(quota.total().refused_count(), 1);
+  EXPECT_TRUE(two->Take(kind, 2).ok());
+  share->Release();
+  EXPECT_EQ(quota.total().used(kind), 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, TenantQuotaLimitTest,
+    testing::Values(LimitCase{"max_streams", &TenantLimits::max_streams, QuotaKind::kStreams},
+                    LimitCase{"max_attend_items_in_flight",
+                              &TenantLimits::max_attend_items_in_flight, QuotaKind::kAttendItems},
+                    LimitCase{"max_bytes_in_flight", &TenantLimits::max_bytes_in_flight,
+                              QuotaKind::kBytesInFlight}),
+    [](const auto& limit) { return std::string(limit.param.name); });
+
+TEST(TenantQuotaTest, WhatIsThereAnywayCountsForOthers) {
+  TenantQuota quota({.all = {.max_bytes_in_flight = 10}, .others = {}, .named = {}});
+  auto share = TenantAccount::TakeShareAnyway(quota.AccountOf("a"), QuotaKind::kBytesInFlight, 12);
+  EXPECT_FALSE(quota.AccountOf("b")->Take(QuotaKind::kBytesInFlight, 1).ok());
+
+  share.Release();
+
+  EXPECT_TRUE(quota.AccountOf("b")->Take(QuotaKind::kBytesInFlight, 10).ok());
+}
+
+TEST(TenantQuotaTest, TheRateOfAllHoldsAndARefusalDoesNotCountForTheTenant) {
+  TenantQuota quota(
+      {.all = {.max_requests_per_second = 4}, .others = {.max_requests_per_second = 3}});
+  const steady_clock::time_point start = steady_clock::now();
+  const auto one = quota.AccountOf("one");
+  const auto two = quota.AccountOf("two");
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(one->CountRequest(start).ok());
+  ASSERT_TRUE(two->CountRequest(start).ok());
+
+  EXPECT_EQ(QuotaViolationOf(one->CountRequest(start))->subject, "tenant:one");
+  const auto refused = QuotaViolationOf(two->CountRequest(start));
+  EXPECT_EQ(refused->subject, "server");
+  EXPECT_EQ(refused->retry_after, milliseconds(250));
+  for (int i = 0; i < 10; ++i) EXPECT_FALSE(two->CountRequest(start).ok());
+
+  // Were they counted, the tenant's own three would be used up.
+  EXPECT_TRUE(two->CountRequest(start + milliseconds(250)).ok());
+}
+
+TEST(TenantQuotaTest, EqualSharesOfTimePutFewBeforeWhoTakesLittle) {
+  TenantQuota quota({.all = {}, .others = {}, .named = {}});
+  const auto busy = quota.AccountOf("busy");
+  const auto calm = quota.AccountOf("calm");
+  ASSERT_TRUE(busy->Take(QuotaKind::kAttendItems, 100).ok());
+  ASSERT_TRUE(calm->Take(QuotaKind::kAttendItems, 2).ok());
+
+  EXPECT_EQ(quota.AheadOf(*calm, QuotaKind::kAttendItems), 2 + 3);
+  EXPECT_EQ(quota.AheadOf(*busy, QuotaKind::kAttendItems), 100 + 2);
 }
 
 TEST(TenantQuotaTest, NamedTenantsHaveTheirOwnLimitsAndNewOnesCountAtOnce) {

@@ -41,14 +41,15 @@ std::shared_ptr<EngineCollector> SomeCollector() {
   stats.store.evicted_contexts = 2;
   stats.expired_contexts = 1;
   stats.segment_merges = 4;
+  stats.bytes_in_flight = 42;
+  stats.refused_by_totals = 6;
   stats.store.joined_segments = 17;
   stats.device = DeviceStats{.used_bytes = 100,
                              .capacity_bytes = 200,
                              .part_count = 3,
                              .missed_row_count = 9,
                              .status = Unavailable("lost")};
-  return std::make_shared<EngineCollector>([stats] { return stats; }, [] { return 42; },
-                                           ReadProcessStats, WallTime());
+  return std::make_shared<EngineCollector>([stats] { return stats; }, ReadProcessStats, WallTime());
 }
 
 TEST(MetricsTest, StagesOfAttentionAreHistograms) {
