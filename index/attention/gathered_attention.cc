@@ -1,6 +1,7 @@
 #include "index/attention/gathered_attention.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cstdint>
 #include <limits>
@@ -9,6 +10,7 @@
 #include "index/attention/attention_merge.h"
 #include "index/attention/softmax_state.h"
 #include "index/kernels/weighted_values.h"
+#include "index/prefetch.h"
 #include "index/scratch_buffer.h"
 
 namespace alaya {
@@ -63,6 +65,24 @@ std::vector<Pending> Weigh(const GatheredAttentionTask& task, Scratch& scratch,
     pending.push_back({tokens, weights});
   }
   return pending;
+}
+
+// A block with tokens of some query, on its way.
+struct FetchedBlock {
+  uint64_t index = 0;
+  std::vector<Pending> taken;  // [query_count]; empty: there is none
+  PinnedRows values;
+  bool is_dense = false;
+};
+
+// Asks for all rows at once, as each takes long to come.
+void FetchRows(const FetchedBlock& block, uint64_t block_begin) {
+  const EncodedMatrixView values = block.values.rows;
+  for (const Pending& query : block.taken) {
+    for (const ScoredToken& token : query.tokens) {
+      Prefetch(values.row(token.token - block_begin), values.row_bytes());
+    }
+  }
 }
 
 void AddRowByRow(std::span<const Pending> taken, uint64_t block_begin, EncodedMatrixView values,
@@ -133,24 +153,36 @@ Status AddGatheredAttention(const GatheredAttentionTask& task, AttentionPart tot
   std::fill_n(sums.data(), count * head_dim, 0.0F);
 
   const uint64_t block_tokens = task.reader->block_tokens();
-  std::vector<Pending> taken(count);
   uint64_t read_ahead_end = 0;  // blocks before it are announced
-  for (uint64_t b = NextBlock(pending, block_tokens); b < task.reader->block_count();
-       b = NextBlock(pending, block_tokens)) {
+  // Takes the next block with pending tokens.
+  const auto fetch = [&](FetchedBlock* block) -> Status {
+    block->taken.clear();
+    block->values = {};
+    const uint64_t b = NextBlock(pending, block_tokens);
+    if (b >= task.reader->block_count()) return OkStatus();
     if (b >= read_ahead_end) {
       const std::span<const uint32_t> next = NextBlocks(pending, b, block_tokens, &scratch.blocks);
       task.reader->ReadAhead(KvKind::kValue, next);
       read_ahead_end = uint64_t{next.back()} + 1;
     }
     size_t taken_count = 0;
-    for (size_t i = 0; i < count; ++i) {
-      taken[i] = pending[i].TakeBefore((b + 1) * block_tokens);
-      taken_count += taken[i].tokens.size();
+    for (Pending& query : pending) {
+      block->taken.push_back(query.TakeBefore((b + 1) * block_tokens));
+      taken_count += block->taken.back().tokens.size();
     }
-    ALAYA_ASSIGN_OR_RETURN(const PinnedRows values, task.reader->ReadBlock(KvKind::kValue, b));
-    const bool is_dense = taken_count * kDenseShare >= count * values.rows.rows;
-    const auto add = is_dense ? AddWholeBlock : AddRowByRow;
-    add(taken, b * block_tokens, values.rows, scratch, sums);
+    block->index = b;
+    ALAYA_ASSIGN_OR_RETURN(block->values, task.reader->ReadBlock(KvKind::kValue, b));
+    block->is_dense = taken_count * kDenseShare >= count * block->values.rows.rows;
+    if (!block->is_dense) FetchRows(*block, b * block_tokens);
+    return OkStatus();
+  };
+  std::array<FetchedBlock, kValueBlocksPinnedMax> blocks;
+  for (FetchedBlock& block : blocks) ALAYA_RETURN_IF_ERROR(fetch(&block));
+  for (size_t next = 0; !blocks[next].taken.empty(); next = (next + 1) % blocks.size()) {
+    FetchedBlock& block = blocks[next];
+    const auto add = block.is_dense ? AddWholeBlock : AddRowByRow;
+    add(block.taken, block.index * block_tokens, block.values.rows, scratch, sums);
+    ALAYA_RETURN_IF_ERROR(fetch(&block));
   }
 
   const std::span<float> log_sum_exp = scratch.log_sum_exp.Take(count);

@@ -3,6 +3,7 @@
 #ifndef ALAYA_INDEX_ATTENTION_GATHERED_ATTENTION_H_
 #define ALAYA_INDEX_ATTENTION_GATHERED_ATTENTION_H_
 
+#include <cstddef>
 #include <span>
 #include <vector>
 
@@ -20,10 +21,14 @@ struct GatheredAttentionTask {
   float scale = 1;  // from score to logit, > 0
 };
 
+// Rows lie anywhere in memory: those of so many blocks less one are asked for before they are used.
+inline constexpr size_t kValueBlocksPinnedMax = 9;
+
 // Makes `total` the attention over its own tokens and those of the task.
 //
 // Requires: `total` holds none of the task's tokens.
-// Guarantees: blocks without a token are not read; one block is pinned at a time.
+// Guarantees: blocks without a token are not read; at most kValueBlocksPinnedMax are pinned at a
+//   time.
 // Errors: whatever a block read returns; `total` is unspecified then.
 // Cost: never more than the value half of exact attention over the same blocks.
 Status AddGatheredAttention(const GatheredAttentionTask& task, AttentionPart total);

@@ -193,7 +193,7 @@ class FlatSearch {
       FineScores(queries_, codes, scores, filters, upcoming);
       fine_blocks_left_ -= std::min<size_t>(fine_blocks_left_, 1);
     }
-    if (rest_) rest_->AddBlock(pinned.block);
+    if (rest_) rest_->AddBlock(pinned.block, next_block_.block);
     size_t kept = 0;
     for (size_t q = 0; q < count_; ++q) {
       const ScoreFilter& filter = filters[q];

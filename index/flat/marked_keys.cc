@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "index/kernels/key_scores.h"
+#include "index/prefetch.h"
 
 namespace alaya {
 namespace {
@@ -20,7 +21,7 @@ constexpr size_t kDenseShare = 4;
 constexpr size_t kBatchRows = 256;
 
 // So many blocks' rows are asked for before the first of them is used.
-constexpr size_t kBlocksAhead = 2;
+constexpr size_t kBlocksAhead = 8;
 
 // Marked rows of a block that were asked for.
 struct FetchedRows {
@@ -40,11 +41,7 @@ struct Scratch {
 // Asks for chosen rows of a block, which lie anywhere in memory: all of them at once, as
 // each takes long to come.
 void FetchRows(EncodedMatrixView block, std::span<const uint32_t> rows) {
-  const size_t row_bytes = block.row_bytes();
-  for (const uint32_t row : rows) {
-    const std::byte* begin = block.row(row);
-    for (size_t line = 0; line < row_bytes; line += 64) __builtin_prefetch(begin + line, 0, 2);
-  }
+  for (const uint32_t row : rows) Prefetch(block.row(row), block.row_bytes());
 }
 
 // Scores rows and gives them to `use`; counts what it scores.

@@ -8,6 +8,7 @@
 #include "index/kernels/bf16.h"
 #include "index/kernels/group_weights.h"
 #include "index/kernels/weighted_values.h"
+#include "index/prefetch.h"
 #include "index/scratch_buffer.h"
 
 namespace alaya {
@@ -49,7 +50,8 @@ RestAttention::RestAttention(const FlatSource* source, const SearchRequest* requ
   }
 }
 
-void RestAttention::AddBlock(const FlatBlock& block) {
+void RestAttention::AddBlock(const FlatBlock& block, const FlatBlock& upcoming) {
+  Prefetch(upcoming.value_deviations, upcoming.codes.group_count * sizeof(float));
   constexpr size_t kStep = 16;  // of errors a sample will do
   for (size_t token = 0; token < block.token_count; token += kStep) {
     const double error = double{BF16ToFloat(block.codes.fine_error[token])};
@@ -147,20 +149,32 @@ Status RestAttention::Attend(SearchResult* result) const {
   result->rest_log_sum_exp.assign(queries_.size(), static_cast<float>(kNothing));
   const MatrixView<float> output(result->rest_output.data(), queries_.size(), head_dim);
   std::vector<double> weight_sums(queries_.size());
-  for (size_t b = 0; b < header.block_count(); ++b) {
+  const auto is_covered = [&](size_t b) {
     const uint64_t begin = b * header.block_tokens;
     const TokenRange tokens = {begin, begin + header.block_token_count(b)};
-    if (std::ranges::all_of(queries_, [&](const Query& query) {
-          return Intersect(query.facts.covered, tokens).empty();
-        })) {
-      continue;
+    return std::ranges::any_of(queries_, [&](const Query& query) {
+      return !Intersect(query.facts.covered, tokens).empty();
+    });
+  };
+  // The next block's means come while those of a block are added up.
+  PinnedFlatBlock next;
+  for (size_t b = 0; b < header.block_count(); ++b) {
+    PinnedFlatBlock pinned = std::move(next);
+    next = {};
+    if (b + 1 < header.block_count() && is_covered(b + 1)) {
+      ALAYA_ASSIGN_OR_RETURN(next, source_.Block(b + 1));
+      Prefetch(next.block.value_means, next.block.codes.group_count * head_dim * sizeof(uint16_t));
     }
-    ALAYA_ASSIGN_OR_RETURN(const PinnedFlatBlock pinned, source_.Block(b));
+    if (!is_covered(b)) continue;
+    if (pinned.block.value_means == nullptr) {
+      ALAYA_ASSIGN_OR_RETURN(pinned, source_.Block(b));
+    }
+    const size_t first_group = b * header.block_tokens / kCodeGroupTokens;
     const size_t group_count = pinned.block.codes.group_count;
     const MatrixView<float> weights(weight_buffer.Take(queries_.size() * group_count).data(),
                                     queries_.size(), group_count);
     for (size_t q = 0; q < queries_.size(); ++q) {
-      weight_sums[q] += WeighBlock(queries_[q], begin / kCodeGroupTokens, weights.row(q));
+      weight_sums[q] += WeighBlock(queries_[q], first_group, weights.row(q));
     }
     const EncodedMatrixView means = {reinterpret_cast<const std::byte*>(pinned.block.value_means),
                                      group_count, head_dim, DType::kBF16};

@@ -35,8 +35,8 @@ class RestAttention {
   RestAttention(const FlatSource* source, const SearchRequest* request,
                 std::span<const RestQuery> queries, MatrixView<const float> scores);
 
-  // A block was scanned.
-  void AddBlock(const FlatBlock& block);
+  // A block was scanned. `upcoming` is scanned next, or is empty: its summary is asked for.
+  void AddBlock(const FlatBlock& block, const FlatBlock& upcoming);
   // The next `count` covered scores of a query are written; none of them is above `top`.
   void AddScores(size_t query_index, size_t count, float top);
   // Of the codes of the blocks that were scanned, root mean square.

@@ -60,6 +60,7 @@ void RestEstimate::Clear() {
   added_groups_ = 0;
   reference_ = -std::numeric_limits<float>::infinity();
   totals_ = {};
+  looked_from_ = std::numeric_limits<float>::infinity();
 }
 
 void RestEstimate::RaiseReference(float top) {
@@ -112,7 +113,23 @@ void RestEstimate::ForScoresFrom(float bar, const Use& use) const {
   }
 }
 
+void RestEstimate::LookFrom(float bar) {
+  looked_from_ = bar;
+  looked_places_.clear();
+  looked_scores_.clear();
+  ForScoresFrom(bar, [&](std::span<const uint32_t> places, std::span<const float> scores) {
+    looked_places_.insert(looked_places_.end(), places.begin(), places.end());
+    looked_scores_.insert(looked_scores_.end(), scores.begin(), scores.end());
+  });
+}
+
 void RestEstimate::ListFrom(float bar, uint32_t first_token, std::vector<uint32_t>& tokens) const {
+  if (bar >= looked_from_) {
+    for (size_t i = 0; i < looked_places_.size(); ++i) {
+      if (looked_scores_[i] >= bar) tokens.push_back(first_token + looked_places_[i]);
+    }
+    return;
+  }
   ForScoresFrom(bar, [&](std::span<const uint32_t> places, std::span<const float>) {
     for (const uint32_t place : places) tokens.push_back(first_token + place);
   });
@@ -147,7 +164,7 @@ double RestEstimate::LeastWeight(double budget) const {
   return 0;
 }
 
-float RestEstimate::RestBar(const RestTolerance& tolerance) const {
+float RestEstimate::RestBar(const RestTolerance& tolerance) {
   assert(tolerance.error > 0);
   if (tolerance.value_deviation <= 0) return std::numeric_limits<float>::infinity();
   // Squared norm of the output in units of squared weight: what is attended, and the
@@ -165,14 +182,13 @@ float RestEstimate::RestBar(const RestTolerance& tolerance) const {
   thread_local ScratchBuffer<float> scratch;
   std::array<double, kStepCount> step_squares{};
   const auto steps_per_score = static_cast<float>(scale / kStepNats);
-  ForScoresFrom(least_score, [&](std::span<const uint32_t>, std::span<const float> scores) {
-    const std::span<float> weights = scratch.Take(scores.size());
-    CoarseWeights(scores, scores_.scale, reference_, weights);
-    for (size_t i = 0; i < scores.size(); ++i) {
-      const size_t step = StepOf((reference_ - scores[i]) * steps_per_score);
-      step_squares[step] += double{weights[i]} * double{weights[i]};
-    }
-  });
+  LookFrom(least_score);
+  const std::span<float> weights = scratch.Take(looked_scores_.size());
+  CoarseWeights(looked_scores_, scores_.scale, reference_, weights);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const size_t step = StepOf((reference_ - looked_scores_[i]) * steps_per_score);
+    step_squares[step] += double{weights[i]} * double{weights[i]};
+  }
   // From the top down, take steps out until the remaining squares are in the budget.
   double square_sum = totals_.square_sum;
   for (size_t step = 0; step < kStepCount; ++step) {
@@ -184,7 +200,7 @@ float RestEstimate::RestBar(const RestTolerance& tolerance) const {
   return least_score;
 }
 
-float RestEstimate::MassBar(double share) const {
+float RestEstimate::MassBar(double share) {
   assert(share > 0 && share < 1);
   const double allowed = share * totals_.sum;
   // All that lie below this have half of it at most, or weights that are zero.
@@ -194,13 +210,12 @@ float RestEstimate::MassBar(double share) const {
   const auto steps_per_score = static_cast<float>(scale / kStepNats);
   thread_local ScratchBuffer<float> scratch;
   std::array<double, kStepCount> step_sums{};
-  ForScoresFrom(least_score, [&](std::span<const uint32_t>, std::span<const float> scores) {
-    const std::span<float> weights = scratch.Take(scores.size());
-    CoarseWeights(scores, scores_.scale, reference_, weights);
-    for (size_t i = 0; i < scores.size(); ++i) {
-      step_sums[StepOf((reference_ - scores[i]) * steps_per_score)] += double{weights[i]};
-    }
-  });
+  LookFrom(least_score);
+  const std::span<float> weights = scratch.Take(looked_scores_.size());
+  CoarseWeights(looked_scores_, scores_.scale, reference_, weights);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    step_sums[StepOf((reference_ - looked_scores_[i]) * steps_per_score)] += double{weights[i]};
+  }
   double below = totals_.sum;
   for (size_t step = 0; step < kStepCount; ++step) {
     if (below <= allowed) {

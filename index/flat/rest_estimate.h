@@ -60,14 +60,15 @@ class RestEstimate {
 
   // The bar in approximate scores: tokens at or above it have to be attended.
   // Cost: one pass over the groups, and the candidates' histogram.
-  float RestBar(const RestTolerance& tolerance) const;
+  float RestBar(const RestTolerance& tolerance);
   // The highest bar, to within an eighth of a nat, below which scores together have no more than
   // this share of all weight.
   //
   // Requires: 0 < share < 1.
   // Cost: one pass over the groups, and those scores that may reach it.
-  float MassBar(double share) const;
-  // Appends the places of scores at or above the bar, plus first_token.
+  float MassBar(double share);
+  // Appends the places of scores at or above the bar, plus first_token. Cost: little for a bar that
+  // was found last.
   void ListFrom(float bar, uint32_t first_token, std::vector<uint32_t>& tokens) const;
 
   // Takes tokens (by their places in the scores) out of the rest.
@@ -89,6 +90,8 @@ class RestEstimate {
   // Calls use(places, scores) with scores at or above the bar, by rising place.
   template <class Use>
   void ForScoresFrom(float bar, const Use& use) const;
+  // Keeps those scores.
+  void LookFrom(float bar);
 
   const ApproximateScores scores_;
   const GroupSums groups_;
@@ -99,6 +102,10 @@ class RestEstimate {
   // every other one that there was, so that weights keep their digits.
   float reference_ = -std::numeric_limits<float>::infinity();
   WeightTotals totals_;  // before any token was left out
+  // Scores at or above looked_from_, by rising place: what finding a bar looked at.
+  float looked_from_ = std::numeric_limits<float>::infinity();
+  std::vector<uint32_t> looked_places_;
+  std::vector<float> looked_scores_;
 };
 
 }  // namespace alaya

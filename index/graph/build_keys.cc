@@ -5,6 +5,7 @@
 
 #include "index/graph/gathered_scores.h"
 #include "index/kernels/encoding.h"
+#include "index/prefetch.h"
 #include "index/scratch_buffer.h"
 
 namespace alaya {
@@ -47,7 +48,7 @@ void BuildKeys::Closeness(std::span<const float> key, std::span<const uint32_t> 
   const size_t row_bytes = rows().row_bytes();
   for (size_t i = 0; i < tokens.size(); ++i) {
     addresses[i] = rows().row(tokens[i]);
-    PrefetchRow(addresses[i], row_bytes);
+    Prefetch(addresses[i], row_bytes);
   }
   GatheredScores(key, dtype_, addresses, closeness);
   for (size_t i = 0; i < tokens.size(); ++i) closeness[i] -= half_norms_[tokens[i]];

@@ -17,6 +17,7 @@
 #include "index/graph/gathered_scores.h"
 #include "index/graph/graph_walk.h"
 #include "index/graph/pinned_blocks.h"
+#include "index/prefetch.h"
 #include "index/scratch_buffer.h"
 #include "index/topk/top_k_selection.h"
 
@@ -98,7 +99,7 @@ class StoredAccess : public GraphAccess {
       }
       dtype_ = pinned->rows.dtype;
       rows[i] = pinned->rows.row(tokens[i] % block_tokens);
-      PrefetchRow(rows[i], pinned->rows.row_bytes());
+      Prefetch(rows[i], pinned->rows.row_bytes());
     }
     score_up_to(tokens.size());
     if (mass_ != nullptr) {

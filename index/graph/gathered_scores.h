@@ -18,18 +18,13 @@ namespace alaya {
 //
 // Requires: query.size() is a multiple of 8; scores.size() == rows.size().
 // Guarantees: as KeyScores: finite input gives finite scores.
-// Cost: memory latency; ask for the rows (PrefetchRow) as soon as they are known.
+// Cost: memory latency; ask for the rows (index/prefetch.h) as soon as they are known.
 void GatheredScores(std::span<const float> query, DType dtype,
                     std::span<const std::byte* const> rows, std::span<float> scores);
 
 // By definition, summed in double.
 void GatheredScoresReference(std::span<const float> query, DType dtype,
                              std::span<const std::byte* const> rows, std::span<double> scores);
-
-// Fetches a row into the cache while something else is done.
-inline void PrefetchRow(const std::byte* row, size_t row_bytes) {
-  for (size_t line = 0; line < row_bytes; line += 64) __builtin_prefetch(row + line, 0, 3);
-}
 
 }  // namespace alaya
 

@@ -52,50 +52,72 @@ void CoarseGroup(const CodeQueries& queries, size_t q, const KeyCodes& keys, siz
 
 #if HWY_TARGET == HWY_AVX3
 
-// For each of four queries the least sum of table entries with which a token may reach its
-// filter's bar. With the token's scale s and error e,
+// For each of four queries and each quarter of a group the least sum of table entries with which
+// a token may reach its filter's bar. With the token's scale s and error e,
 //     s (step sum + bias + scale_factor) + error_factor e + centre + constant >= bar.
 class LeastSums {
  public:
   static constexpr size_t kQueries = 4;
 
   LeastSums(const CodeQueries& queries, size_t first_query, std::span<const ScoreFilter> filters) {
+    HWY_ALIGN float room[kQueries] = {};
+    HWY_ALIGN float error_factor[kQueries] = {};
+    HWY_ALIGN float offset[kQueries] = {};
+    HWY_ALIGN float inverse_step[kQueries] = {};
     for (size_t i = 0; i < filters.size(); ++i) {
       const CodeQueries::Query& query = queries[first_query + i];
       const ScoreFilter& filter = filters[i];
       const float known = query.centre_score + filter.factors.constant;
       // What may round in the filter, and less than constant holds ready for it.
       const float rounding = 0x1p-20F * (std::fabs(filter.bar) + std::fabs(known));
-      room_[i] = filter.bar - known - rounding;
-      error_factor_[i] = filter.factors.error_factor;
-      offset_[i] = query.table_bias + filter.factors.scale_factor;
-      inverse_step_[i] = 1 / query.table_step;
+      room[i] = filter.bar - known - rounding;
+      error_factor[i] = filter.factors.error_factor;
+      offset[i] = query.table_bias + filter.factors.scale_factor;
+      inverse_step[i] = 1 / query.table_step;
     }
+    room_ = _mm512_broadcast_f32x4(_mm_load_ps(room));
+    error_factor_ = _mm512_broadcast_f32x4(_mm_load_ps(error_factor));
+    offset_ = _mm512_broadcast_f32x4(_mm_load_ps(offset));
+    inverse_step_ = _mm512_broadcast_f32x4(_mm_load_ps(inverse_step));
   }
 
-  // For the tokens of a group, by the largest numbers of any; 0 if every sum will do.
-  HWY_INLINE void Of(float scale, float error, uint32_t* least) const {
-    const Tag d;
-    const hn::RebindToUnsigned<Tag> d_sum;
-    const auto needed =
-        hn::NegMulAdd(hn::Load(d, error_factor_), hn::Set(d, error), hn::Load(d, room_));
-    const auto sum = hn::Mul(hn::MulSub(needed, hn::Set(d, 1 / scale), hn::Load(d, offset_)),
-                             hn::Load(d, inverse_step_));
+  // By the largest scale and error of any token in the quarter; 0 if every sum will do.
+  // 128 bits are a quarter, 32 bits in them a query.
+  HWY_INLINE __m512i Of(const uint16_t* scales, const uint16_t* errors) const {
+    const __m512 scale = Largest(scales);
+    const __m512 needed = _mm512_fnmadd_ps(error_factor_, Largest(errors), room_);
+    const __m512 sum = _mm512_mul_ps(
+        _mm512_fmsub_ps(needed, _mm512_div_ps(_mm512_set1_ps(1), scale), offset_), inverse_step_);
     // One less, for what rounds here. Comparisons are false for what is not a number.
-    const auto most = hn::Set(d, 65536.0F);
-    const auto one_less = hn::Sub(hn::IfThenElse(hn::Ge(sum, most), most, sum), hn::Set(d, 1));
-    const auto is_some = hn::And(hn::Gt(needed, hn::Zero(d)), hn::Gt(one_less, hn::Zero(d)));
-    const auto whole =
-        hn::ConvertTo(hn::RebindToSigned<Tag>(), hn::IfThenElseZero(is_some, one_less));
-    hn::Store(hn::BitCast(d_sum, whole), d_sum, least);
+    const __m512 most = _mm512_set1_ps(65536.0F);
+    const __m512 one_less =
+        _mm512_sub_ps(_mm512_mask_mov_ps(sum, _mm512_cmp_ps_mask(sum, most, _CMP_GE_OQ), most),
+                      _mm512_set1_ps(1));
+    const __mmask16 is_some = _mm512_cmp_ps_mask(needed, _mm512_setzero_ps(), _CMP_GT_OQ) &
+                              _mm512_cmp_ps_mask(one_less, _mm512_setzero_ps(), _CMP_GT_OQ);
+    return _mm512_maskz_cvttps_epi32(is_some, one_less);
   }
 
  private:
-  using Tag = hn::FixedTag<float, kQueries>;
-  HWY_ALIGN float room_[kQueries] = {};
-  HWY_ALIGN float error_factor_[kQueries] = {};
-  HWY_ALIGN float offset_[kQueries] = {};
-  HWY_ALIGN float inverse_step_[kQueries] = {};
+  // The largest of each quarter's numbers, four times; those of bf16 that are not negative lie in
+  // the order of their bits.
+  static HWY_INLINE __m512 Largest(const uint16_t* numbers) {
+    const __m512i first = _mm512_loadu_si512(numbers);
+    const __m512i second = _mm512_loadu_si512(numbers + 32);
+    // Each quarter has two of the eight blocks of 128 bits.
+    const __m512i eight = _mm512_max_epu16(_mm512_shuffle_i32x4(first, second, 0x88),
+                                           _mm512_shuffle_i32x4(first, second, 0xDD));
+    const __m512i four = _mm512_max_epu16(eight, _mm512_shuffle_epi32(eight, _MM_PERM_BADC));
+    const __m512i two = _mm512_max_epu16(four, _mm512_shuffle_epi32(four, _MM_PERM_CDAB));
+    const __m512i one = _mm512_max_epu16(two, _mm512_slli_epi32(two, 16));
+    return _mm512_castsi512_ps(
+        _mm512_and_si512(one, _mm512_set1_epi32(static_cast<int32_t>(0xFFFF0000U))));
+  }
+
+  __m512 room_;
+  __m512 error_factor_;
+  __m512 offset_;
+  __m512 inverse_step_;
 };
 
 // AVX512_VBMI looks up 64 bytes in a table of 64 in one instruction: a lane is a token.
@@ -108,17 +130,18 @@ struct VbmiScores {
     return supported;
   }
 
-  // Of a group's tokens, the even and the odd ones, by query.
+  // Of a group's tokens, the even and the odd ones, by query. 16 bytes are a quarter's.
   struct Sums {
-    __m512i even[kQueriesMax];
-    __m512i odd[kQueriesMax];
+    HWY_ALIGN uint16_t even[kQueriesMax][kCodeGroupTokens / 2];
+    HWY_ALIGN uint16_t odd[kQueriesMax][kCodeGroupTokens / 2];
   };
 
-  // Returns a bit for each query that one of the sums is enough for.
+  // Returns bit 8 * quarter + query for each with a token whose sum is enough. `least`: of
+  // LeastSums.
   template <size_t kQueries>
   ALAYA_VBMI static uint32_t SumGroup(const CodeQueries& queries, size_t first_query,
                                       const KeyCodes& keys, size_t group, const CodesAhead& ahead,
-                                      const uint32_t* least, Sums& sums) {
+                                      __m512i least, Sums& sums) {
     const size_t rows = HighRowCount(keys.head_dim);
     const std::byte* next = ahead.high.At(group * HighBytes(keys.head_dim) + CodesAhead::kBytes);
     const std::byte* high = keys.high + group * HighBytes(keys.head_dim);
@@ -161,77 +184,68 @@ struct VbmiScores {
     uint32_t enough = 0;
     ALAYA_UNROLL
     for (size_t q = 0; q < kQueries; ++q) {
-      sums.even[q] = _mm512_sub_epi16(both[q], _mm512_slli_epi16(upper[q], 8));
-      sums.odd[q] = upper[q];
-      const __m512i larger = _mm512_max_epu16(sums.even[q], sums.odd[q]);
-      const __m512i bar = _mm512_set1_epi16(static_cast<int16_t>(least[q]));
-      enough |= static_cast<uint32_t>(_mm512_cmpge_epu16_mask(larger, bar) != 0) << q;
+      const __m512i even = _mm512_sub_epi16(both[q], _mm512_slli_epi16(upper[q], 8));
+      const __m512i odd = upper[q];
+      _mm512_store_si512(sums.even[q], even);
+      _mm512_store_si512(sums.odd[q], odd);
+      // The query's number in each quarter, for all its tokens.
+      const auto place = static_cast<int16_t>(4 * q | (4 * q + 1) << 8);
+      const __m512i bar = _mm512_shuffle_epi8(least, _mm512_set1_epi16(place));
+      uint32_t found = _mm512_cmpge_epu16_mask(_mm512_max_epu16(even, odd), bar);
+      // Of each byte, whether there is any bit.
+      found |= found >> 4;
+      found |= found >> 2;
+      found |= found >> 1;
+      enough |= (found & 0x01010101U) << q;
     }
     return enough;
   }
 
-  // Passes the tokens of a group through a filter that looks at those of a bit in `seen`.
-  static HWY_INLINE void FilterSums(const CodeQueries::Query& query, __m512i even, __m512i odd,
-                                    const uint16_t* scales, const uint16_t* errors, size_t place,
-                                    uint64_t seen, ScoreFilter& filter) {
-    // In every block of 128 bits: tokens 0-7 and 8-15 of its 16.
-    const __m512i low = _mm512_unpacklo_epi16(even, odd);
-    const __m512i high = _mm512_unpackhi_epi16(even, odd);
-    const __m512 step = _mm512_set1_ps(query.table_step);
-    const __m512 bias = _mm512_set1_ps(query.table_bias);
-    const __m512 centre = _mm512_set1_ps(query.centre_score);
-    const __m512 error_factor = _mm512_set1_ps(filter.factors.error_factor);
-    const __m512 scale_factor = _mm512_set1_ps(filter.factors.scale_factor);
-    const __m512 constant = _mm512_set1_ps(filter.factors.constant);
-    const __m512 bar = _mm512_set1_ps(filter.bar);
+  // Passes a quarter of a group, with its sums, through a filter.
+  static HWY_INLINE void FilterQuarter(const CodeQueries::Query& query, const uint16_t* even,
+                                       const uint16_t* odd, const uint16_t* scales,
+                                       const uint16_t* errors, size_t place, ScoreFilter& filter) {
+    const __m128i even_sums = _mm_load_si128(reinterpret_cast<const __m128i*>(even));
+    const __m128i odd_sums = _mm_load_si128(reinterpret_cast<const __m128i*>(odd));
+    const __m256i sums =
+        _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_unpacklo_epi16(even_sums, odd_sums)),
+                                _mm_unpackhi_epi16(even_sums, odd_sums), 1);
     const auto numbers = [&](const uint16_t* bits) HWY_ATTR {
       const __m256i sixteen = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits));
       return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(sixteen), 16));
     };
-    HWY_ALIGN float scores[kCodeGroupTokens];
-    HWY_ALIGN float most[kCodeGroupTokens];
-    uint64_t found = 0;
-    const auto filter_16 = [&](__m128i first, __m128i second, size_t t) HWY_ATTR {
-      const __m256i sums = _mm256_inserti128_si256(_mm256_castsi128_si256(first), second, 1);
-      const __m512 levels =
-          _mm512_fmadd_ps(step, _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums)), bias);
-      const __m512 scale = numbers(scales + t);
-      const __m512 score = _mm512_fmadd_ps(levels, scale, centre);
-      const __m512 bound = _mm512_fmadd_ps(error_factor, numbers(errors + t),
-                                           _mm512_fmadd_ps(scale_factor, scale, constant));
-      const __m512 upper = _mm512_add_ps(score, bound);
-      _mm512_store_ps(scores + t, score);
-      _mm512_store_ps(most + t, upper);
-      found |= uint64_t{_mm512_cmp_ps_mask(upper, bar, _CMP_GE_OQ)} << t;
-    };
-    filter_16(_mm512_castsi512_si128(low), _mm512_castsi512_si128(high), 0);
-    filter_16(_mm512_extracti32x4_epi32(low, 1), _mm512_extracti32x4_epi32(high, 1), 16);
-    filter_16(_mm512_extracti32x4_epi32(low, 2), _mm512_extracti32x4_epi32(high, 2), 32);
-    filter_16(_mm512_extracti32x4_epi32(low, 3), _mm512_extracti32x4_epi32(high, 3), 48);
-    // Most groups that come here have none, or one or two.
-    for (found &= seen; found != 0; found &= found - 1) {
-      const auto t = static_cast<uint32_t>(std::countr_zero(found));
-      const uint32_t token = filter.first_token + static_cast<uint32_t>(place) + t;
-      filter.tokens[filter.count] = token;
-      filter.upper[filter.count++] = most[t];
-      if (scores[t] > filter.top) {
-        filter.top = scores[t];
-        filter.top_token = token;
-      }
-    }
-  }
-
-  // The largest of a group's numbers; those of bf16 that are not negative lie in the order
-  // of their bits.
-  static HWY_INLINE float Largest(const uint16_t* numbers) {
-    const __m512i all =
-        _mm512_max_epu16(_mm512_loadu_si512(numbers), _mm512_loadu_si512(numbers + 32));
-    const __m256i half =
-        _mm256_max_epu16(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
-    const __m128i quarter =
-        _mm_max_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-    const __m128i least = _mm_minpos_epu16(_mm_xor_si128(quarter, _mm_set1_epi32(-1)));
-    return BF16ToFloat(static_cast<uint16_t>(~_mm_cvtsi128_si32(least)));
+    const __m512 levels = _mm512_fmadd_ps(_mm512_set1_ps(query.table_step),
+                                          _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums)),
+                                          _mm512_set1_ps(query.table_bias));
+    const __m512 scale = numbers(scales);
+    const __m512 score = _mm512_fmadd_ps(levels, scale, _mm512_set1_ps(query.centre_score));
+    const __m512 bound =
+        _mm512_fmadd_ps(_mm512_set1_ps(filter.factors.error_factor), numbers(errors),
+                        _mm512_fmadd_ps(_mm512_set1_ps(filter.factors.scale_factor), scale,
+                                        _mm512_set1_ps(filter.factors.constant)));
+    const __m512 upper = _mm512_add_ps(score, bound);
+    const __m512i at =
+        _mm512_add_epi32(_mm512_set1_epi32(static_cast<int32_t>(place)),
+                         _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    const __mmask16 is_seen =
+        _mm512_cmpge_epu32_mask(at, _mm512_set1_epi32(static_cast<int32_t>(filter.begin))) &
+        _mm512_cmplt_epu32_mask(at, _mm512_set1_epi32(static_cast<int32_t>(filter.end)));
+    const __mmask16 found =
+        _mm512_mask_cmp_ps_mask(is_seen, upper, _mm512_set1_ps(filter.bar), _CMP_GE_OQ);
+    // No branch: it would be taken as often as not.
+    const __m512i token =
+        _mm512_add_epi32(at, _mm512_set1_epi32(static_cast<int32_t>(filter.first_token)));
+    _mm512_storeu_si512(&filter.tokens[filter.count], _mm512_maskz_compress_epi32(found, token));
+    _mm512_storeu_ps(&filter.upper[filter.count], _mm512_maskz_compress_ps(found, upper));
+    filter.count += static_cast<size_t>(std::popcount(uint32_t{found}));
+    const __mmask16 is_top =
+        _mm512_mask_cmp_ps_mask(found, score, _mm512_set1_ps(filter.top), _CMP_GT_OQ);
+    if (is_top == 0) return;
+    filter.top = _mm512_mask_reduce_max_ps(is_top, score);
+    const __mmask16 best =
+        _mm512_mask_cmp_ps_mask(is_top, score, _mm512_set1_ps(filter.top), _CMP_EQ_OQ);
+    filter.top_token = filter.first_token + static_cast<uint32_t>(place) +
+                       static_cast<uint32_t>(std::countr_zero(uint32_t{best}));
   }
 
   static void Filter(const CodeQueries& queries, const KeyCodes& keys,
@@ -255,15 +269,16 @@ struct VbmiScores {
       const size_t place = group * kCodeGroupTokens;
       const uint16_t* scales = keys.coarse_scale + place;
       const uint16_t* errors = keys.coarse_error + place;
-      HWY_ALIGN uint32_t least[LeastSums::kQueries];
-      least_sums.Of(Largest(scales), Largest(errors), least);
       Sums sums;
-      const uint32_t enough =
-          SumGroup<kQueries>(queries, first_query, keys, group, ahead, least, sums);
+      const uint32_t enough = SumGroup<kQueries>(queries, first_query, keys, group, ahead,
+                                                 least_sums.Of(scales, errors), sums);
       for (uint32_t left = enough; left != 0; left &= left - 1) {
-        const auto i = static_cast<size_t>(std::countr_zero(left));
-        FilterSums(queries[first_query + i], sums.even[i], sums.odd[i], scales, errors, place,
-                   SeenOf(filters[i], place), filters[i]);
+        const auto bit = static_cast<size_t>(std::countr_zero(left));
+        const size_t quarter = bit / 8;
+        const size_t q = bit % 8;
+        FilterQuarter(queries[first_query + q], &sums.even[q][8 * quarter],
+                      &sums.odd[q][8 * quarter], scales + 16 * quarter, errors + 16 * quarter,
+                      place + 16 * quarter, filters[q]);
       }
     }
   }

@@ -116,14 +116,6 @@ HWY_INLINE bool LooksAt(const ScoreFilter& filter, size_t place) {
   return filter.begin < place + kCodeGroupTokens && place < filter.end;
 }
 
-// A bit for each token of a group that a filter looks at.
-HWY_INLINE uint64_t SeenOf(const ScoreFilter& filter, size_t place) {
-  if (!LooksAt(filter, place)) return 0;
-  const size_t begin = filter.begin > place ? filter.begin - place : 0;
-  const size_t count = std::min(filter.end - place, kCodeGroupTokens) - begin;
-  return (~uint64_t{0} >> (kCodeGroupTokens - count)) << begin;
-}
-
 // Passes a group's scores through a filter that looks at some of them.
 HWY_INLINE void FilterGroup(const float* scores, const GroupNumbers& numbers, size_t place,
                             ScoreFilter& filter) {

@@ -93,15 +93,33 @@ TEST_F(GatheredAttentionTest, MergesWithWhatIsAttendedAlready) {
   ExpectAttention(0, all);
 }
 
-TEST_F(GatheredAttentionTest, ReadsOnlyTheValuesOfBlocksWithATokenOneAtATime) {
+TEST_F(GatheredAttentionTest, ReadsOnlyTheValuesOfBlocksWithAToken) {
   ASSERT_TRUE(Attend({{{2, 1.0F}}, {{2, 0.5F}, {42, 2.0F}}}).ok());
 
   for (size_t block = 0; block < reader_.block_count(); ++block) {
     EXPECT_EQ(reader_.was_read(KvKind::kValue, block), block == 0 || block == 5) << block;
     EXPECT_FALSE(reader_.was_read(KvKind::kKey, block));
   }
-  EXPECT_EQ(reader_.pin_count_max(), 1);
   EXPECT_EQ(reader_.pin_count(), 0);
+}
+
+TEST_F(GatheredAttentionTest, PinsAFewBlocksAtATime) {
+  constexpr size_t kManyBlocks = 3 * kValueBlocksPinnedMax;
+  const std::vector<float> values = RandomFloats(kManyBlocks * kBlockTokens * kHeadDim, 1.0F, 5);
+  const ArrayKvReader reader(values, values, kHeadDim, DType::kF32, kBlockTokens);
+  std::vector<std::vector<ScoredToken>> tokens(1);
+  for (uint32_t block = 0; block < kManyBlocks; ++block) {
+    tokens[0].push_back({block * static_cast<uint32_t>(kBlockTokens), 1.0F});
+  }
+  std::vector<float> output(kHeadDim);
+  std::vector<float> log_sum_exp(1);
+  const AttentionPart total = {{output.data(), 1, kHeadDim}, log_sum_exp};
+  ClearAttention(total);
+
+  ASSERT_TRUE(AddGatheredAttention({tokens, &reader, kScale}, total).ok());
+
+  EXPECT_EQ(reader.pin_count_max(), static_cast<int>(kValueBlocksPinnedMax));
+  EXPECT_EQ(reader.pin_count(), 0);
 }
 
 TEST_F(GatheredAttentionTest, AQueryWithoutTokensKeepsItsTotal) {

@@ -64,7 +64,7 @@ class RestAttentionTest : public testing::Test {
 
   RestAttention Scanned() {
     RestAttention rest(&source_, &request_, queries_, scores_);
-    rest.AddBlock(source_.Block(0)->block);
+    rest.AddBlock(source_.Block(0)->block, {});
     for (size_t q = 0; q < queries_.size(); ++q) {
       const bool sees_top = queries_[q].covered.contains(70);
       rest.AddScores(q, queries_[q].covered.size(), sees_top ? scores_.row(q)[70] : 1);
@@ -105,7 +105,7 @@ TEST_F(RestAttentionTest, WeighsTheMeansOfGroupsByTheTokensLeft) {
 TEST_F(RestAttentionTest, OneFarHeavierTokenIsToBeAttended) {
   for (size_t q = 0; q < queries_.size(); ++q) scores_.row(q)[70] = 20;
   RestAttention rest(&source_, &request_, queries_, scores_);
-  rest.AddBlock(source_.Block(0)->block);
+  rest.AddBlock(source_.Block(0)->block, {});
   rest.AddScores(0, kTokens, 20);
   rest.AddScores(1, 95, 1);
   rest.SetTolerances();

@@ -188,8 +188,8 @@ INSTANTIATE_TEST_SUITE_P(Heads, RestEstimateHeadsTest,
 
 TEST(RestBarTest, NothingNeedsAttentionBesideSomethingFarHeavier) {
   const Tokens tokens = MakeTokens(1000, 2, 0.1, /*seed=*/1);
-  const Rest room(tokens, 64);
-  const RestEstimate& rest = room.estimate;
+  Rest room(tokens, 64);
+  RestEstimate& rest = room.estimate;
 
   const float bar = rest.RestBar({.error = 0.01,
                                   .value_deviation = 1,
@@ -201,8 +201,8 @@ TEST(RestBarTest, NothingNeedsAttentionBesideSomethingFarHeavier) {
 
 TEST(RestBarTest, EqualValuesNeedNoTokenOfTheirOwn) {
   const Tokens tokens = MakeTokens(1000, 2, 0.1, /*seed=*/1);
-  const Rest room(tokens, 64);
-  const RestEstimate& rest = room.estimate;
+  Rest room(tokens, 64);
+  RestEstimate& rest = room.estimate;
 
   EXPECT_EQ(rest.RestBar({.error = 0.01, .value_deviation = 0}),
             std::numeric_limits<float>::infinity());
@@ -211,7 +211,7 @@ TEST(RestBarTest, EqualValuesNeedNoTokenOfTheirOwn) {
 TEST(MassBarTest, LeavesAsMuchWeightBelowItAsIsAllowed) {
   for (const double deviation : {0.5, 2.0, 5.0}) {
     const Tokens tokens = MakeTokens(5000, deviation, 0.1, /*seed=*/3);
-    const Rest room(tokens, 40);
+    Rest room(tokens, 40);
     for (const double share : {0.5, 0.1, 0.001}) {
       const float bar = room.estimate.MassBar(share);
 
@@ -232,9 +232,9 @@ TEST(MassBarTest, LeavesAsMuchWeightBelowItAsIsAllowed) {
 
 TEST(RestEstimateTest, ScoresMayComeInPieces) {
   const Tokens tokens = MakeTokens(5000, 4, 0.1, /*seed=*/2);
-  const Rest at_once(tokens, 40);
+  Rest at_once(tokens, 40);
   for (const size_t step : {1U, 3U, 17U}) {
-    const Rest in_pieces(tokens, 40, step);
+    Rest in_pieces(tokens, 40, step);
 
     EXPECT_NEAR(in_pieces.estimate.log_sum_exp(), at_once.estimate.log_sum_exp(), 1e-4);
     EXPECT_EQ(in_pieces.tops, at_once.tops);
@@ -255,17 +255,22 @@ TEST(RestEstimateTest, ScoresMayComeInPieces) {
 TEST(RestEstimateTest, ListsWhatReachesABar) {
   const Tokens tokens = MakeTokens(5000, 4, 0.1, /*seed=*/2);
   for (const size_t first_group_tokens : {1U, 40U, 64U}) {
-    const Rest rest(tokens, first_group_tokens, /*step=*/5);
-    for (const float bar : {-1000.0F, 0.0F, 30.0F, tokens.top(), tokens.top() + 1}) {
-      std::vector<uint32_t> expected = {7};
-      for (size_t i = 0; i < tokens.count(); ++i) {
-        if (tokens.approximate[i] >= bar) expected.push_back(static_cast<uint32_t>(100 + i));
+    for (const bool looked : {false, true}) {
+      Rest rest(tokens, first_group_tokens, /*step=*/5);
+      if (looked) {
+        ASSERT_LT(rest.estimate.RestBar({.error = 0.05, .value_deviation = 1}), tokens.top());
       }
-      std::vector<uint32_t> listed = {7};
+      for (const float bar : {-1000.0F, 0.0F, 30.0F, tokens.top(), tokens.top() + 1}) {
+        std::vector<uint32_t> expected = {7};
+        for (size_t i = 0; i < tokens.count(); ++i) {
+          if (tokens.approximate[i] >= bar) expected.push_back(static_cast<uint32_t>(100 + i));
+        }
+        std::vector<uint32_t> listed = {7};
 
-      rest.estimate.ListFrom(bar, 100, listed);
+        rest.estimate.ListFrom(bar, 100, listed);
 
-      EXPECT_EQ(listed, expected);
+        EXPECT_EQ(listed, expected);
+      }
     }
   }
 }
