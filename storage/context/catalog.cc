@@ -56,7 +56,7 @@ void PutSegment(const Segment& segment, CatalogBatch* batch) {
                                  .wanted_indexes = segment.wanted_indexes}),
       batch);
   for (const StoredIndex* index : segment.indexes.list()) PutIndex(segment, *index, batch);
-  const std::span<const TokenId> tokens(segment.tokens);
+  const std::span<const TokenId> tokens = segment.tokens.span();
   for (size_t begin = 0; begin < tokens.size(); begin += kTokensPerRecord) {
     const size_t count = std::min(kTokensPerRecord, tokens.size() - begin);
     Put(EncodeRecord(segment.id, static_cast<uint32_t>(begin / kTokensPerRecord),
@@ -381,7 +381,10 @@ Status Catalog::ReplaceRun(const std::vector<std::shared_ptr<const Segment>>& ru
   }
   ALAYA_RETURN_IF_ERROR(WriteDurably(batch, std::move(undo), merged));
   const std::unique_lock state_lock(state_mutex_);
+  // Lets go of the joined segments' token lists.
+  for (const auto& [old, updated] : replaced) RemoveFromTree(*old);
   for (const auto& [old, updated] : replaced) {
+    AddToTree(*updated);
     const ContextName name(old->tenant, old->id);
     contexts_[name] = updated;
     lists_[old->tenant][MakeListKey(*old)] = updated;
@@ -400,8 +403,7 @@ void Catalog::AddToMemory(const ContextPointer& context) {
   const ContextName name(context->tenant, context->id);
   contexts_[name] = context;
   lists_[context->tenant][MakeListKey(*context)] = context;
-  trees_[{context->tenant, context->model->id}].Insert(ChainTokens(context->chain), context->id,
-                                                       ExpiryForMatching(*context));
+  AddToTree(*context);
   if (!context->pinned && context->expire_time) expiries_.emplace(*context->expire_time, name);
   AddLinks(context->chain);
 }
@@ -410,9 +412,18 @@ void Catalog::RemoveFromMemory(const ContextPointer& context) {
   const ContextName name(context->tenant, context->id);
   contexts_.erase(name);
   lists_[context->tenant].erase(MakeListKey(*context));
-  trees_[{context->tenant, context->model->id}].Remove(ChainTokens(context->chain), context->id);
+  RemoveFromTree(*context);
   if (context->expire_time) expiries_.erase({*context->expire_time, name});
   RemoveLinks(context->chain);
+}
+
+void Catalog::AddToTree(const StoredContext& context) {
+  trees_[{context.tenant, context.model->id}].Insert(ChainSlices(context.chain), context.id,
+                                                     ExpiryForMatching(context));
+}
+
+void Catalog::RemoveFromTree(const StoredContext& context) {
+  trees_[{context.tenant, context.model->id}].Remove(ChainSlices(context.chain), context.id);
 }
 
 void Catalog::AddLinks(const std::vector<SegmentLink>& chain) {

@@ -147,6 +147,8 @@ class Catalog {
   ContextPointer Find(const ContextName& name) const;
   void AddToMemory(const ContextPointer& context);
   void RemoveFromMemory(const ContextPointer& context);
+  void AddToTree(const StoredContext& context);
+  void RemoveFromTree(const StoredContext& context);
   void AddLinks(const std::vector<SegmentLink>& chain);
   void RemoveLinks(const std::vector<SegmentLink>& chain);
   void CountSuccessors(const std::vector<SegmentLink>& chain, int64_t change);

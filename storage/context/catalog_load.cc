@@ -83,6 +83,7 @@ StatusOr<std::map<SegmentId, std::shared_ptr<const Segment>>> Catalog::BuildSegm
     segment->stored_bytes = record.stored_bytes;
     segment->wanted_indexes = record.wanted_indexes;
     uint32_t chunk_index = 0;
+    std::vector<TokenId> all_tokens;
     const auto chunks = records.tokens.find(record.id);
     if (chunks == records.tokens.end()) {
       return DataLoss(SegmentName(record.id) + ": its tokens are missing");
@@ -91,8 +92,10 @@ StatusOr<std::map<SegmentId, std::shared_ptr<const Segment>>> Catalog::BuildSegm
       if (found_index != chunk_index++) {
         return DataLoss(SegmentName(record.id) + ": some of its tokens are missing");
       }
-      segment->tokens.insert(segment->tokens.end(), tokens.begin(), tokens.end());
+      all_tokens.insert(all_tokens.end(), tokens.begin(), tokens.end());
     }
+    all_tokens.shrink_to_fit();
+    segment->tokens = std::move(all_tokens);
     if (segment->token_count() != record.token_count || record.token_count == 0 ||
         segment->query_counts.size() != segment->model->model.num_layers) {
       return DataLoss(SegmentName(record.id) + ": its records contradict each other");

@@ -18,7 +18,7 @@ size_t CommonTokens(std::span<const TokenId> a, std::span<const TokenId> b) {
 
 PrefixTree::PrefixTree() : nodes_(1) {}
 
-PrefixTree::NodeIndex PrefixTree::NewNode(NodeIndex parent, std::span<const TokenId> edge) {
+PrefixTree::NodeIndex PrefixTree::NewNode(NodeIndex parent, const TokenSlice& edge) {
   NodeIndex index = static_cast<NodeIndex>(nodes_.size());
   if (free_nodes_.empty()) {
     nodes_.emplace_back();
@@ -27,61 +27,55 @@ PrefixTree::NodeIndex PrefixTree::NewNode(NodeIndex parent, std::span<const Toke
     free_nodes_.pop_back();
   }
   nodes_[index].parent = parent;
-  nodes_[index].edge.assign(edge.begin(), edge.end());
-  nodes_[parent].children[edge.front()] = index;
+  nodes_[index].edge = edge;
+  nodes_[parent].children[edge.tokens().front()] = index;
   return index;
 }
 
 // Puts a node onto the edge to `child`, after its first head_tokens tokens.
 PrefixTree::NodeIndex PrefixTree::SplitEdge(NodeIndex child, size_t head_tokens) {
-  const std::vector<TokenId> edge = std::move(nodes_[child].edge);
-  const std::span<const TokenId> tokens(edge);
-  const NodeIndex middle = NewNode(nodes_[child].parent, tokens.first(head_tokens));
-  const std::span<const TokenId> rest = tokens.subspan(head_tokens);
-  nodes_[child].edge.assign(rest.begin(), rest.end());
+  const TokenSlice edge = nodes_[child].edge;
+  const NodeIndex middle = NewNode(nodes_[child].parent, edge.First(head_tokens));
+  nodes_[child].edge = edge.From(head_tokens);
   nodes_[child].parent = middle;
-  nodes_[middle].children[rest.front()] = child;
+  nodes_[middle].children[nodes_[child].edge.tokens().front()] = child;
   nodes_[middle].last_expire_time = nodes_[child].last_expire_time;
   return middle;
 }
 
-PrefixTree::NodeIndex PrefixTree::FindOrAddNode(std::span<const TokenId> tokens) {
+PrefixTree::NodeIndex PrefixTree::FindOrAddNode(std::span<const TokenSlice> tokens) {
   NodeIndex index = kRoot;
-  while (!tokens.empty()) {
-    const auto entry = nodes_[index].children.find(tokens.front());
-    if (entry == nodes_[index].children.end()) return NewNode(index, tokens);
-    const NodeIndex child = entry->second;
-    const size_t common = CommonTokens(nodes_[child].edge, tokens);
-    index = common < nodes_[child].edge.size() ? SplitEdge(child, common) : child;
-    tokens = tokens.subspan(common);
+  size_t passed = 0;  // of the edge to `index`: a slice may end anywhere on it
+  for (TokenSlice rest : tokens) {
+    while (rest.count > 0) {
+      if (passed == nodes_[index].edge.count) {
+        const auto entry = nodes_[index].children.find(rest.tokens().front());
+        const bool is_new = entry == nodes_[index].children.end();
+        index = is_new ? NewNode(index, rest) : entry->second;
+        passed = 0;
+      }
+      const size_t common =
+          CommonTokens(nodes_[index].edge.tokens().subspan(passed), rest.tokens());
+      passed += common;
+      rest = rest.From(common);
+      const bool is_fork = rest.count > 0 && passed < nodes_[index].edge.count;
+      if (is_fork) index = SplitEdge(index, passed);
+    }
   }
-  return index;
+  return passed < nodes_[index].edge.count ? SplitEdge(index, passed) : index;
 }
 
-PrefixTree::NodeIndex PrefixTree::FindNode(std::span<const TokenId> tokens) const {
-  NodeIndex index = kRoot;
-  while (!tokens.empty()) {
-    const auto entry = nodes_[index].children.find(tokens.front());
-    ALAYA_CHECK(entry != nodes_[index].children.end());
-    index = entry->second;
-    const std::vector<TokenId>& edge = nodes_[index].edge;
-    ALAYA_CHECK(CommonTokens(edge, tokens) == edge.size());
-    tokens = tokens.subspan(edge.size());
-  }
-  return index;
-}
-
-void PrefixTree::Insert(std::span<const TokenId> tokens, const std::string& id,
+void PrefixTree::Insert(std::span<const TokenSlice> tokens, const std::string& id,
                         WallTime expire_time) {
-  ALAYA_CHECK(!tokens.empty());
   const NodeIndex index = FindOrAddNode(tokens);
+  ALAYA_CHECK(index != kRoot);
   const bool inserted = nodes_[index].contexts.emplace(id, expire_time).second;
   ALAYA_CHECK(inserted);
   RefreshUpwards(index);
 }
 
-void PrefixTree::Remove(std::span<const TokenId> tokens, const std::string& id) {
-  const NodeIndex index = FindNode(tokens);
+void PrefixTree::Remove(std::span<const TokenSlice> tokens, const std::string& id) {
+  const NodeIndex index = FindOrAddNode(tokens);
   const size_t removed = nodes_[index].contexts.erase(id);
   ALAYA_CHECK(removed == 1);
   RefreshUpwards(index);
@@ -109,11 +103,12 @@ void PrefixTree::RefreshUpwards(NodeIndex index) {
   }
 }
 
-// Drops nodes that hold nothing, then joins the last one with an only child.
+// Drops nodes that hold nothing, then joins the last one with an only child, if that one's
+// list has the tokens of both: lists of two segments are not joined.
 void PrefixTree::PruneUpwards(NodeIndex index) {
   while (index != kRoot && nodes_[index].contexts.empty() && nodes_[index].children.empty()) {
     const NodeIndex parent = nodes_[index].parent;
-    nodes_[parent].children.erase(nodes_[index].edge.front());
+    nodes_[parent].children.erase(nodes_[index].edge.tokens().front());
     nodes_[index] = Node();
     free_nodes_.push_back(index);
     index = parent;
@@ -121,9 +116,11 @@ void PrefixTree::PruneUpwards(NodeIndex index) {
   Node& node = nodes_[index];
   if (index == kRoot || !node.contexts.empty() || node.children.size() != 1) return;
   const NodeIndex child = node.children.begin()->second;
-  nodes_[child].edge.insert(nodes_[child].edge.begin(), node.edge.begin(), node.edge.end());
+  TokenSlice& edge = nodes_[child].edge;
+  if (edge.begin < node.edge.count) return;
+  edge = {edge.list, edge.begin - node.edge.count, edge.count + node.edge.count};
   nodes_[child].parent = node.parent;
-  nodes_[node.parent].children[node.edge.front()] = child;
+  nodes_[node.parent].children[edge.tokens().front()] = child;
   node = Node();
   free_nodes_.push_back(index);
 }
@@ -138,9 +135,9 @@ PrefixTree::Match PrefixTree::FindLongest(std::span<const TokenId> tokens, WallT
     const Node& child = nodes_[entry->second];
     if (child.last_expire_time <= now) break;
     index = entry->second;
-    const size_t common = CommonTokens(child.edge, rest);
+    const size_t common = CommonTokens(child.edge.tokens(), rest);
     matched += common;
-    if (common < child.edge.size()) break;
+    if (common < child.edge.count) break;
   }
   if (matched == 0) return {};
   return {AnyContextBelow(index, now), matched};

@@ -1,7 +1,8 @@
 // Which stored contexts share a prefix with a token sequence: a radix tree over
 // tokens, one per tenant and model.
 //
-// Compares tokens, never hashes. Every node knows when the last context below it
+// Compares tokens, never hashes, and holds none of its own: an edge is a slice of the list
+// that a segment holds as well. Every node knows when the last context below it
 // expires, so a lookup never walks into expired branches.
 
 #ifndef ALAYA_STORAGE_CONTEXT_PREFIX_TREE_H_
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "storage/context/stored_context.h"
+#include "storage/context/token_list.h"
 #include "storage/types/ids.h"
 
 namespace alaya {
@@ -28,9 +30,9 @@ class PrefixTree {
 
   // Requires: `id` is not in the tree; tokens are not empty.
   // Cost: of all methods one pass over the tokens, plus the branches on the way.
-  void Insert(std::span<const TokenId> tokens, const std::string& id, WallTime expire_time);
-  // Requires: inserted with these tokens.
-  void Remove(std::span<const TokenId> tokens, const std::string& id);
+  void Insert(std::span<const TokenSlice> tokens, const std::string& id, WallTime expire_time);
+  // Requires: inserted with these tokens, whatever their slices were.
+  void Remove(std::span<const TokenSlice> tokens, const std::string& id);
 
   struct Match {
     std::string id;  // of a context that starts with the matched tokens
@@ -49,17 +51,18 @@ class PrefixTree {
   static constexpr NodeIndex kRoot = 0;
 
   struct Node {
-    std::vector<TokenId> edge;  // tokens between the parent and here
+    // Tokens between the parent and here. Those before them in their list are those on the
+    // way to the parent.
+    TokenSlice edge;
     NodeIndex parent = kRoot;
     std::map<TokenId, NodeIndex> children;        // by the first token of their edge
     std::map<std::string, WallTime> contexts;     // that end here, with their expiry
     WallTime last_expire_time = WallTime::min();  // of all contexts here and below
   };
 
-  NodeIndex NewNode(NodeIndex parent, std::span<const TokenId> edge);
+  NodeIndex NewNode(NodeIndex parent, const TokenSlice& edge);
   NodeIndex SplitEdge(NodeIndex child, size_t head_tokens);
-  NodeIndex FindOrAddNode(std::span<const TokenId> tokens);
-  NodeIndex FindNode(std::span<const TokenId> tokens) const;
+  NodeIndex FindOrAddNode(std::span<const TokenSlice> tokens);
   void RefreshUpwards(NodeIndex index);
   void PruneUpwards(NodeIndex index);
   WallTime LastExpireTime(const Node& node) const;

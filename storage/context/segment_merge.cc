@@ -141,15 +141,20 @@ StatusOr<std::shared_ptr<const Segment>> MergeSegmentRun(const SegmentMerging& m
                                                          const Run& run,
                                                          const std::function<bool()>& should_stop) {
   const Segment& first = *run.front();
+  uint64_t token_count = 0;
+  for (const auto& part : run) token_count += part->token_count();
   auto segment = std::make_unique<Segment>();
   ALAYA_ASSIGN_OR_RETURN(segment->id, merging.catalog->AllocateSegmentId());
   segment->model = first.model;
   segment->tenant = first.tenant;
   segment->token_begin = first.token_begin;
   segment->wanted_indexes = first.wanted_indexes;
+  std::vector<TokenId> tokens;
+  tokens.reserve(token_count);
   for (const auto& part : run) {
-    segment->tokens.insert(segment->tokens.end(), part->tokens.begin(), part->tokens.end());
+    tokens.insert(tokens.end(), part->tokens.begin(), part->tokens.end());
   }
+  segment->tokens = std::move(tokens);
   std::string directory = directory_prefix + std::to_string(ToInt(segment->id));
   return SegmentMerge(merging, run, std::move(directory), std::move(segment), should_stop).Write();
 }

@@ -16,6 +16,15 @@ std::vector<TokenId> ChainTokens(const std::vector<SegmentLink>& chain) {
   return tokens;
 }
 
+std::vector<TokenSlice> ChainSlices(const std::vector<SegmentLink>& chain) {
+  std::vector<TokenSlice> slices;
+  slices.reserve(chain.size());
+  for (const SegmentLink& link : chain) {
+    slices.push_back({link.segment->tokens, 0, static_cast<size_t>(link.token_count)});
+  }
+  return slices;
+}
+
 std::vector<SegmentLink> ChainPrefix(const std::vector<SegmentLink>& chain, uint64_t token_count) {
   ALAYA_CHECK(token_count <= (chain.empty() ? 0 : chain.back().range().end));
   std::vector<SegmentLink> prefix;

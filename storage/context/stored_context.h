@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "storage/context/stored_index.h"
+#include "storage/context/token_list.h"
 #include "storage/types/ids.h"
 #include "storage/types/model.h"
 
@@ -38,7 +39,7 @@ struct Segment {
   std::shared_ptr<const RegisteredModel> model;
   std::string tenant;
   uint64_t token_begin = 0;            // position of its first token in a context
-  std::vector<TokenId> tokens;         // all of them
+  TokenList tokens;                    // all of them
   std::vector<uint32_t> query_counts;  // [num_layers] sampled queries stored per query head
   uint64_t stored_bytes = 0;           // bytes on disk, indexes not counted
   // Kinds of index that the context's writer asked for; empty: it did not say.
@@ -97,6 +98,8 @@ struct StoredContext {
 
 // The tokens of a chain, one after the other.
 std::vector<TokenId> ChainTokens(const std::vector<SegmentLink>& chain);
+// The same, as slices of the segments' lists.
+std::vector<TokenSlice> ChainSlices(const std::vector<SegmentLink>& chain);
 // The chain's first token_count tokens. Requires: no more than the chain has.
 std::vector<SegmentLink> ChainPrefix(const std::vector<SegmentLink>& chain, uint64_t token_count);
 

@@ -150,7 +150,8 @@ class Replay {
                          "0"};
     ALAYA_ASSIGN_OR_RETURN(server_, ServerProcess::Start(options));
     ALAYA_ASSIGN_OR_RETURN(auto client, client::Client::Connect(server_->grpc_address()));
-    client_ = std::make_unique<client::Client>(std::move(client));
+    // A long run may be stopped for a while to let others measure.
+    client_ = std::make_unique<client::Client>(client.WithCallTimeout({}));
     pb::RegisterModelRequest model;
     model.mutable_model()->set_name("scaled");
     model.mutable_model()->set_num_layers(kLayers);

@@ -65,7 +65,7 @@ TEST_F(ContextStoreTest, AContextReadsBackAfterCommitAndAfterReopening) {
   const auto context = store_->FindContext("default", "a");
   ASSERT_OK(context.status());
   EXPECT_EQ((*context)->chain[0].segment->id, segment);
-  EXPECT_EQ((*context)->chain[0].segment->tokens, spec.tokens);
+  EXPECT_TRUE(std::ranges::equal((*context)->chain[0].segment->tokens, spec.tokens));
   EXPECT_EQ((*context)->labels, spec.labels);
   EXPECT_EQ((*context)->create_time, TimeAt(1000));
   ASSERT_OK(VerifySegment(*store_, *(*context)->chain[0].segment, spec.seed));

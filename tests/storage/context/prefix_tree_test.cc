@@ -13,6 +13,23 @@ namespace {
 
 using Tokens = std::vector<TokenId>;
 
+// In one list.
+std::vector<TokenSlice> Whole(const Tokens& tokens) { return {{tokens, 0, tokens.size()}}; }
+
+// In up to three lists, cut anywhere.
+std::vector<TokenSlice> InPieces(const Tokens& tokens, std::mt19937& random) {
+  std::vector<TokenSlice> slices;
+  for (size_t begin = 0; begin < tokens.size();) {
+    const size_t left = tokens.size() - begin;
+    const size_t count = slices.size() == 2 ? left : 1 + random() % left;
+    const auto first = tokens.begin() + static_cast<ptrdiff_t>(begin);
+    // The list may go on behind the slice.
+    slices.push_back({Tokens(first, tokens.end()), 0, count});
+    begin += count;
+  }
+  return slices;
+}
+
 WallTime At(int64_t milliseconds) { return WallTime(std::chrono::milliseconds(milliseconds)); }
 
 TEST(PrefixTreeTest, AnEmptyTreeMatchesNothing) {
@@ -22,9 +39,9 @@ TEST(PrefixTreeTest, AnEmptyTreeMatchesNothing) {
 
 TEST(PrefixTreeTest, TheLongestPrefixWins) {
   PrefixTree tree;
-  tree.Insert(Tokens{1, 2, 3}, "short", PrefixTree::kNever);
-  tree.Insert(Tokens{1, 2, 3, 4, 5}, "long", PrefixTree::kNever);
-  tree.Insert(Tokens{1, 9}, "side", PrefixTree::kNever);
+  tree.Insert(Whole({1, 2, 3}), "short", PrefixTree::kNever);
+  tree.Insert(Whole({1, 2, 3, 4, 5}), "long", PrefixTree::kNever);
+  tree.Insert(Whole({1, 9}), "side", PrefixTree::kNever);
 
   EXPECT_EQ(tree.FindLongest(Tokens{1, 2, 3, 4, 7}, At(0)).id, "long");
   EXPECT_EQ(tree.FindLongest(Tokens{1, 2, 3, 4, 7}, At(0)).matched_tokens, 4U);
@@ -36,8 +53,8 @@ TEST(PrefixTreeTest, TheLongestPrefixWins) {
 
 TEST(PrefixTreeTest, AnExpiredContextGivesWayToAShorterMatch) {
   PrefixTree tree;
-  tree.Insert(Tokens{1, 2}, "short", PrefixTree::kNever);
-  tree.Insert(Tokens{1, 2, 3, 4}, "long", At(100));
+  tree.Insert(Whole({1, 2}), "short", PrefixTree::kNever);
+  tree.Insert(Whole({1, 2, 3, 4}), "long", At(100));
 
   EXPECT_EQ(tree.FindLongest(Tokens{1, 2, 3, 4}, At(99)).id, "long");
   EXPECT_EQ(tree.FindLongest(Tokens{1, 2, 3, 4}, At(100)).id, "short");
@@ -48,16 +65,32 @@ TEST(PrefixTreeTest, ADeepChainIsMatchedAndTrimmed) {
   PrefixTree tree;
   constexpr size_t kDepth = 8'000;
   const Tokens tokens(kDepth, 7);
+  const TokenSlice all{tokens, 0, kDepth};
+  const auto first = [&](size_t depth) { return std::vector<TokenSlice>{all.First(depth)}; };
   for (size_t depth = 1; depth <= kDepth; ++depth) {
-    tree.Insert(std::span(tokens).first(depth), std::to_string(depth), PrefixTree::kNever);
+    tree.Insert(first(depth), std::to_string(depth), PrefixTree::kNever);
   }
 
   EXPECT_EQ(tree.FindLongest(tokens, At(0)).matched_tokens, kDepth);
   EXPECT_EQ(tree.node_count(), kDepth + 1);
   for (size_t depth = kDepth; depth >= 1; depth -= 2) {
-    tree.Remove(std::span(tokens).first(depth), std::to_string(depth));
+    tree.Remove(first(depth), std::to_string(depth));
   }
   EXPECT_EQ(tree.FindLongest(tokens, At(0)).matched_tokens, kDepth - 1);
+}
+
+TEST(PrefixTreeTest, AContextMayEndInsideASegmentOfAnother) {
+  PrefixTree tree;
+  const TokenList first = Tokens{1, 2, 3};
+  const TokenList second = Tokens{4, 5, 6};
+  tree.Insert(std::vector<TokenSlice>{{first, 0, 3}, {second, 0, 3}}, "long", PrefixTree::kNever);
+  tree.Insert(std::vector<TokenSlice>{{first, 0, 3}, {second, 0, 1}}, "short", PrefixTree::kNever);
+
+  EXPECT_EQ(tree.FindLongest(Tokens{1, 2, 3, 4, 7}, At(0)).matched_tokens, 4U);
+  tree.Remove(Whole({1, 2, 3, 4, 5, 6}), "long");
+  EXPECT_EQ(tree.FindLongest(Tokens{1, 2, 3, 4, 5}, At(0)).matched_tokens, 4U);
+  tree.Remove(Whole({1, 2, 3, 4}), "short");
+  EXPECT_EQ(tree.node_count(), 1U);
 }
 
 // All contexts in a list; the longest common prefix by comparing with each.
@@ -100,12 +133,12 @@ TEST(PrefixTreeTest, AgreesWithComparingEveryContext) {
         const BruteForce::Entry entry{
             random_tokens(),
             random() % 2 == 0 ? PrefixTree::kNever : At(static_cast<int64_t>(random() % 100))};
-        tree.Insert(entry.tokens, id, entry.expire_time);
+        tree.Insert(InPieces(entry.tokens, random), id, entry.expire_time);
         all.entries[id] = entry;
       } else if (choice < 7 && !all.entries.empty()) {
         auto victim = all.entries.begin();
         std::advance(victim, static_cast<ptrdiff_t>(random() % all.entries.size()));
-        tree.Remove(victim->second.tokens, victim->first);
+        tree.Remove(InPieces(victim->second.tokens, random), victim->first);
         all.entries.erase(victim);
       } else {
         const Tokens tokens = random_tokens();
@@ -118,7 +151,7 @@ TEST(PrefixTreeTest, AgreesWithComparingEveryContext) {
         ASSERT_GE(BruteForce::Common(found.tokens, tokens), match.matched_tokens);
       }
     }
-    for (const auto& [id, entry] : all.entries) tree.Remove(entry.tokens, id);
+    for (const auto& [id, entry] : all.entries) tree.Remove(InPieces(entry.tokens, random), id);
     EXPECT_EQ(tree.node_count(), 1U);
   }
 }
