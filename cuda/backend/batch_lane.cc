@@ -208,7 +208,7 @@ StatusOr<const LaneAnswer*> BatchLane::Wait(Ticket* ticket) {
 }
 
 void BatchLane::OfferRows(const LaneRows& rows) {
-  const size_t row_bytes = rows.cache.row_bytes;
+  const size_t row_bytes = rows.cache.head_dim * ElementBytes(rows.dtype);
   const std::lock_guard lock(mutex_);
   AdmitBuffer& admit = admits_[admit_next_];
   const size_t room = (options_.admit_bytes - admit.used_bytes) / (2 * row_bytes);

@@ -222,7 +222,8 @@ class CudaBackend::Accepted final : public DeviceAttention {
       const size_t first = size_t{task} * queries_per_task();
       const size_t count = std::min<size_t>(queries_per_task(), task_.queries_per_head - first);
       std::vector<uint32_t> entries = answer.missed[ToInt(head) * tasks_per_head() + task];
-      missed_count += entries.size();
+      missed_count += static_cast<size_t>(
+          std::ranges::count_if(entries, [](uint32_t entry) { return MissedQueries(entry) != 0; }));
       const auto offer = [&](std::span<const uint32_t> tokens,
                              std::span<const std::byte* const> keys,
                              std::span<const std::byte* const> values) {

@@ -1,10 +1,10 @@
 // The GPU as the engine sees it: parts come to the device by use, queries over those that
 // are there are answered there, and what the device lacks is done on the CPU.
 //
-// A query's chosen rows come from the part's row cache. Rows that it does not have are
-// scored and attended by the CPU, from wherever the part's rows lie, and offered to the
-// cache for the next step. So the device holds an eighth of what it answers for, and the
-// host need not keep rows where a device could read them.
+// A query's chosen rows come from the part's row cache. Rows that it does not have, or not
+// exactly enough, are scored and attended by the CPU, from wherever the part's rows lie, and
+// offered to the cache for the next step. So the device holds an eighth of what it answers for, and
+// the host need not keep rows where a device could read them.
 //
 // One that fails once is given up: no more offers, what it held is gone, requests under
 // way answer Unavailable.

@@ -40,9 +40,9 @@ std::optional<PartLayout> PartLayout::Of(const DevicePartShape& shape) {
   layout.cache_offset_ = layout.windows_offset_ + RoundUp(window_tokens * pair_bytes);
   const size_t left = share - MemoryPool::kAlignment - layout.cache_offset_;
   layout.cache_sets_ = static_cast<uint32_t>(
-      std::min<size_t>(left / RowCacheBytes(1, layout.row_bytes_), kCacheSetsMax));
+      std::min<size_t>(left / RowCacheBytes(1, shape.head_dim), kCacheSetsMax));
   layout.head_bytes_ =
-      layout.cache_offset_ + RoundUp(RowCacheBytes(layout.cache_sets_, layout.row_bytes_));
+      layout.cache_offset_ + RoundUp(RowCacheBytes(layout.cache_sets_, shape.head_dim));
   return layout;
 }
 
@@ -57,7 +57,7 @@ SparseTask PartLayout::Task(std::byte* memory, uint32_t head) const {
   task.head = FlatHeadAt(base, shape_.head_dim, token_count);
   task.keys.dtype = task.values.dtype = shape_.dtype;
   task.keys.stride_bytes = task.values.stride_bytes = row_bytes_;
-  task.cache = RowCacheAt(base + cache_offset_, cache_sets_, row_bytes_);
+  task.cache = RowCacheAt(base + cache_offset_, cache_sets_, shape_.head_dim, task.head.centre);
   task.token_begin = sink_tokens_;
   task.token_end = token_count - recent_tokens_;
   const uint32_t window_tokens = sink_tokens_ + recent_tokens_;

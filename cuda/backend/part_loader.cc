@@ -91,7 +91,7 @@ Status PartLoader::LoadHead(const PartLayout& layout, const KvReader& rows, std:
   }
   const RowCache& cache = task.cache;
   ALAYA_RETURN_IF_ERROR(queue_->Clear(reinterpret_cast<std::byte*>(cache.tags),
-                                      RowCacheBytes(cache.set_count, cache.row_bytes)));
+                                      RowCacheBytes(cache.set_count, cache.head_dim)));
   return WaitForDevice();
 }
 

@@ -24,7 +24,8 @@ struct AttendChosen {
   const QueryCodes* codes;
   Approximations approximations;
   PartialAttention partial;
-  uint32_t first_part;  // of `partial`, where chunk 0 goes
+  uint32_t first_part;      // of `partial`, where chunk 0 goes
+  uint32_t* wanted_counts;  // [task_count] entries without bits that were listed, or more
 
   static constexpr uint32_t kGroups = kChunkTokens / kGroupTokensOnDevice;
   static constexpr uint32_t kWords = kChunkTokens / 32;
@@ -33,6 +34,7 @@ struct AttendChosen {
     ALAYA_HOST_DEVICE Shared(SharedPieces& pieces, const SparseShape& shape) {
       queries = pieces.Take<QueryBars>(shape.query_count);
       masks = pieces.Take<uint8_t>(kChunkTokens);
+      needs = pieces.Take<uint8_t>(kChunkTokens);
       slots = pieces.Take<uint16_t>(kChunkTokens);
       list = pieces.Take<uint16_t>(kChunkTokens);
       word_counts = pieces.Take<uint32_t>(kWords + 1);
@@ -41,6 +43,7 @@ struct AttendChosen {
     }
     QueryBars* queries;
     uint8_t* masks;         // a bit per query: first what may be chosen, then what is attended
+    uint8_t* needs;         // of a token with any bit: kNeedsRow, kNeedsExact
     uint16_t* slots;        // of a token with any bit: its cached row, kNoSlot or kLeftOut
     uint16_t* list;         // the tokens with any bit, rising, without those that are left out
     uint32_t* word_counts;  // of 32 masks each; at the end the list's length
@@ -82,6 +85,9 @@ struct AttendChosen {
  private:
   // Attended by the host, as the device does not reach its row.
   static constexpr uint32_t kLeftOut = 0xFFFE;
+  // Some query cannot do without a row; without one that is exact.
+  static constexpr uint32_t kNeedsRow = 1;
+  static constexpr uint32_t kNeedsExact = 2;
 
   struct Chunk {
     const SparseTask& task;
@@ -103,13 +109,14 @@ struct AttendChosen {
 
   // Tokens without codes are heavy: nothing is known of them.
   ALAYA_HOST_DEVICE static bool IsHeavy(const QueryBars& query, int32_t units, float error) {
-    return units >= query.heavy_bar || error == INFINITY;
+    return units >= query.wanted_bar || error == INFINITY;
   }
 
   ALAYA_HOST_DEVICE void MarkCandidates(const Shared& shared, const Chunk& at) const {
     const uint32_t left = at.task.head.token_count - at.first;
     ForEach(kChunkTokens, [&](uint32_t i) {
       uint32_t mask = 0;
+      uint32_t needs = 0;
       if (i < left) {
         const float error = FloatOfBF16(at.task.head.errors[at.first + i]);
         const float scale = FloatOfBF16(at.task.head.scales[at.first + i]);
@@ -117,42 +124,50 @@ struct AttendChosen {
           const int32_t units = Units(at, q)[i];
           const QueryBars& query = shared.queries[q];
           const float upper = LogitOfUnits(units) + query.Bound(error, scale);
-          const bool may_be_chosen =
-              upper >= query.dipr_bar || units == kUnitsMax || IsHeavy(query, units, error);
-          if (units != kUnitsOutside && may_be_chosen) mask |= 1U << q;
+          const bool is_unknown = units == kUnitsMax || error == INFINITY;
+          const bool is_critical = upper >= query.dipr_bar || is_unknown;
+          if (units == kUnitsOutside || !(is_critical || units >= query.wanted_bar)) continue;
+          mask |= 1U << q;
+          if (is_critical || units >= query.needed_bar) needs |= kNeedsRow;
+          if (is_unknown || units >= query.exact_bar) needs |= kNeedsExact;
         }
       }
       shared.masks[i] = static_cast<uint8_t>(mask);
+      shared.needs[i] = static_cast<uint8_t>(needs);
     });
   }
 
   ALAYA_HOST_DEVICE void FindRows(const Shared& shared, const Chunk& at) const {
     const RowCache& cache = at.task.cache;
-    const MissedRows& missed = batch.missed;
+    const bool uses_cache = UsesCache(at.task, options);
     ForEach(kChunkTokens, [&](uint32_t i) {
-      const uint32_t mask = shared.masks[i];
       uint32_t slot = kNoSlot;
-      if (mask != 0) {
-        slot = FindCached(cache, at.first + i);
-        if (slot != kNoSlot) {
-          cache.last_steps[slot] = *batch.step;
-        } else if (missed.capacity > 0) {
-          const uint32_t place = AtomicAdd(&missed.counts[at.task_index], 1U);
-          if (place < missed.capacity) {
-            missed.entries[size_t{at.task_index} * missed.capacity + place] =
-                mask << MissedRows::kTokenBits | (at.first + i);
-          }
-          if (at.task.keys.data == nullptr) slot = kLeftOut;
+      if (shared.masks[i] != 0) {
+        slot = uses_cache ? FindCached(cache, at.first + i) : uint32_t{kNoSlot};
+        if (slot != kNoSlot) cache.last_steps[slot] = *batch.step;
+        if (slot == kNoSlot || (shared.needs[i] & kNeedsExact) != 0) {
+          slot = FindOutside(shared, at, i);
         }
       }
       shared.slots[i] = static_cast<uint16_t>(slot);
     });
   }
 
-  ALAYA_HOST_DEVICE static const std::byte* RowAt(const std::byte* cached, uint32_t row_bytes,
-                                                  const DeviceRows& rows, uint32_t slot,
-                                                  uint32_t token) {
-    return slot != kNoSlot ? cached + size_t{slot} * row_bytes : rows.row(token);
+  // Of a token whose row is not cached, or not well enough.
+  ALAYA_HOST_DEVICE uint32_t FindOutside(const Shared& shared, const Chunk& at,
+                                         uint32_t i) const {
+    if (shared.needs[i] == 0) {
+      shared.masks[i] = 0;
+      if (AtomicAdd(&wanted_counts[at.task_index], 1U) >= MissedRows::kWantedMax) return kNoSlot;
+    }
+    const MissedRows& missed = batch.missed;
+    if (missed.capacity == 0) return kNoSlot;
+    const uint32_t place = AtomicAdd(&missed.counts[at.task_index], 1U);
+    if (place < missed.capacity) {
+      missed.entries[size_t{at.task_index} * missed.capacity + place] =
+          uint32_t{shared.masks[i]} << MissedRows::kTokenBits | (at.first + i);
+    }
+    return at.task.keys.data != nullptr ? kNoSlot : kLeftOut;
   }
 
   ALAYA_HOST_DEVICE static bool IsListed(const Shared& shared, uint32_t i) {
@@ -184,9 +199,13 @@ struct AttendChosen {
       const uint32_t rows =
           count - begin < TileRows(shape.head_dim) ? count - begin : TileRows(shape.head_dim);
       const RowCache& cache = at.task.cache;
-      attention.ScoreTile(at.task.keys.dtype, rows, [&](uint32_t row) {
-        const uint32_t i = shared.list[begin + row];
-        return RowAt(cache.keys, cache.row_bytes, at.task.keys, shared.slots[i], at.first + i);
+      const auto token = [&](uint32_t row) { return shared.list[begin + row]; };
+      attention.ScoreStaged(rows, [&](float* tile) {
+        StageMixedRows(
+            at.task.keys.dtype, shape.head_dim, rows,
+            [&](uint32_t row) { return shared.slots[token(row)]; }, cache.keys,
+            [&](uint32_t slot) { return cache.scales[slot].key; }, cache.centre,
+            [&](uint32_t row) { return at.task.keys.row(at.first + token(row)); }, tile);
       });
       ForEach(rows, [&](uint32_t row) {
         const uint32_t i = shared.list[begin + row];
@@ -209,9 +228,12 @@ struct AttendChosen {
         }
         shared.masks[i] = static_cast<uint8_t>(mask);
       });
-      attention.AddTile(at.task.values.dtype, rows, [&](uint32_t row) {
-        const uint32_t i = shared.list[begin + row];
-        return RowAt(cache.values, cache.row_bytes, at.task.values, shared.slots[i], at.first + i);
+      attention.AddStaged(rows, [&](uint32_t needed_count, const uint32_t* needed, float* tile) {
+        StageMixedRows(
+            at.task.values.dtype, shape.head_dim, needed_count,
+            [&](uint32_t n) { return shared.slots[token(needed[n])]; }, cache.values,
+            [&](uint32_t slot) { return cache.scales[slot].value; }, nullptr,
+            [&](uint32_t n) { return at.task.values.row(at.first + token(needed[n])); }, tile);
       });
     }
   }

@@ -1,11 +1,16 @@
-// Which tokens a query has to attend to: the bar of its DIPR set, and the bar above which
-// a token is too heavy to be estimated.
+// Which tokens a query has to attend to: the bar of its DIPR set, and the bars above which
+// a token is too heavy to be estimated, or too heavy for a cached row.
 //
 // A left-out token counts with its approximate weight and the mean value of its group.
 // What this misses adds up like noise, to sqrt(sum of squared weights) times the
 // deviation of values; the second bar is where that falls below the given share of the
 // output's norm. As in index/flat/rest_estimate.h, with the weights' distribution in
 // steps instead of the weights themselves.
+//
+// A cache makes three bars of the second one, for shares of 0.6, 3 and 15 times rest_error:
+// above `wanted`, cached rows are attended; above `needed`, other rows as well, wherever they
+// are; above `exact`, cached rows are not good enough. Between the first two a token is
+// estimated until it is cached. README.md has what that spares and costs.
 
 #ifndef ALAYA_CUDA_KERNELS_QUERY_BARS_CUH_
 #define ALAYA_CUDA_KERNELS_QUERY_BARS_CUH_
@@ -101,35 +106,42 @@ struct SetBars {
         1, window_part_count, [&](uint32_t, uint32_t part) { return best_logits[part]; },
         [&](uint32_t, float best) { shared.numbers[0] = best; });
     const uint32_t top_token = TokenOfKey(state.top);
-    const uint32_t slot = FindCached(task.cache, top_token);
-    const std::byte* key = slot != kNoSlot ? task.cache.keys + size_t{slot} * task.cache.row_bytes
-                           : task.keys.data != nullptr ? task.keys.row(top_token)
-                                                       : nullptr;
-    if (key != nullptr) {
-      StageRows(
-          task.keys.dtype, head_dim, 1, [&](uint32_t) { return key; }, shared.row);
+    const uint32_t slot =
+        UsesCache(task, options) ? FindCached(task.cache, top_token) : uint32_t{kNoSlot};
+    const bool is_known = slot != kNoSlot || task.keys.data != nullptr;
+    if (is_known) {
+      StageMixedRows(
+          task.keys.dtype, head_dim, 1, [&](uint32_t) { return slot; }, task.cache.keys,
+          [&](uint32_t at) { return task.cache.scales[at].key; }, task.cache.centre,
+          [&](uint32_t) { return task.keys.row(top_token); }, shared.row);
     }
     const float* original = batch.queries + size_t{place} * head_dim;
     SumEach(
-        1, key != nullptr ? head_dim : 0,
+        1, is_known ? head_dim : 0,
         [&](uint32_t, uint32_t e) { return original[e] * shared.row[e]; },
         [&](uint32_t, float score) {
           QueryBars& bars = state.bars;
           bars.top_logit = ScoreOfKey(state.top);
           const float error = FloatOfBF16(task.head.errors[top_token]);
           const float scale = FloatOfBF16(task.head.scales[top_token]);
-          const float logit = key != nullptr
-                                  ? options.scale * score
+          const float coded = slot == kNoSlot ? 0 : task.cache.scales[slot].key;
+          const float logit = is_known
+                                  ? options.scale * score -
+                                        options.deviations * bars.CachedDeviation(coded, head_dim)
                                   : bars.centre_logit + bars.top_logit - bars.Bound(error, scale);
           bars.best_logit = fmaxf(shared.numbers[0], logit);
           bars.dipr_bar = bars.best_logit + options.log_alpha - bars.centre_logit;
         });
-    if (options.rest_error > 0) SetHeavyBar(shared, task, place, state.bars);
+    if (options.rest_error > 0) SetWeightBars(shared, task, place, state.bars);
   }
 
  private:
-  ALAYA_HOST_DEVICE void SetHeavyBar(const Shared& shared, const SparseTask& task, uint32_t place,
-                                     QueryBars& bars) const {
+  static constexpr float kWantedShare = 0.6F;
+  static constexpr float kNeededShare = 3;
+  static constexpr float kExactShare = 15;
+
+  ALAYA_HOST_DEVICE void SetWeightBars(const Shared& shared, const SparseTask& task, uint32_t place,
+                                       QueryBars& bars) const {
     FindWindowNorm(shared, place);
     const FlatHeadSummary& summary = *task.head.summary;
     const auto token_count = static_cast<float>(task.head.token_count);
@@ -154,14 +166,21 @@ struct SetBars {
               ? 0
               : sqrtf(shared.numbers[3]) / value_deviation *
                     expf(fminf(log_window - bars.LogWeight(bars.top_logit, deviation), 40.0F));
-      const float budget = options.rest_error * options.rest_error * (window * window + square_sum);
-      // From the top down, steps are attended until the others are in the budget.
-      uint32_t step = 0;
-      float left = square_sum;
-      while (step < kStepCount && left > budget) left -= shared.squares[step++];
-      if (step == 0) return;
-      bars.heavy_bar =
-          UnitsOfLogit(bars.top_logit) - static_cast<int32_t>(step) * kUnitsPerStep + 1;
+      // From the top down, steps are above the bar until the others are in the budget.
+      const auto bar_of = [&](float share) {
+        const float error = share * options.rest_error;
+        const float budget = error * error * (window * window + square_sum);
+        uint32_t step = 0;
+        float left = square_sum;
+        while (step < kStepCount && left > budget) left -= shared.squares[step++];
+        return step == 0
+                   ? kUnitsMax
+                   : UnitsOfLogit(bars.top_logit) - static_cast<int32_t>(step) * kUnitsPerStep + 1;
+      };
+      const bool uses_cache = UsesCache(task, options);
+      bars.wanted_bar = bar_of(uses_cache ? kWantedShare : 1);
+      bars.needed_bar = uses_cache ? bar_of(kNeededShare) : bars.wanted_bar;
+      bars.exact_bar = bar_of(kExactShare);
     });
   }
 

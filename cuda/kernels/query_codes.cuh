@@ -58,10 +58,18 @@ struct QueryBars {
   float top_logit = 0;           // the highest approximate one
   float best_logit = -INFINITY;  // the highest exact one that is known, not relative
   float dipr_bar = INFINITY;
-  int32_t heavy_bar = kUnitsMax;  // of approximate logits, in units
+  // Of approximate logits, in units (query_bars.cuh).
+  int32_t wanted_bar = kUnitsMax;
+  int32_t needed_bar = kUnitsMax;
+  int32_t exact_bar = kUnitsMax;
 
   ALAYA_HOST_DEVICE float Bound(float error, float scale) const {
     return error_factor * error + (scale_factor * scale + constant);
+  }
+  // Standard deviation of a cached key's error, whose elements are rounded to multiples of
+  // `scale`.
+  ALAYA_HOST_DEVICE float CachedDeviation(float scale, uint32_t head_dim) const {
+    return deviation_factor * scale * sqrtf(static_cast<float>(head_dim) / 12);
   }
   // ln of the expected weight of a token with this approximate logit, whose error has that
   // standard deviation.
@@ -85,7 +93,8 @@ struct PrepareQuery {
   SparseOptions options;
   SparseBatch batch;
   QueryCodes* codes;
-  uint32_t* step_counts;  // cleared for CountSteps (query_bars.cuh)
+  uint32_t* step_counts;    // cleared for CountSteps (query_bars.cuh)
+  uint32_t* wanted_counts;  // cleared for AttendChosen
 
   struct Shared {
     ALAYA_HOST_DEVICE Shared(void* memory, uint32_t head_dim) {
@@ -111,6 +120,7 @@ struct PrepareQuery {
     ForEach(1, [&](uint32_t) {
       out = QueryCodes();
       if (query == 0) batch.counts.rows_scored[task_index] = 0;
+      if (query == 0) wanted_counts[task_index] = 0;
       if (query == 0 && batch.missed.capacity > 0) batch.missed.counts[task_index] = 0;
       batch.counts.tokens_attended[place] = 0;
     });

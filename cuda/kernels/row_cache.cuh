@@ -18,6 +18,11 @@ ALAYA_HOST_DEVICE inline uint32_t CacheSetOf(const RowCache& cache, uint32_t tok
   return static_cast<uint32_t>(uint64_t{token * 0x9E3779B1U} * cache.set_count >> 32);
 }
 
+// Cached rows are not exact: they serve a search that estimates anyway.
+ALAYA_HOST_DEVICE inline bool UsesCache(const SparseTask& task, const SparseOptions& options) {
+  return task.cache.set_count > 0 && options.deviations > 0 && options.rest_error > 0;
+}
+
 // The token's slot, or kNoSlot.
 ALAYA_HOST_DEVICE inline uint32_t FindCached(const RowCache& cache, uint32_t token) {
   if (cache.set_count == 0) return kNoSlot;
@@ -26,6 +31,37 @@ ALAYA_HOST_DEVICE inline uint32_t FindCached(const RowCache& cache, uint32_t tok
     if (cache.tags[first + way] == token + 1) return first + way;
   }
   return kNoSlot;
+}
+
+// Writes rows of which some are cached as floats, StagedStride apart: row i from the slot
+// slot_at(i), which has `codes` and scale_of(slot), or if that is kNoSlot as it is stored at
+// row_at(i). `centre`, if any, is added to what codes say.
+template <class SlotAt, class ScaleOf, class RowAt>
+ALAYA_HOST_DEVICE inline void StageMixedRows(DType dtype, uint32_t head_dim, uint32_t row_count,
+                                             SlotAt slot_at, const int8_t* codes, ScaleOf scale_of,
+                                             const float* centre, RowAt row_at, float* staged) {
+  const uint32_t piece_elements = 16 / static_cast<uint32_t>(ElementBytes(dtype));
+  const uint32_t piece_count = head_dim / piece_elements;
+  ForEach(row_count * piece_count, [&](uint32_t i) {
+    const uint32_t row = i / piece_count;
+    const uint32_t first = i % piece_count * piece_elements;
+    float* out = staged + row * StagedStride(head_dim) + first;
+    const uint32_t slot = slot_at(row);
+    if (slot == kNoSlot) {
+      UnpackPiece(dtype, row_at(row) + size_t{i % piece_count} * 16, out);
+      return;
+    }
+    const float scale = scale_of(slot);
+    for (uint32_t word = 0; word < piece_elements / 4; ++word) {
+      uint32_t four;
+      memcpy(&four, codes + size_t{slot} * head_dim + first + 4 * word, sizeof(four));
+      for (uint32_t b = 0; b < 4; ++b) {
+        const auto code = static_cast<float>(static_cast<int8_t>(four >> (8 * b)));
+        const uint32_t e = 4 * word + b;
+        out[e] = scale * code + (centre == nullptr ? 0 : centre[first + e]);
+      }
+    }
+  });
 }
 
 // Brings offered rows into a cache, in the order in which they are offered, as far as a
@@ -39,23 +75,32 @@ struct AdmitRows {
   const uint32_t* step;  // of the batch before
 
   struct Shared {
-    ALAYA_HOST_DEVICE explicit Shared(void* memory) {
+    ALAYA_HOST_DEVICE Shared(void* memory, uint32_t head_dim) {
       SharedPieces pieces(memory);
       tokens = pieces.Take<uint32_t>(kOffersMax);
       slots = pieces.Take<uint16_t>(kOffersMax);
+      tile = pieces.Take<float>(TileRows(head_dim) * StagedStride(head_dim));
+      scales = pieces.Take<float>(TileRows(head_dim));
       bytes = pieces.bytes();
     }
     uint32_t* tokens;
     uint16_t* slots;  // where an offer goes, or kNoSlot
+    float* tile;      // some of the rows
+    float* scales;    // theirs
     uint32_t bytes;
   };
-  static uint32_t SharedBytes() { return Shared(nullptr).bytes; }
+  // Of the largest head_dim: 45 KiB.
+  static uint32_t SharedBytes() {
+    const uint32_t small = Shared(nullptr, 128).bytes;
+    const uint32_t large = Shared(nullptr, kHeadDimMaxOnDevice).bytes;
+    return small > large ? small : large;
+  }
 
   ALAYA_HOST_DEVICE void operator()(uint32_t block, uint32_t, void* memory) const {
     const RowOffers& offer = offers[block];
     const RowCache& cache = offer.cache;
     if (cache.set_count == 0) return;
-    const Shared shared(memory);
+    const Shared shared(memory, cache.head_dim);
     uint32_t count = *offer.count;
     count = count < offer.capacity ? count : offer.capacity;
     count = count < kOffersMax ? count : kOffersMax;
@@ -75,15 +120,14 @@ struct AdmitRows {
         shared.slots[i] = static_cast<uint16_t>(slot);
       }
     });
-    const uint32_t pieces = cache.row_bytes / 16;
-    ForEach(count * pieces, [&](uint32_t i) {
-      const uint32_t slot = shared.slots[i / pieces];
-      if (slot == kNoSlot) return;
-      const size_t row = offer.rows_by_token ? shared.tokens[i / pieces] : i / pieces;
-      const size_t to = size_t{slot} * cache.row_bytes + i % pieces * 16;
-      CopyPiece(offer.keys.row(row) + i % pieces * 16, cache.keys + to);
-      CopyPiece(offer.values.row(row) + i % pieces * 16, cache.values + to);
-    });
+    const auto set_key = [&](CachedScales& scales, float scale) { scales.key = scale; };
+    const auto set_value = [&](CachedScales& scales, float scale) { scales.value = scale; };
+    for (uint32_t begin = 0; begin < count; begin += TileRows(cache.head_dim)) {
+      const uint32_t left = count - begin;
+      const uint32_t rows = left < TileRows(cache.head_dim) ? left : TileRows(cache.head_dim);
+      Encode(shared, offer, offer.keys, begin, rows, cache.centre, cache.keys, set_key);
+      Encode(shared, offer, offer.values, begin, rows, nullptr, cache.values, set_value);
+    }
   }
 
  private:
@@ -101,8 +145,44 @@ struct AdmitRows {
     return oldest;
   }
 
-  ALAYA_HOST_DEVICE static void CopyPiece(const std::byte* from, std::byte* to) {
-    memcpy(__builtin_assume_aligned(to, 16), __builtin_assume_aligned(from, 16), 16);
+  // Offers begin to begin + rows - 1, as far as they have a slot.
+  template <class SetScale>
+  ALAYA_HOST_DEVICE static void Encode(const Shared& shared, const RowOffers& offer,
+                                       const DeviceRows& from, uint32_t begin, uint32_t rows,
+                                       const float* centre, int8_t* codes, SetScale set_scale) {
+    const uint32_t head_dim = offer.cache.head_dim;
+    const uint32_t stride = StagedStride(head_dim);
+    const uint16_t* slots = shared.slots + begin;
+    const auto element = [&](uint32_t row, uint32_t e) {
+      const float stored = shared.tile[row * stride + e];
+      return centre == nullptr ? stored : stored - centre[e];
+    };
+    StageRows(
+        from.dtype, head_dim, rows,
+        [&](uint32_t row) -> const std::byte* {
+          if (slots[row] == kNoSlot) return nullptr;
+          return from.row(offer.rows_by_token ? shared.tokens[begin + row] : begin + row);
+        },
+        shared.tile);
+    MaxEach(
+        rows, head_dim,
+        [&](uint32_t row, uint32_t e) {
+          return slots[row] == kNoSlot ? 0 : fabsf(element(row, e));
+        },
+        [&](uint32_t row, float largest) {
+          shared.scales[row] = largest / 127;
+          if (slots[row] != kNoSlot) set_scale(offer.cache.scales[slots[row]], largest / 127);
+        });
+    ForEach(rows * head_dim, [&](uint32_t i) {
+      const uint32_t slot = slots[i / head_dim];
+      if (slot == kNoSlot) return;
+      const float scale = shared.scales[i / head_dim];
+      // A scale too small to divide by leaves codes 0.
+      const float inverse = scale < 1e-37F ? 0 : 1 / scale;
+      const float code = rintf(element(i / head_dim, i % head_dim) * inverse);
+      codes[size_t{slot} * head_dim + i % head_dim] =
+          static_cast<int8_t>(fminf(fmaxf(code, -127.0F), 127.0F));
+    });
   }
 };
 

@@ -1,5 +1,7 @@
 // Keys and values of chosen tokens that lie beside an index on the device, for the steps
-// that follow: neighbouring steps want mostly the same rows.
+// that follow: neighbouring steps want mostly the same rows. They lie there with 8 bits an
+// element, so that twice as many have room; a token that is heavy enough for that to be seen
+// in the output is attended by its stored row all the same (query_bars.cuh).
 //
 // Sets of kCacheWays rows; a token has one set, where it replaces what was used least
 // recently. So a look-up reads 64 bytes, and every set is updated by itself.
@@ -15,31 +17,49 @@ namespace alaya {
 inline constexpr uint32_t kCacheWays = 16;
 inline constexpr uint32_t kCacheSetsMax = 4095;  // slots are numbered in 16 bits
 
-// Of one head; a view. No sets: no cache.
-struct RowCache {
-  uint32_t set_count = 0;
-  uint32_t row_bytes = 0;          // a multiple of 16
-  uint32_t* tags = nullptr;        // [set_count, kCacheWays] token + 1; 0: empty
-  uint32_t* last_steps = nullptr;  // [set_count, kCacheWays] in which it was used last
-  std::byte* keys = nullptr;       // [set_count * kCacheWays, row_bytes]
-  std::byte* values = nullptr;
+// What a slot's codes are multiplied with.
+struct CachedScales {
+  float key = 0;
+  float value = 0;
 };
 
-constexpr size_t RowCacheBytes(uint32_t set_count, uint32_t row_bytes) {
-  return size_t{set_count} * kCacheWays * (2 * sizeof(uint32_t) + 2 * size_t{row_bytes});
+// Of one head; a view. No sets: no cache. A key is about centre + scales.key * its codes, a
+// value scales.value * its.
+struct RowCache {
+  uint32_t set_count = 0;
+  uint32_t head_dim = 0;           // a multiple of 8
+  const float* centre = nullptr;   // [head_dim], the index's
+  uint32_t* tags = nullptr;        // [set_count, kCacheWays] token + 1; 0: empty
+  uint32_t* last_steps = nullptr;  // [set_count, kCacheWays] in which it was used last
+  CachedScales* scales = nullptr;  // [set_count * kCacheWays]
+  int8_t* keys = nullptr;          // [set_count * kCacheWays, head_dim]
+  int8_t* values = nullptr;
+};
+
+constexpr size_t RowCacheBytes(uint32_t set_count, uint32_t head_dim) {
+  return size_t{set_count} * kCacheWays *
+         (2 * sizeof(uint32_t) + sizeof(CachedScales) + 2 * size_t{head_dim});
 }
 
 // The view of a cache in `memory`, 16-byte aligned. Zeros are an empty cache.
-inline RowCache RowCacheAt(void* memory, uint32_t set_count, uint32_t row_bytes) {
+inline RowCache RowCacheAt(void* memory, uint32_t set_count, uint32_t head_dim,
+                           const float* centre) {
   const size_t slots = size_t{set_count} * kCacheWays;
-  auto* const at = static_cast<std::byte*>(memory);
+  auto* at = static_cast<std::byte*>(memory);
+  const auto next = [&](size_t bytes) {
+    std::byte* const piece = at;
+    at += bytes;
+    return piece;
+  };
   RowCache cache;
   cache.set_count = set_count;
-  cache.row_bytes = row_bytes;
-  cache.tags = reinterpret_cast<uint32_t*>(at);
-  cache.last_steps = reinterpret_cast<uint32_t*>(at + slots * sizeof(uint32_t));
-  cache.keys = at + 2 * slots * sizeof(uint32_t);
-  cache.values = cache.keys + slots * row_bytes;
+  cache.head_dim = head_dim;
+  cache.centre = centre;
+  cache.tags = reinterpret_cast<uint32_t*>(next(slots * sizeof(uint32_t)));
+  cache.last_steps = reinterpret_cast<uint32_t*>(next(slots * sizeof(uint32_t)));
+  cache.scales = reinterpret_cast<CachedScales*>(next(slots * sizeof(CachedScales)));
+  cache.keys = reinterpret_cast<int8_t*>(next(slots * head_dim));
+  cache.values = reinterpret_cast<int8_t*>(next(slots * head_dim));
   return cache;
 }
 

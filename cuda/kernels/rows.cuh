@@ -20,7 +20,26 @@ struct alignas(16) RowPiece {
   uint32_t words[4];
 };
 
-// Writes the rows at row_at(0), row_at(1), ... as floats, StagedStride apart.
+// Elements of a row's piece as floats: 4 of f32, else 8.
+ALAYA_HOST_DEVICE inline void UnpackPiece(DType dtype, const std::byte* stored, float* out) {
+  RowPiece piece;
+  memcpy(&piece, __builtin_assume_aligned(stored, 16), sizeof(piece));
+  for (uint32_t w = 0; w < 4; ++w) {
+    const uint32_t word = piece.words[w];
+    if (dtype == DType::kF32) {
+      out[w] = FloatOfBits(word);
+    } else if (dtype == DType::kBF16) {
+      out[2 * w] = FloatOfBF16(word & 0xFFFF);
+      out[2 * w + 1] = FloatOfBits(word & 0xFFFF0000U);
+    } else {
+      out[2 * w] = FloatOfHalf(word & 0xFFFF);
+      out[2 * w + 1] = FloatOfHalf(word >> 16);
+    }
+  }
+}
+
+// Writes the rows at row_at(0), row_at(1), ... as floats, StagedStride apart. Null: not
+// written.
 template <class RowAt>
 ALAYA_HOST_DEVICE inline void StageRows(DType dtype, uint32_t head_dim, uint32_t row_count,
                                         RowAt row_at, float* staged) {
@@ -30,21 +49,10 @@ ALAYA_HOST_DEVICE inline void StageRows(DType dtype, uint32_t head_dim, uint32_t
   ForEach(row_count * piece_count, [&](uint32_t i) {
     const uint32_t row = i / piece_count;
     const uint32_t piece = i % piece_count;
-    RowPiece stored;
-    memcpy(&stored, __builtin_assume_aligned(row_at(row) + size_t{piece} * 16, 16), sizeof(stored));
-    float* out = staged + row * StagedStride(head_dim) + piece * piece_elements;
-    for (uint32_t w = 0; w < 4; ++w) {
-      const uint32_t word = stored.words[w];
-      if (dtype == DType::kF32) {
-        out[w] = FloatOfBits(word);
-      } else if (dtype == DType::kBF16) {
-        out[2 * w] = FloatOfBF16(word & 0xFFFF);
-        out[2 * w + 1] = FloatOfBits(word & 0xFFFF0000U);
-      } else {
-        out[2 * w] = FloatOfHalf(word & 0xFFFF);
-        out[2 * w + 1] = FloatOfHalf(word >> 16);
-      }
-    }
+    const std::byte* const stored = row_at(row);
+    if (stored == nullptr) return;
+    UnpackPiece(dtype, stored + size_t{piece} * 16,
+                staged + row * StagedStride(head_dim) + piece * piece_elements);
   });
 }
 

@@ -36,6 +36,7 @@ struct SparseScratch {
     const size_t parts = queries * partial.part_count;
     codes = reinterpret_cast<QueryCodes*>(next(queries * sizeof(QueryCodes)));
     step_counts = reinterpret_cast<uint32_t*>(next(queries * kStepCount * sizeof(uint32_t)));
+    wanted_counts = reinterpret_cast<uint32_t*>(next(shape.task_count * sizeof(uint32_t)));
     approximations.units =
         reinterpret_cast<int16_t*>(next(queries * approximations.stride * sizeof(int16_t)));
     partial.log_sum_exps = reinterpret_cast<float*>(next(parts * sizeof(float)));
@@ -45,6 +46,7 @@ struct SparseScratch {
 
   QueryCodes* codes = nullptr;
   uint32_t* step_counts = nullptr;
+  uint32_t* wanted_counts = nullptr;
   Approximations approximations;
   PartialAttention partial;
   uint32_t window_parts = 0;
@@ -76,7 +78,8 @@ auto RunSparseAttention(const SparseShape& shape, const SparseOptions& options,
   const SparseScratch scratch(batch.scratch, shape);
   const uint32_t tasks = shape.task_count;
   const uint32_t head_dim = shape.head_dim;
-  auto error = launch(PrepareQuery{shape, options, batch, scratch.codes, scratch.step_counts},
+  auto error = launch(PrepareQuery{shape, options, batch, scratch.codes, scratch.step_counts,
+                                   scratch.wanted_counts},
                       shape.query_count, tasks, PrepareQuery::SharedBytes(head_dim));
   if (error == decltype(error){}) {
     error = launch(AttendWindows{shape, options, batch, scratch.partial}, scratch.window_parts,
@@ -98,7 +101,7 @@ auto RunSparseAttention(const SparseShape& shape, const SparseOptions& options,
   }
   if (error == decltype(error){} && chunks > 0) {
     error = launch(AttendChosen{shape, options, batch, scratch.codes, scratch.approximations,
-                                scratch.partial, scratch.window_parts},
+                                scratch.partial, scratch.window_parts, scratch.wanted_counts},
                    chunks, tasks, AttendChosen::SharedBytes(shape));
   }
   if (error == decltype(error){}) {

@@ -11,9 +11,12 @@
 //      rows, and those that reach the bar, or are too heavy, attended; the rest is
 //      estimated with the mean values of its groups;
 //   5. all parts are merged.
-// A row comes from the cache beside the index (row_cache.h), or from where all rows lie. If
-// the device reaches none but the cached ones, tokens without one are left out and listed,
-// for the host to attend to; then the top token counts with the least that its score can be.
+// A row comes from the cache beside the index (row_cache.h), or from where all rows lie,
+// which is far away. With an estimate and a cache, tokens that are neither cached nor among
+// the heaviest ones are estimated, too, and a few of them listed for the cache. If the device
+// reaches no rows but cached ones, tokens that need another are left out and listed, for the
+// host to attend to; then the top token counts with the least that its score can be.
+// A sound search, and one without an estimate, reads no cache.
 // The bar comes from the best score known before step 4. So the attended set holds every
 // critical token, unless a statistical bound fails, and may hold a few that a better
 // maximum found in step 4 would exclude.
@@ -76,10 +79,13 @@ struct SparseCounts {
   uint32_t* rows_scored = nullptr;      // [task_count]
 };
 
-// Rows that a task wanted and its cache did not have, in no order. Without keys they were
-// not attended by any query whose bit is set, and are not in its estimate.
+// Rows that a task wanted from outside its cache, in no order. Without keys they were not
+// attended by any query whose bit is set, and are not in its estimate. An entry without bits
+// is for the cache alone; there are at most kWantedMax of them.
 struct MissedRows {
   static constexpr uint32_t kTokenBits = 24;
+  // More would not be read in the time of a step: they come with the next steps.
+  static constexpr uint32_t kWantedMax = 64;
 
   uint32_t* entries = nullptr;  // [task_count, capacity] token, and above it a bit a query
   uint32_t* counts = nullptr;   // [task_count] may be more than capacity: then some are lost

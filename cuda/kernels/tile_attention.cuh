@@ -55,7 +55,12 @@ class TileAttention {
   // Sets the scores of `rows` rows, which lie at key_at(0), key_at(1), ...
   template <class KeyAt>
   ALAYA_HOST_DEVICE void ScoreTile(DType dtype, uint32_t rows, KeyAt key_at) {
-    StageRows(dtype, head_dim_, rows, key_at, tile_);
+    ScoreStaged(rows, [&](float* tile) { StageRows(dtype, head_dim_, rows, key_at, tile); });
+  }
+  // The same of rows that stage(tile) writes.
+  template <class Stage>
+  ALAYA_HOST_DEVICE void ScoreStaged(uint32_t rows, Stage stage) {
+    stage(tile_);
     ForEach(query_count_ * rows, [&](uint32_t i) {
       const float* key = tile_ + i % rows * StagedStride(head_dim_);
       const float* query = queries_ + i / rows * head_dim_;
@@ -76,6 +81,14 @@ class TileAttention {
   // Reads the values of those rows that a query attends to, of row i at value_at(i).
   template <class ValueAt>
   ALAYA_HOST_DEVICE void AddTile(DType dtype, uint32_t rows, ValueAt value_at) {
+    AddStaged(rows, [&](uint32_t count, const uint32_t* needed, float* tile) {
+      StageRows(
+          dtype, head_dim_, count, [&](uint32_t i) { return value_at(needed[i]); }, tile);
+    });
+  }
+  // The same of values that stage(count, needed, tile) writes, those of rows needed[0], ...
+  template <class Stage>
+  ALAYA_HOST_DEVICE void AddStaged(uint32_t rows, Stage stage) {
     ListNeeded(rows);
     if (needed_[rows] == 0) return;
     RaiseMaxima(rows, [&](uint32_t q, uint32_t row) { return logit(q, row); });
@@ -88,8 +101,7 @@ class TileAttention {
           return weight;
         },
         [&](uint32_t q, float sum) { denominator_[q] += sum; });
-    StageRows(
-        dtype, head_dim_, needed_[rows], [&](uint32_t i) { return value_at(needed_[i]); }, tile_);
+    stage(needed_[rows], needed_, tile_);
     ForEach(query_count_ * head_dim_, [&](uint32_t i) {
       const uint32_t q = i / head_dim_;
       float sum = sums_[i] * factor_[q];

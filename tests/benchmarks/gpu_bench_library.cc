@@ -9,6 +9,7 @@
 #include <cstring>
 #include <vector>
 
+#include "cuda/kernels/nearest_keys.cuh"
 #include "cuda/kernels/sparse_sequence.cuh"
 #include "cuda/kernels/sparse_task.h"
 
@@ -96,8 +97,8 @@ int alaya_encode(const HeadRows* rows, void* head_memory, void* stream) {
   return static_cast<int>(RunEncodeFlatHead(task, Launcher(static_cast<Stream>(stream))));
 }
 
-size_t alaya_cache_bytes(uint32_t set_count, uint32_t row_bytes) {
-  return RowCacheBytes(set_count, row_bytes);
+size_t alaya_cache_bytes(uint32_t set_count, uint32_t head_dim) {
+  return RowCacheBytes(set_count, head_dim);
 }
 size_t alaya_offer_bytes() { return sizeof(RowOffers); }
 
@@ -126,8 +127,7 @@ void alaya_make_task(const HeadRows* rows, const HeadRows* sink, const HeadRows*
   task.windows[0] = {rows_of(sink->keys), rows_of(sink->values), sink->token_count};
   task.windows[1] = {rows_of(recent->keys), rows_of(recent->values), recent->token_count};
   if (cache->set_count > 0) {
-    task.cache =
-        RowCacheAt(cache->memory, cache->set_count, static_cast<uint32_t>(task.keys.stride_bytes));
+    task.cache = RowCacheAt(cache->memory, cache->set_count, rows->head_dim, task.head.centre);
   }
   std::memcpy(task_memory, &task, sizeof(task));
 }
@@ -157,6 +157,26 @@ int alaya_attend(const SparseShape* shape, const SparseOptions* options, const S
   if (error != decltype(error){} || offers == nullptr) return static_cast<int>(error);
   return static_cast<int>(
       RunAdmitRows(static_cast<const RowOffers*>(offers), shape->task_count, batch->step, launch));
+}
+
+size_t alaya_nearest_scratch_bytes(uint32_t query_count, uint32_t width, uint32_t token_count) {
+  return NearestScratchBytes(query_count, width, token_count);
+}
+
+// The `width` tokens with the highest scores of every query, [query_count, head_dim] floats.
+int alaya_nearest(const HeadRows* rows, const float* queries, uint32_t query_count, uint32_t width,
+                  void* scratch, uint32_t* tokens, void* stream) {
+  const auto dtype = static_cast<DType>(rows->dtype);
+  const NearestTask task = {rows->head_dim,
+                            query_count,
+                            width,
+                            /*first_token=*/0,
+                            rows->token_count,
+                            {rows->keys, rows->head_dim * ElementBytes(dtype), dtype},
+                            queries,
+                            scratch,
+                            tokens};
+  return static_cast<int>(RunFindNearest(task, Launcher(static_cast<Stream>(stream))));
 }
 
 }  // extern "C"
