@@ -125,9 +125,14 @@ void RestEstimate::LookFrom(float bar) {
 
 void RestEstimate::ListFrom(float bar, uint32_t first_token, std::vector<uint32_t>& tokens) const {
   if (bar >= looked_from_) {
+    // No branch: about every second one is listed.
+    size_t count = tokens.size();
+    tokens.resize(count + looked_places_.size());
     for (size_t i = 0; i < looked_places_.size(); ++i) {
-      if (looked_scores_[i] >= bar) tokens.push_back(first_token + looked_places_[i]);
+      tokens[count] = first_token + looked_places_[i];
+      count += static_cast<size_t>(looked_scores_[i] >= bar);
     }
+    tokens.resize(count);
     return;
   }
   ForScoresFrom(bar, [&](std::span<const uint32_t> places, std::span<const float>) {
