@@ -73,6 +73,24 @@ bool AddSegments(SequenceView* sequence, PlanRequest* request) {
   return is_in_memory;
 }
 
+// Brings what is missing of segments that the plan reads whole; that is part of its cost.
+void LoadWholeSegments(ContextStore* store, const PlanRequest& request, SequenceView* sequence,
+                       AttendPlan* plan) {
+  for (size_t i = 0; i < plan->segments.size(); ++i) {
+    PlanReport& segment = plan->segments[i];
+    const bool is_whole = segment.index == IndexKind::kExact && !segment.on_device;
+    if (!is_whole || request.segments[i].resident_share == 1) continue;
+    const SegmentLink& link = sequence->link(i);
+    const uint64_t begin = link.range().begin;
+    const TokenRange tokens = sequence->segment_tokens(i);
+    const auto begin_time = steady_clock::now();
+    const bool is_loaded = LoadWhole(store, link.segment, sequence->layer(),
+                                     {tokens.begin - begin, tokens.end - begin});
+    if (is_loaded) sequence->ServeFromDisk(i);
+    segment.actual_us = MicrosecondsSince(begin_time);
+  }
+}
+
 // What a query attends to in any case is no sign of the layer.
 PlanOutcome OutcomeOf(const FanOutReport& report, const FanOutTask& task) {
   PlanOutcome outcome;
@@ -96,7 +114,7 @@ void ReportExecution(const FanOutReport& report, const SequenceView& sequence, A
     PlanReport& segment = plan->segments[i];
     segment.tier = sequence.tier(i);
     if (segment.on_device && segment.tier == Tier::kMemory) segment.tier = Tier::kGpu;
-    segment.actual_us = static_cast<double>(report.segment_ns[i]) / 1000;
+    segment.actual_us += static_cast<double>(report.segment_ns[i]) / 1000;
   }
 }
 
@@ -186,6 +204,8 @@ Status AttendRunner::AnswerWith(AttentionDevice* device, const TensorView& query
   for (size_t i = 0; i < plan.segments.size(); ++i) {
     if (!plan.segments[i].on_device) sequence.Choose(i, plan.segments[i].index);
   }
+
+  if (!is_in_memory) LoadWholeSegments(store_, request, &sequence, &plan);
 
   task.backend = backend_;
   task.pool = plan.parallel ? pool_ : nullptr;

@@ -106,4 +106,20 @@ void PrefetchLayer(ContextStore* store, const std::vector<SegmentLink>& chain, L
   Announce(store, chain, layer);
 }
 
+bool LoadWhole(ContextStore* store, const std::shared_ptr<const Segment>& segment, LayerIndex layer,
+               TokenRange tokens) {
+  std::vector<PageId> ids;
+  AppendTokenPages(*segment, layer, tokens, &ids);
+  if (BytesOf(ids) > store->memory_budget_bytes() / 2) return false;
+  const LayerIndex next{ToInt(layer) + 1};
+  ReadPool::Pending pending = store->StartLoading(segment, ids);
+  if (ToInt(next) < segment->model->model.num_layers) {
+    std::vector<PageId> next_ids;
+    AppendTokenPages(*segment, next, tokens, &next_ids);
+    if (!IsResident(*store, next_ids)) store->Announce(segment, next_ids);
+  }
+  pending.Wait();
+  return true;
+}
+
 }  // namespace alaya

@@ -5,6 +5,7 @@
 #define ALAYA_SERVER_ENGINE_PREFETCH_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "storage/context/context_store.h"
@@ -25,6 +26,13 @@ void PrefetchSession(ContextStore* store, const std::vector<SegmentLink>& chain)
 // Announces one layer, while the one before it computes. Does nothing for layers that
 // the model does not have or that, by sample, are in memory.
 void PrefetchLayer(ContextStore* store, const std::vector<SegmentLink>& chain, LayerIndex layer);
+
+// Reads all keys and values of `tokens`, positions in the segment, of one layer that a plan
+// reads whole, as they lie on disk: that is several times as fast as a head at a time, which
+// is how they are used. Waits for them, and announces those of the next layer. False, and
+// nothing is done, if they take more than half of memory: they would push each other out.
+bool LoadWhole(ContextStore* store, const std::shared_ptr<const Segment>& segment, LayerIndex layer,
+               TokenRange tokens);
 
 }  // namespace alaya
 

@@ -81,6 +81,7 @@ double SequenceView::ResidentShare(size_t i, IndexKind kind) const {
 }
 
 Tier SequenceView::tier(size_t i) const {
+  if (segments_[i].served_from_disk) return Tier::kDisk;
   const OpenIndexes* indexes = segments_[i].indexes.get();
   if (indexes != nullptr && indexes->disk_reads() != segments_[i].disk_reads_before) {
     return Tier::kDisk;

@@ -72,6 +72,9 @@ class SequenceView {
   void ExpectInMemory(size_t i) {
     for (Head& head : heads_) head.readers[i].ExpectInMemory();
   }
+  // Says that segment i was brought from disk for this view.
+  // Threads: before anyone reads parts().
+  void ServeFromDisk(size_t i) { segments_[i].served_from_disk = true; }
   // Where the blocks read so far came from. Blocks that others read of the same
   // segment's index meanwhile count too.
   Tier tier(size_t i) const;
@@ -91,6 +94,7 @@ class SequenceView {
     TokenRange tokens;  // visible ones
     std::shared_ptr<OpenIndexes> indexes;
     uint64_t disk_reads_before = 0;  // of its indexes
+    bool served_from_disk = false;
   };
 
   LayerIndex layer_;

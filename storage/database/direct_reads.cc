@@ -23,10 +23,9 @@ constexpr size_t kAlignment = 4096;
 constexpr size_t kDirectBytesMin = size_t{8} << 10;
 constexpr size_t kHugePageBytes = size_t{2} << 20;
 // Who finds no buffer reads the usual way. Large ones take a run of pages of 1 MiB and what
-// alignment adds, twice a huge page's half: more than there are threads that read runs
-// (page_reader.cc).
-constexpr size_t kLargeBufferCount = 16;
-constexpr size_t kLargeBufferBytes = kHugePageBytes;
+// alignment and headers add: more than there are threads that read runs (page_reader.cc).
+constexpr size_t kLargeBufferCount = 24;
+constexpr size_t kLargeBufferBytes = size_t{5} << 18;
 // Small ones take a page of keys or values: enough for all who read them at a time. They share
 // one huge page.
 constexpr size_t kSmallBufferBytes = size_t{32} << 10;
@@ -92,7 +91,7 @@ class DirectBuffers {
   }
 
  private:
-  static constexpr size_t kBuffersBytes = (kLargeBufferCount + 1) * kHugePageBytes;
+  static constexpr size_t kBuffersBytes = kHugePageBytes + kLargeBufferCount * kLargeBufferBytes;
   static constexpr size_t kMappingBytes = kBuffersBytes + kHugePageBytes;
 
   std::byte* mapping_ = nullptr;

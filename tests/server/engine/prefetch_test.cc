@@ -49,6 +49,27 @@ TEST_F(PrefetchTest, ANewSessionAnnouncesAllLayersThatFit) {
   EXPECT_EQ(store_->ResidentTokens(chain), 1000U);
 }
 
+TEST_F(PrefetchTest, WhatIsReadWholeIsThereAndTheNextLayerComes) {
+  const std::vector<SegmentLink> chain = OnDisk(1000);
+  const SegmentId segment = chain[0].segment->id;
+  const uint64_t page_tokens = PageTokens(GroupedModel());
+  ASSERT_GT(1000U, 2 * page_tokens);
+
+  LoadWhole(store_.get(), chain[0].segment, kFirst, {page_tokens, 1000});
+
+  EXPECT_FALSE(store_->IsResident({.segment = segment, .layer = 0, .page_index = 0}));
+  for (uint32_t page = 1; page * page_tokens < 1000; ++page) {
+    for (const PageKind kind : {PageKind::kKey, PageKind::kValue}) {
+      EXPECT_TRUE(store_->IsResident(
+          {.segment = segment, .layer = 0, .page_index = page, .kind = kind, .head = 1}));
+    }
+  }
+  const uint64_t page_count = PagesOfLayer(chain) - 2 * GroupedModel().num_kv_heads;
+  WaitForPrefetched(2 * page_count);
+  LoadWhole(store_.get(), chain[0].segment, kSecond, {page_tokens, 1000});
+  EXPECT_EQ(store_->stats().cache.prefetched, 2 * page_count);
+}
+
 TEST_F(PrefetchTest, WhatIsInMemoryOrNotThereIsNotAnnounced) {
   const std::vector<SegmentLink> chain = OnDisk(1000);
   PrefetchSession(store_.get(), chain);
