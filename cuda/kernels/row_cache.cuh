@@ -54,7 +54,8 @@ ALAYA_HOST_DEVICE inline void StageMixedRows(DType dtype, uint32_t head_dim, uin
     const float scale = scale_of(slot);
     for (uint32_t word = 0; word < piece_elements / 4; ++word) {
       uint32_t four;
-      memcpy(&four, codes + size_t{slot} * head_dim + first + 4 * word, sizeof(four));
+      const int8_t* const at = codes + size_t{slot} * head_dim + first + 4 * word;
+      memcpy(&four, __builtin_assume_aligned(at, 4), sizeof(four));
       for (uint32_t b = 0; b < 4; ++b) {
         const auto code = static_cast<float>(static_cast<int8_t>(four >> (8 * b)));
         const uint32_t e = 4 * word + b;

@@ -66,12 +66,13 @@ class Workload:
         self.library.alaya_workload_destroy(self.handle)
 
 
-def compile_workload(folder):
+def compile_workload(folder, reuse=False):
     library = folder / "workload.so"
     sources = ["tests/benchmarks/gpu_bench_workload.cc", "tests/support/attention_workload.cc",
                "tests/support/element_codec.cc"]
-    subprocess.run(["c++", "-std=c++20", "-O2", "-fPIC", "-ffp-contract=off", "-pthread", "-shared", "-I", str(ROOT),
-                    *(str(ROOT / source) for source in sources), "-o", str(library)], check=True)
+    if not (reuse and library.exists()):
+        subprocess.run(["c++", "-std=c++20", "-O2", "-fPIC", "-ffp-contract=off", "-pthread", "-shared", "-I", str(ROOT),
+                        *(str(ROOT / source) for source in sources), "-o", str(library)], check=True)
     loaded = ctypes.CDLL(str(library))
     loaded.alaya_workload.restype = c_void_p
     loaded.alaya_workload.argtypes = [c_uint64, c_uint64]
@@ -81,7 +82,7 @@ def compile_workload(folder):
     return loaded
 
 
-def compile_kernels(folder, on_host):
+def compile_kernels(folder, on_host, reuse=False):
     library = folder / ("host.so" if on_host else "device.so")
     source = str(ROOT / "tests/benchmarks/gpu_bench_library.cc")
     if on_host:
@@ -95,7 +96,8 @@ def compile_kernels(folder, on_host):
             sys.exit("gpu_bench: there is no nvcc: put it into the PATH, or run deploy/install-deps --cuda")
         command = [nvcc, "-std=c++17", "-O3", f"-arch=sm_{major}{minor}", "--expt-relaxed-constexpr", "-x", "cu",
                    "-Xcompiler", "-fPIC"]
-    subprocess.run([*command, "-shared", "-I", str(ROOT), source, "-o", str(library)], check=True)
+    if not (reuse and library.exists()):
+        subprocess.run([*command, "-shared", "-I", str(ROOT), source, "-o", str(library)], check=True)
     loaded = ctypes.CDLL(str(library))
     loaded.alaya_flat_head_bytes.restype = loaded.alaya_scratch_bytes.restype = c_size_t
     loaded.alaya_task_bytes.restype = loaded.alaya_offer_bytes.restype = loaded.alaya_cache_bytes.restype = c_size_t
