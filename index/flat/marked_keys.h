@@ -41,7 +41,7 @@ using UseScores =
 // Scores the marked tokens of `keys` for every query, as KeyScores does, to the last bit.
 // Where most of a block is marked, all of it is scored, and given to `use`.
 //
-// Guarantees: blocks without a mark are not read; at most two are pinned at a time.
+// Guarantees: blocks without a mark are not read; at most nine are pinned at a time.
 // Errors: whatever a block read returns.
 // Returns: how many scores were computed.
 StatusOr<uint64_t> ScoreMarkedKeys(const KvReader& keys, const TokenMarks& marks,
