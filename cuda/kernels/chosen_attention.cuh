@@ -154,8 +154,7 @@ struct AttendChosen {
   }
 
   // Of a token whose row is not cached, or not well enough.
-  ALAYA_HOST_DEVICE uint32_t FindOutside(const Shared& shared, const Chunk& at,
-                                         uint32_t i) const {
+  ALAYA_HOST_DEVICE uint32_t FindOutside(const Shared& shared, const Chunk& at, uint32_t i) const {
     if (shared.needs[i] == 0) {
       shared.masks[i] = 0;
       if (AtomicAdd(&wanted_counts[at.task_index], 1U) >= MissedRows::kWantedMax) return kNoSlot;
@@ -204,7 +203,6 @@ struct AttendChosen {
         StageMixedRows(
             at.task.keys.dtype, shape.head_dim, rows,
             [&](uint32_t row) { return shared.slots[token(row)]; }, cache.keys,
-            [&](uint32_t slot) { return cache.scales[slot].key; }, cache.centre,
             [&](uint32_t row) { return at.task.keys.row(at.first + token(row)); }, tile);
       });
       ForEach(rows, [&](uint32_t row) {
@@ -232,7 +230,6 @@ struct AttendChosen {
         StageMixedRows(
             at.task.values.dtype, shape.head_dim, needed_count,
             [&](uint32_t n) { return shared.slots[token(needed[n])]; }, cache.values,
-            [&](uint32_t slot) { return cache.scales[slot].value; }, nullptr,
             [&](uint32_t n) { return at.task.values.row(at.first + token(needed[n])); }, tile);
       });
     }

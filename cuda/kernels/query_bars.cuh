@@ -112,7 +112,6 @@ struct SetBars {
     if (is_known) {
       StageMixedRows(
           task.keys.dtype, head_dim, 1, [&](uint32_t) { return slot; }, task.cache.keys,
-          [&](uint32_t at) { return task.cache.scales[at].key; }, task.cache.centre,
           [&](uint32_t) { return task.keys.row(top_token); }, shared.row);
     }
     const float* original = batch.queries + size_t{place} * head_dim;
@@ -124,7 +123,7 @@ struct SetBars {
           bars.top_logit = ScoreOfKey(state.top);
           const float error = FloatOfBF16(task.head.errors[top_token]);
           const float scale = FloatOfBF16(task.head.scales[top_token]);
-          const float coded = slot == kNoSlot ? 0 : task.cache.scales[slot].key;
+          const float coded = slot == kNoSlot ? 0 : task.cache.keys.scales[slot];
           const float logit = is_known
                                   ? options.scale * score -
                                         options.deviations * bars.CachedDeviation(coded, head_dim)

@@ -34,12 +34,11 @@ ALAYA_HOST_DEVICE inline uint32_t FindCached(const RowCache& cache, uint32_t tok
 }
 
 // Writes rows of which some are cached as floats, StagedStride apart: row i from the slot
-// slot_at(i), which has `codes` and scale_of(slot), or if that is kNoSlot as it is stored at
-// row_at(i). `centre`, if any, is added to what codes say.
-template <class SlotAt, class ScaleOf, class RowAt>
+// slot_at(i) of `cached`, or if that is kNoSlot as it is stored at row_at(i).
+template <class SlotAt, class RowAt>
 ALAYA_HOST_DEVICE inline void StageMixedRows(DType dtype, uint32_t head_dim, uint32_t row_count,
-                                             SlotAt slot_at, const int8_t* codes, ScaleOf scale_of,
-                                             const float* centre, RowAt row_at, float* staged) {
+                                             SlotAt slot_at, const CachedRows& cached, RowAt row_at,
+                                             float* staged) {
   const uint32_t piece_elements = 16 / static_cast<uint32_t>(ElementBytes(dtype));
   const uint32_t piece_count = head_dim / piece_elements;
   ForEach(row_count * piece_count, [&](uint32_t i) {
@@ -51,15 +50,15 @@ ALAYA_HOST_DEVICE inline void StageMixedRows(DType dtype, uint32_t head_dim, uin
       UnpackPiece(dtype, row_at(row) + size_t{i % piece_count} * 16, out);
       return;
     }
-    const float scale = scale_of(slot);
+    const float scale = cached.scales[slot];
     for (uint32_t word = 0; word < piece_elements / 4; ++word) {
       uint32_t four;
-      const int8_t* const at = codes + size_t{slot} * head_dim + first + 4 * word;
+      const int8_t* const at = cached.codes + size_t{slot} * head_dim + first + 4 * word;
       memcpy(&four, __builtin_assume_aligned(at, 4), sizeof(four));
       for (uint32_t b = 0; b < 4; ++b) {
         const auto code = static_cast<float>(static_cast<int8_t>(four >> (8 * b)));
         const uint32_t e = 4 * word + b;
-        out[e] = scale * code + (centre == nullptr ? 0 : centre[first + e]);
+        out[e] = scale * code + (cached.centre == nullptr ? 0 : cached.centre[first + e]);
       }
     }
   });
@@ -121,13 +120,11 @@ struct AdmitRows {
         shared.slots[i] = static_cast<uint16_t>(slot);
       }
     });
-    const auto set_key = [&](CachedScales& scales, float scale) { scales.key = scale; };
-    const auto set_value = [&](CachedScales& scales, float scale) { scales.value = scale; };
     for (uint32_t begin = 0; begin < count; begin += TileRows(cache.head_dim)) {
       const uint32_t left = count - begin;
       const uint32_t rows = left < TileRows(cache.head_dim) ? left : TileRows(cache.head_dim);
-      Encode(shared, offer, offer.keys, begin, rows, cache.centre, cache.keys, set_key);
-      Encode(shared, offer, offer.values, begin, rows, nullptr, cache.values, set_value);
+      Encode(shared, offer, offer.keys, begin, rows, cache.keys);
+      Encode(shared, offer, offer.values, begin, rows, cache.values);
     }
   }
 
@@ -147,16 +144,15 @@ struct AdmitRows {
   }
 
   // Offers begin to begin + rows - 1, as far as they have a slot.
-  template <class SetScale>
   ALAYA_HOST_DEVICE static void Encode(const Shared& shared, const RowOffers& offer,
                                        const DeviceRows& from, uint32_t begin, uint32_t rows,
-                                       const float* centre, int8_t* codes, SetScale set_scale) {
+                                       const CachedRows& cached) {
     const uint32_t head_dim = offer.cache.head_dim;
     const uint32_t stride = StagedStride(head_dim);
     const uint16_t* slots = shared.slots + begin;
     const auto element = [&](uint32_t row, uint32_t e) {
       const float stored = shared.tile[row * stride + e];
-      return centre == nullptr ? stored : stored - centre[e];
+      return cached.centre == nullptr ? stored : stored - cached.centre[e];
     };
     StageRows(
         from.dtype, head_dim, rows,
@@ -172,7 +168,7 @@ struct AdmitRows {
         },
         [&](uint32_t row, float largest) {
           shared.scales[row] = largest / 127;
-          if (slots[row] != kNoSlot) set_scale(offer.cache.scales[slots[row]], largest / 127);
+          if (slots[row] != kNoSlot) cached.scales[slots[row]] = largest / 127;
         });
     ForEach(rows * head_dim, [&](uint32_t i) {
       const uint32_t slot = slots[i / head_dim];
@@ -181,7 +177,7 @@ struct AdmitRows {
       // A scale too small to divide by leaves codes 0.
       const float inverse = scale < 1e-37F ? 0 : 1 / scale;
       const float code = rintf(element(i / head_dim, i % head_dim) * inverse);
-      codes[size_t{slot} * head_dim + i % head_dim] =
+      cached.codes[size_t{slot} * head_dim + i % head_dim] =
           static_cast<int8_t>(fminf(fmaxf(code, -127.0F), 127.0F));
     });
   }

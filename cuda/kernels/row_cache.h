@@ -17,28 +17,26 @@ namespace alaya {
 inline constexpr uint32_t kCacheWays = 16;
 inline constexpr uint32_t kCacheSetsMax = 4095;  // slots are numbered in 16 bits
 
-// What a slot's codes are multiplied with.
-struct CachedScales {
-  float key = 0;
-  float value = 0;
+// Keys or values of a cache. Slot i's is about centre + scales[i] * its codes.
+struct CachedRows {
+  float* scales = nullptr;        // [set_count * kCacheWays]
+  int8_t* codes = nullptr;        // [set_count * kCacheWays, head_dim]
+  const float* centre = nullptr;  // [head_dim]; null: zero
 };
 
-// Of one head; a view. No sets: no cache. A key is about centre + scales.key * its codes, a
-// value scales.value * its.
+// Of one head; a view. No sets: no cache.
 struct RowCache {
   uint32_t set_count = 0;
   uint32_t head_dim = 0;           // a multiple of 8
-  const float* centre = nullptr;   // [head_dim], the index's
   uint32_t* tags = nullptr;        // [set_count, kCacheWays] token + 1; 0: empty
   uint32_t* last_steps = nullptr;  // [set_count, kCacheWays] in which it was used last
-  CachedScales* scales = nullptr;  // [set_count * kCacheWays]
-  int8_t* keys = nullptr;          // [set_count * kCacheWays, head_dim]
-  int8_t* values = nullptr;
+  CachedRows keys;                 // their centre is the index's
+  CachedRows values;
 };
 
 constexpr size_t RowCacheBytes(uint32_t set_count, uint32_t head_dim) {
   return size_t{set_count} * kCacheWays *
-         (2 * sizeof(uint32_t) + sizeof(CachedScales) + 2 * size_t{head_dim});
+         (2 * sizeof(uint32_t) + 2 * sizeof(float) + 2 * size_t{head_dim});
 }
 
 // The view of a cache in `memory`, 16-byte aligned. Zeros are an empty cache.
@@ -54,12 +52,13 @@ inline RowCache RowCacheAt(void* memory, uint32_t set_count, uint32_t head_dim,
   RowCache cache;
   cache.set_count = set_count;
   cache.head_dim = head_dim;
-  cache.centre = centre;
   cache.tags = reinterpret_cast<uint32_t*>(next(slots * sizeof(uint32_t)));
   cache.last_steps = reinterpret_cast<uint32_t*>(next(slots * sizeof(uint32_t)));
-  cache.scales = reinterpret_cast<CachedScales*>(next(slots * sizeof(CachedScales)));
-  cache.keys = reinterpret_cast<int8_t*>(next(slots * head_dim));
-  cache.values = reinterpret_cast<int8_t*>(next(slots * head_dim));
+  cache.keys.scales = reinterpret_cast<float*>(next(slots * sizeof(float)));
+  cache.values.scales = reinterpret_cast<float*>(next(slots * sizeof(float)));
+  cache.keys.codes = reinterpret_cast<int8_t*>(next(slots * head_dim));
+  cache.values.codes = reinterpret_cast<int8_t*>(next(slots * head_dim));
+  cache.keys.centre = centre;
   return cache;
 }
 

@@ -122,15 +122,17 @@ TEST_F(RowCacheTest, ACachedRowIsTheTokensToHalfAStep) {
   for (const uint32_t token : {7U, 500U, 2999U}) {
     const uint32_t slot = FindCached(cache_, token);
     ASSERT_NE(slot, kNoSlot);
-    const CachedScales scales = cache_.scales[slot];
+    const float key_scale = cache_.keys.scales[slot];
+    const float value_scale = cache_.values.scales[slot];
     for (uint32_t e = 0; e < kHeadDim; ++e) {
-      const float key =
-          cache_.centre[e] + scales.key * static_cast<float>(cache_.keys[slot * kHeadDim + e]);
-      const float value = scales.value * static_cast<float>(cache_.values[slot * kHeadDim + e]);
-      EXPECT_NEAR(key, head_->key_matrix().row(token)[e], 0.501F * scales.key);
-      EXPECT_NEAR(value, head_->value_matrix().row(token)[e], 0.501F * scales.value);
+      const auto key_code = static_cast<float>(cache_.keys.codes[slot * kHeadDim + e]);
+      const auto value_code = static_cast<float>(cache_.values.codes[slot * kHeadDim + e]);
+      EXPECT_NEAR(cache_.keys.centre[e] + key_scale * key_code, head_->key_matrix().row(token)[e],
+                  0.501F * key_scale);
+      EXPECT_NEAR(value_scale * value_code, head_->value_matrix().row(token)[e],
+                  0.501F * value_scale);
     }
-    EXPECT_LT(scales.value, 4.0F / 127);
+    EXPECT_LT(value_scale, 4.0F / 127);
   }
 }
 
