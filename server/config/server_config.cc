@@ -48,11 +48,28 @@ Status ValidateAccess(const AccessOptions& access, bool unix_needs_key) {
   return OkStatus();
 }
 
+// A tenant that has less could not even be answered slowly.
+Status ValidateMemory(const std::string& key, uint64_t bytes) {
+  constexpr uint64_t kLeastBytes = uint64_t{16} << 20;
+  if (bytes == 0 || bytes >= kLeastBytes) return OkStatus();
+  return InvalidArgument(key + "max_memory_bytes = " + BytesText(bytes) +
+                         ": allowed is 0, for no limit, or at least 16MiB");
+}
+
+Status ValidateTenants(const TenantLimitsTable& tenants) {
+  ALAYA_RETURN_IF_ERROR(ValidateMemory("tenant_", tenants.others.max_memory_bytes));
+  for (const auto& [tenant, limits] : tenants.named) {
+    ALAYA_RETURN_IF_ERROR(ValidateMemory("tenants." + tenant + ".", limits.max_memory_bytes));
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 Status Validate(const ServerConfig& config) {
   ALAYA_RETURN_IF_ERROR(ValidateListeners(config));
   ALAYA_RETURN_IF_ERROR(ValidateAccess(config.access, config.rpc.unix_needs_key));
+  ALAYA_RETURN_IF_ERROR(ValidateTenants(config.engine.tenant_limits));
   const DiskQuotaOptions& quota = config.store.quota;
   if (quota.low_water_bytes > quota.high_water_bytes) {
     return InvalidArgument("disk_low_water = " + BytesText(quota.low_water_bytes) +

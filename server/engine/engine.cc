@@ -37,6 +37,12 @@ size_t WorkerCount(uint32_t configured) {
   return std::max<size_t>(1, std::thread::hardware_concurrency());
 }
 
+OwnerLimits MemoryLimits(const TenantLimitsTable& tenants) {
+  OwnerLimits limits{.others = tenants.others.max_memory_bytes};
+  for (const auto& [tenant, own] : tenants.named) limits.named[tenant] = own.max_memory_bytes;
+  return limits;
+}
+
 // Keeps every caller's door and hands the work to the parts. Each call holds a ticket
 // while it runs.
 class StandardEngine final : public Engine {
@@ -67,6 +73,7 @@ class StandardEngine final : public Engine {
         sweeper_(store, &sessions_, clock, options_.expiry_sweep_interval,
                  options_.limits.session_idle_timeout),
         segment_merger_(store, &index_builder_) {
+    store_->SetMemoryLimits(MemoryLimits(options_.tenant_limits));
     index_builder_.EnqueueAll();
   }
   ~StandardEngine() override { Drain(); }
@@ -157,6 +164,10 @@ class StandardEngine final : public Engine {
   EngineStats stats() const override;
   StoreUsage usage() const override { return store_->usage(); }
   const EngineLimits& limits() const override { return options_.limits; }
+  void SetTenantLimits(TenantLimitsTable limits) override {
+    store_->SetMemoryLimits(MemoryLimits(limits));
+    tenants_.SetLimits(std::move(limits));
+  }
   TenantQuota& tenants() override { return tenants_; }
   std::vector<const AttentionBackend*> backends() const override { return {backend_}; }
   const AttentionDevice* device() const override { return device_; }

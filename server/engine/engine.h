@@ -60,7 +60,7 @@ struct EngineLimits {
 struct EngineOptions {
   uint32_t worker_count = 0;  // threads that compute attention; 0: one per core
   EngineLimits limits;
-  TenantLimitsTable tenant_limits;  // until TenantQuota::SetLimits
+  TenantLimitsTable tenant_limits;  // until SetTenantLimits
   // Of expired contexts and unused sessions; > 0.
   std::chrono::milliseconds expiry_sweep_interval{1000};
   IndexOptions indexes;
@@ -255,6 +255,8 @@ class Engine {
   // As ContextStore's.
   virtual StoreUsage usage() const = 0;
   virtual const EngineLimits& limits() const = 0;
+  // Takes effect at once; what was taken stays taken. Threads: any.
+  virtual void SetTenantLimits(TenantLimitsTable limits) = 0;
   // What tenants take and may take. Sessions, their memory and stored bytes are counted
   // here; calls, their rate and their messages are the caller's to count.
   virtual TenantQuota& tenants() = 0;

@@ -13,6 +13,7 @@ namespace alaya {
 // 0: no limit of the tenant's own; those of the whole server hold besides.
 struct TenantLimits {
   uint64_t max_stored_bytes = 0;  // keys, values and indexes of its contexts
+  uint64_t max_memory_bytes = 0;  // of the memory tier: its pages make room for each other
   uint64_t max_tail_bytes = 0;    // memory of its sessions' new tokens
   uint64_t max_sessions = 0;      // open ones
   uint64_t max_streams = 0;       // calls that run, of all kinds
@@ -27,7 +28,7 @@ struct TenantLimits {
 
 // The limits of all tenants.
 struct TenantLimitsTable {
-  // Of all together. Sessions, tails and what is stored have limits elsewhere.
+  // Of all together. Sessions, tails, memory and what is stored have limits elsewhere.
   TenantLimits all = {.max_streams = 65'536,
                       .max_attend_items_in_flight = 16'384,
                       .max_bytes_in_flight = uint64_t{1} << 30};

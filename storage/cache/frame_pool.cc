@@ -19,6 +19,9 @@ constexpr size_t kHugePageBytes = size_t{2} << 20;
 // Memory made ready ahead of use: what a long context's first answer loads.
 constexpr size_t kBytesAhead = size_t{512} << 20;
 
+// Pages that one more page of an owner takes with it at most, after its limit was lowered.
+constexpr int kEvictedForLimitMax = 64;
+
 constexpr uint32_t kEpochsPerTurnover = 64;
 // Uses closer to each other are one use.
 constexpr uint32_t kUseGapEpochs = 2;
@@ -150,8 +153,19 @@ uint64_t FramePool::Due(const PageFrame& frame) const {
 }
 
 void FramePool::Push(const PageFrame* frame, uint64_t due) {
-  order_.push_back({due, static_cast<uint32_t>(NumberOf(frame)), frame->generation});
-  std::push_heap(order_.begin(), order_.end(), std::greater<>());
+  Owner& owner = owners_[frame->owner];
+  std::vector<Place>& order = owner.order;
+  // Pages that go with their segment leave their places behind: where nothing is ever
+  // evicted these would only become more.
+  constexpr size_t kStalePlacesMin = 1024;
+  if (order.size() > kStalePlacesMin + 2 * (owner.used_bytes / kSmallFrameBytes)) {
+    std::erase_if(order, [this](const Place& place) {
+      return place.generation != frames_[place.frame].generation;
+    });
+    std::make_heap(order.begin(), order.end(), std::greater<>());
+  }
+  order.push_back({due, static_cast<uint32_t>(NumberOf(frame)), frame->generation});
+  std::push_heap(order.begin(), order.end(), std::greater<>());
 }
 
 FramePool::Ghost& FramePool::GhostOf(const PageId& id, uint32_t* tag) {
@@ -160,8 +174,49 @@ FramePool::Ghost& FramePool::GhostOf(const PageId& id, uint32_t* tag) {
   return ghosts_[hash & (ghosts_.size() - 1)];
 }
 
+uint16_t FramePool::NumberOfOwner(std::string_view name) {
+  if (name.empty()) return 0;
+  const auto found = owner_numbers_.find(name);
+  if (found != owner_numbers_.end()) return found->second;
+  if (owners_.size() >= kOwnersMax) return 0;
+  const auto number = static_cast<uint16_t>(owners_.size());
+  owners_.push_back({.name = std::string(name), .limit_bytes = limits_.Of(name)});
+  owner_numbers_.emplace(name, number);
+  return number;
+}
+
+void FramePool::SetLimits(OwnerLimits limits) {
+  const std::lock_guard lock(mutex_);
+  limits_ = std::move(limits);
+  for (Owner& owner : owners_) owner.limit_bytes = limits_.Of(owner.name);
+}
+
+std::vector<OwnerBytes> FramePool::owner_bytes() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<OwnerBytes> all;
+  for (const Owner& owner : owners_) {
+    if (!owner.name.empty()) all.push_back({owner.name, owner.used_bytes});
+  }
+  return all;
+}
+
+size_t FramePool::place_count() const {
+  const std::lock_guard lock(mutex_);
+  size_t count = 0;
+  for (const Owner& owner : owners_) count += owner.order.size();
+  return count;
+}
+
+// The page in the frame is gone.
+void FramePool::Leave(PageFrame* frame) {
+  ++frame->generation;
+  owners_[frame->owner].used_bytes -= BytesOf(SizeOf(frame));
+}
+
 // Makes the frame the page's; its place in the order begins now.
-void FramePool::Enter(PageFrame* frame, PageUse use) {
+void FramePool::Enter(PageFrame* frame, PageUse use, uint16_t owner) {
+  frame->owner = owner;
+  owners_[owner].used_bytes += BytesOf(SizeOf(frame));
   uint8_t use_count = 0;
   if (use == PageUse::kRepeated) {
     uint32_t tag = 0;
@@ -180,7 +235,7 @@ void FramePool::Enter(PageFrame* frame, PageUse use) {
 
 bool FramePool::TryEvict(PageFrame* frame) {
   if (!unpublish_(frame)) return false;
-  ++frame->generation;
+  Leave(frame);
   if (const uint8_t use_count = frame->use_count.load(std::memory_order_relaxed); use_count > 0) {
     uint32_t tag = 0;
     Ghost& ghost = GhostOf(frame->id, &tag);
@@ -214,7 +269,11 @@ void FramePool::FreeSmall(size_t chunk_index, size_t small_index) {
 }
 
 void FramePool::FreeLocked(PageFrame* frame) {
-  ++frame->generation;
+  Leave(frame);
+  ReturnFrame(frame);
+}
+
+void FramePool::ReturnFrame(PageFrame* frame) {
   const size_t chunk_index = NumberOf(frame) / kFramesPerChunk;
   if (SizeOf(frame) == FrameSize::kLarge) {
     free_chunks_.push_back(static_cast<uint32_t>(chunk_index));
@@ -268,20 +327,34 @@ PageFrame* FramePool::Reuse(PageFrame* evicted, FrameSize size) {
   return FrameOf(chunk_index, 0);
 }
 
-// Null if every frame is pinned or being loaded.
-PageFrame* FramePool::Evict(FrameSize size) {
+// Who has the page that leaves next; null: nobody has any. The tops of the heaps are never
+// too late, so the earliest one decides.
+FramePool::Owner* FramePool::OwnerOfNext() {
+  Owner* next = nullptr;
+  for (Owner& owner : owners_) {
+    if (owner.order.empty()) continue;
+    if (next == nullptr || owner.order.front().due < next->order.front().due) next = &owner;
+  }
+  return next;
+}
+
+// The frame of the page that leaves next, of one owner or of all; null if every one is
+// pinned or being loaded.
+PageFrame* FramePool::EvictNext(Owner* only_of) {
   std::vector<PageFrame*> in_use;
-  PageFrame* taken = nullptr;
-  while (taken == nullptr && !order_.empty()) {
-    std::pop_heap(order_.begin(), order_.end(), std::greater<>());
-    const Place place = order_.back();
-    order_.pop_back();
+  PageFrame* evicted = nullptr;
+  while (evicted == nullptr) {
+    Owner* owner = only_of != nullptr ? only_of : OwnerOfNext();
+    if (owner == nullptr || owner->order.empty()) break;
+    std::pop_heap(owner->order.begin(), owner->order.end(), std::greater<>());
+    const Place place = owner->order.back();
+    owner->order.pop_back();
     PageFrame* frame = &frames_[place.frame];
     if (place.generation != frame->generation) continue;
     if (const uint64_t due = Due(*frame); due > place.due) {
       Push(frame, due);
     } else if (TryEvict(frame)) {
-      taken = Reuse(frame, size);
+      evicted = frame;
     } else {
       in_use.push_back(frame);
     }
@@ -291,39 +364,65 @@ PageFrame* FramePool::Evict(FrameSize size) {
     if (frame->use_count.load(std::memory_order_relaxed) > 0) RecordUse(frame);
     Push(frame, Due(*frame));
   }
-  return taken;
+  return evicted;
 }
 
-PageFrame* FramePool::TakeLocked(const PageId& id, FrameSize size, PageUse use) {
+// Null if every frame is pinned or being loaded.
+PageFrame* FramePool::Evict(FrameSize size) {
+  while (PageFrame* evicted = EvictNext(/*only_of=*/nullptr)) {
+    if (PageFrame* frame = Reuse(evicted, size); frame != nullptr) return frame;
+  }
+  return nullptr;
+}
+
+// False if all of the owner's pages that would have to leave are pinned.
+bool FramePool::MakeRoomWithinLimit(Owner* owner, uint64_t bytes) {
+  for (int i = 0; i < kEvictedForLimitMax && owner->IsBeyondLimitWith(bytes); ++i) {
+    PageFrame* evicted = EvictNext(owner);
+    if (evicted == nullptr) return false;
+    ReturnFrame(evicted);
+  }
+  return true;
+}
+
+PageFrame* FramePool::TakeLocked(const PageId& id, FrameSize size, PageUse use, uint16_t owner) {
+  if (!MakeRoomWithinLimit(&owners_[owner], BytesOf(size))) return nullptr;
   PageFrame* frame = TakeFree(size);
   if (frame == nullptr) frame = Evict(size);
   // What was evicted for a large frame in vain is free now.
   if (frame == nullptr) frame = TakeFree(size);
   if (frame == nullptr) return nullptr;
   frame->id = id;
-  Enter(frame, use);
+  Enter(frame, use, owner);
   return frame;
 }
 
-PageFrame* FramePool::TryTake(const PageId& id, FrameSize size, PageUse use) {
+PageFrame* FramePool::TryTake(const PageId& id, FrameSize size, PageUse use,
+                              std::string_view owner) {
   const std::lock_guard lock(mutex_);
-  return TakeLocked(id, size, use);
+  return TakeLocked(id, size, use, NumberOfOwner(owner));
 }
 
-StatusOr<PageFrame*> FramePool::Take(const PageId& id, FrameSize size, PageUse use) {
+StatusOr<PageFrame*> FramePool::Take(const PageId& id, FrameSize size, PageUse use,
+                                     std::string_view owner) {
   std::unique_lock lock(mutex_);
-  PageFrame* frame = TakeLocked(id, size, use);
+  const uint16_t number = NumberOfOwner(owner);
+  PageFrame* frame = TakeLocked(id, size, use, number);
   if (frame != nullptr) return frame;
   const auto deadline = std::chrono::steady_clock::now() + frame_timeout_;
   waiting_count_.fetch_add(1);
   while (frame == nullptr && std::chrono::steady_clock::now() < deadline) {
     frame_freed_.wait_for(lock, std::min(frame_timeout_, kFramePoll));
-    frame = TakeLocked(id, size, use);
+    frame = TakeLocked(id, size, use, number);
   }
   waiting_count_.fetch_sub(1);
   if (frame != nullptr) return frame;
-  return ResourceExhausted("all frames of the page cache stayed pinned for " +
-                           std::to_string(frame_timeout_.count()) + " ms (memory budget " +
+  const std::string waited = " stayed pinned for " + std::to_string(frame_timeout_.count()) + " ms";
+  if (const Owner& mine = owners_[number]; mine.IsBeyondLimitWith(BytesOf(size))) {
+    return ResourceExhausted("all frames that '" + mine.name + "' may have" + waited + " (" +
+                             std::to_string(mine.limit_bytes) + " bytes)");
+  }
+  return ResourceExhausted("all frames of the page cache" + waited + " (memory budget " +
                            std::to_string(capacity_bytes()) + " bytes)");
 }
 

@@ -20,6 +20,9 @@
 // Uses are recorded in the frames without a lock. The order is a heap that learns of
 // them when a page comes to its top, so it is exact although a hit never touches it.
 //
+// Every page has an owner, and every owner a heap of its own: when one is at its limit its
+// own pages make room, and else the page that is next in all heaps does.
+//
 // Measured against LRU, CLOCK, S3-FIFO and W-TinyLFU: README.md.
 
 #ifndef ALAYA_STORAGE_CACHE_FRAME_POOL_H_
@@ -32,8 +35,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -48,8 +54,28 @@ enum class FrameSize : uint8_t { kSmall, kLarge };
 // kOnce: a pass over much data that will not come again, as a build's: it leaves first.
 enum class PageUse : uint8_t { kRepeated, kOnce };
 
+// Memory that the pages of one owner may take; 0: as much as there is. Owners are named by
+// whoever asks for pages; pages without a name are nobody's and have no limit.
+struct OwnerLimits {
+  uint64_t others = 0;  // of owners that are not named here
+  std::map<std::string, uint64_t, std::less<>> named = {};
+
+  uint64_t Of(std::string_view owner) const {
+    const auto found = named.find(owner);
+    return owner.empty() ? 0 : found == named.end() ? others : found->second;
+  }
+};
+
+// Memory that an owner's pages take.
+struct OwnerBytes {
+  std::string owner;
+  uint64_t bytes = 0;
+};
+
 class FramePool {
  public:
+  // More owners than this are not told apart, and have no limit.
+  static constexpr size_t kOwnersMax = 1024;
   static constexpr size_t kSmallFrameBytes = kKvPagePayloadBytesMax;
   static constexpr size_t kSmallFramesPerChunk = kPagePayloadBytesMax / kSmallFrameBytes;
 
@@ -65,13 +91,22 @@ class FramePool {
   FramePool(const FramePool&) = delete;
   FramePool& operator=(const FramePool&) = delete;
 
-  // An exclusive frame for the page; waits for one while all are pinned.
+  // An exclusive frame for the owner's page; waits for one while all are pinned, or all
+  // that the owner may have.
   // Errors: ResourceExhausted after the frame timeout.
-  StatusOr<PageFrame*> Take(const PageId& id, FrameSize size, PageUse use);
+  StatusOr<PageFrame*> Take(const PageId& id, FrameSize size, PageUse use, std::string_view owner);
   // The same, but null at once if all are pinned.
-  PageFrame* TryTake(const PageId& id, FrameSize size, PageUse use);
+  PageFrame* TryTake(const PageId& id, FrameSize size, PageUse use, std::string_view owner);
   // Takes an exclusive frame back.
   void Free(PageFrame* frame);
+
+  // Whoever has more than its new limit gives the rest up with its next pages.
+  void SetLimits(OwnerLimits limits);
+  // Of all that ever had a page, in the order in which they came.
+  std::vector<OwnerBytes> owner_bytes() const;
+
+  // Entries of the eviction order, also of pages that are gone.
+  size_t place_count() const;
 
   // Threads: any, for a pinned frame; no lock.
   void RecordUse(PageFrame* frame) const;
@@ -112,6 +147,16 @@ class FramePool {
     uint32_t generation = 0;
     bool operator>(const Place& other) const { return due > other.due; }
   };
+  struct Owner {
+    std::string name;
+    uint64_t limit_bytes = 0;  // 0: none
+    uint64_t used_bytes = 0;
+    std::vector<Place> order = {};  // a heap
+
+    bool IsBeyondLimitWith(uint64_t bytes) const {
+      return limit_bytes > 0 && used_bytes + bytes > limit_bytes;
+    }
+  };
   // What is remembered of a page that left.
   struct Ghost {
     uint32_t tag : 24 = 0;
@@ -128,15 +173,21 @@ class FramePool {
   }
 
   // All of these require mutex_.
-  PageFrame* TakeLocked(const PageId& id, FrameSize size, PageUse use);
+  PageFrame* TakeLocked(const PageId& id, FrameSize size, PageUse use, uint16_t owner);
+  uint16_t NumberOfOwner(std::string_view name);
+  bool MakeRoomWithinLimit(Owner* owner, uint64_t bytes);
   PageFrame* TakeFree(FrameSize size);
   PageFrame* Evict(FrameSize size);
+  PageFrame* EvictNext(Owner* only_of);
+  Owner* OwnerOfNext();
   PageFrame* Reuse(PageFrame* evicted, FrameSize size);
   PageFrame* TakeSmallOf(size_t chunk_index);
   void FreeSmall(size_t chunk_index, size_t small_index);
   void FreeLocked(PageFrame* frame);
+  void ReturnFrame(PageFrame* frame);
   bool TryEvict(PageFrame* frame);
-  void Enter(PageFrame* frame, PageUse use);
+  void Enter(PageFrame* frame, PageUse use, uint16_t owner);
+  void Leave(PageFrame* frame);
   uint64_t Due(const PageFrame& frame) const;
   void Push(const PageFrame* frame, uint64_t due);
 
@@ -154,14 +205,16 @@ class FramePool {
   std::atomic<uint32_t> epoch_{1};
   std::atomic<uint32_t> waiting_count_{0};
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable frame_freed_;
   // The rest is guarded by mutex_.
   std::vector<Chunk> chunks_;   // their number never changes
   size_t untouched_chunk_ = 0;  // chunks from here on were never used
   std::vector<uint32_t> free_chunks_;
   std::vector<uint32_t> partly_free_;  // split chunks with a free frame, and some that were
-  std::vector<Place> order_;           // a heap
+  OwnerLimits limits_;
+  std::vector<Owner> owners_{1};  // the first: nobody
+  std::map<std::string, uint16_t, std::less<>> owner_numbers_;
   std::vector<Ghost> ghosts_;
   uint64_t loaded_bytes_ = 0;
   size_t chunks_ahead_ = 0;  // so many before untouched_chunk_ are made ready

@@ -260,7 +260,8 @@ StatusOr<PinnedPage> PageCache::Get(const PageId& id, const Loader& load, PageRe
     }
     ++shard.classes[static_cast<size_t>(ClassOf(id.kind))].misses;
   }
-  StatusOr<PageFrame*> frame = impl_->pool->Take(id, FrameSizeFor(read.bytes_max), read.use);
+  StatusOr<PageFrame*> frame =
+      impl_->pool->Take(id, FrameSizeFor(read.bytes_max), read.use, read.owner);
   const Status filled = frame.ok() ? impl_->Fill(*frame, load) : frame.status();
   if (!filled.ok()) {
     impl_->EndLoad(id);
@@ -270,12 +271,15 @@ StatusOr<PinnedPage> PageCache::Get(const PageId& id, const Loader& load, PageRe
   return PinnedPage(*frame, /*was_resident=*/false);
 }
 
-void PageCache::Prefetch(std::span<const PageId> ids, size_t bytes_max, const SlotLoader& load) {
+void PageCache::SetLimits(OwnerLimits limits) { impl_->pool->SetLimits(std::move(limits)); }
+
+void PageCache::Prefetch(std::span<const PageId> ids, size_t bytes_max, std::string_view owner,
+                         const SlotLoader& load) {
   std::vector<Slot> slots;
   std::vector<PageFrame*> frames;
   for (const PageId& id : ids) {
     if (!impl_->BeginLoad(id)) continue;
-    PageFrame* frame = impl_->pool->TryTake(id, FrameSizeFor(bytes_max), PageUse::kRepeated);
+    PageFrame* frame = impl_->pool->TryTake(id, FrameSizeFor(bytes_max), PageUse::kRepeated, owner);
     if (frame == nullptr) {
       impl_->EndLoad(id);
       continue;
@@ -297,9 +301,10 @@ void PageCache::Prefetch(std::span<const PageId> ids, size_t bytes_max, const Sl
   }
 }
 
-void PageCache::Put(const PageId& id, std::span<const std::byte> payload) {
+void PageCache::Put(const PageId& id, std::span<const std::byte> payload, std::string_view owner) {
   if (!impl_->BeginLoad(id)) return;
-  PageFrame* frame = impl_->pool->TryTake(id, FrameSizeFor(payload.size()), PageUse::kRepeated);
+  PageFrame* frame =
+      impl_->pool->TryTake(id, FrameSizeFor(payload.size()), PageUse::kRepeated, owner);
   if (frame == nullptr) return impl_->EndLoad(id);
   std::memcpy(frame->data, payload.data(), payload.size());
   frame->payload_bytes = static_cast<uint32_t>(payload.size());
@@ -346,6 +351,7 @@ PageCacheStats PageCache::stats() const {
   PageCacheStats stats;
   stats.capacity_bytes = impl_->pool->capacity_bytes();
   stats.pinned_bytes = impl_->pool->pinned_bytes();
+  stats.owners = impl_->pool->owner_bytes();
   for (size_t c = 0; c < kPageClassCount; ++c) {
     PageCacheStats::OfClass& counts = stats.classes[c];
     for (const Impl::HitCounter& hits : impl_->hits) counts.hits += hits.count[c].load();

@@ -14,7 +14,9 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "storage/cache/frame_pool.h"
 #include "storage/page/page.h"
@@ -50,6 +52,7 @@ struct PageCacheStats {
   uint64_t prefetch_useful = 0;                  // of those, pages that were asked for later
   uint64_t prefetch_wasted = 0;                  // and pages that left without
   std::array<OfClass, kPageClassCount> classes;  // by PageClass
+  std::vector<OwnerBytes> owners;                // of all that ever had a page
 
   uint64_t page_count() const {
     uint64_t count = 0;
@@ -62,6 +65,7 @@ struct PageCacheStats {
 struct PageRead {
   size_t bytes_max = kPagePayloadBytesMax;  // what it may have
   PageUse use = PageUse::kRepeated;
+  std::string_view owner = {};  // whose memory it takes, if it is not there yet
 };
 
 class PageCache;
@@ -114,6 +118,9 @@ class PageCache {
   PageCache(const PageCache&) = delete;
   PageCache& operator=(const PageCache&) = delete;
 
+  // Who has as much as it may have loses pages of its own when it needs others. Threads: any.
+  void SetLimits(OwnerLimits limits);
+
   // The page, pinned; loads it if it is not there. Calls for one page at the same
   // time load it once.
   //
@@ -136,9 +143,10 @@ class PageCache {
   // Loads pages that will be asked for soon: calls `load` once, with a slot for each that
   // is not there and not being loaded, in the order of `ids`; not at all if that is none.
   // Does not wait for frames: pages for which there are none are left out.
-  void Prefetch(std::span<const PageId> ids, size_t bytes_max, const SlotLoader& load);
+  void Prefetch(std::span<const PageId> ids, size_t bytes_max, std::string_view owner,
+                const SlotLoader& load);
   // Keeps a page that was just written, as far as there is room for it.
-  void Put(const PageId& id, std::span<const std::byte> payload);
+  void Put(const PageId& id, std::span<const std::byte> payload, std::string_view owner);
 
   bool Contains(const PageId& id) const;
   // As Contains, without a lock; says false now and then for a page that is there.

@@ -37,6 +37,7 @@ struct alignas(64) PageFrame {
   std::atomic<int16_t> shard_index{kNoShard};  // set while published
   std::atomic<uint8_t> use_count{0};           // 0: read for a pass that will not come again
   std::atomic<bool> unused_prefetch{false};    // nobody has asked for it yet
+  uint16_t owner = 0;                          // whose memory it takes; the pool's, under its lock
 };
 static_assert(sizeof(PageFrame) == 64);
 

@@ -144,6 +144,7 @@ class ContextStoreImpl : public ContextStore {
   uint64_t ResidentTokens(const std::vector<SegmentLink>& chain) const override {
     return reader_->ResidentTokens(chain);
   }
+  void SetMemoryLimits(OwnerLimits limits) override { cache_->SetLimits(std::move(limits)); }
   bool IsResident(const PageId& id) const override { return cache_->Contains(id); }
   std::vector<std::shared_ptr<const Segment>> ListSegments() const override {
     return catalog_->ListSegments();
@@ -257,7 +258,7 @@ Status ContextWriterImpl::Start(const ContextStoreOptions& options) {
   const uint64_t bytes = segment_->token_count() * draft_.model->model.token_bytes();
   if (bytes <= options.memory_budget_bytes / kKeptSegmentShare) {
     writing.keep = [this](const PageId& id, std::span<const std::byte> payload) {
-      store_->cache()->Put(id, payload);
+      store_->cache()->Put(id, payload, segment_->tenant);
     };
   }
   files_ = std::make_unique<SegmentWriter>(store_->database(), *segment_, std::move(writing));

@@ -166,6 +166,10 @@ class ContextStore {
   // Errors: AlreadyExists for an id in use, also by an open writer.
   virtual StatusOr<std::unique_ptr<ContextWriter>> BeginContext(ContextDraft draft) = 0;
 
+  // What each tenant's pages may take of the memory tier; they make room for each other
+  // then. Takes effect with the next pages.
+  virtual void SetMemoryLimits(OwnerLimits limits) = 0;
+
   // A page in memory, pinned until the result dies; read from disk if need be.
   // `row_count` is the number of rows the page was stored with.
   virtual StatusOr<PinnedPage> ReadPage(const Segment& segment, const PageId& id,

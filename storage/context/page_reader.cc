@@ -135,7 +135,7 @@ StatusOr<PinnedPage> PageReader::ReadPage(const Segment& segment, const PageId& 
   ALAYA_ASSIGN_OR_RETURN(const PageInfo rows, ExpectedRows(segment, id));
   const Expected expected{rows};
   return cache_->Get(id, [&](std::span<std::byte> frame) { return Load(expected, frame); },
-                     {.bytes_max = expected.bytes_max(), .use = use});
+                     {.bytes_max = expected.bytes_max(), .use = use, .owner = segment.tenant});
 }
 
 StatusOr<PinnedPage> PageReader::ReadIndexBlock(const Segment& segment, const StoredIndex& index,
@@ -144,7 +144,8 @@ StatusOr<PinnedPage> PageReader::ReadIndexBlock(const Segment& segment, const St
   ALAYA_ASSIGN_OR_RETURN(const IndexPageInfo block, ExpectedBlock(segment, &index, id));
   const Expected expected{block};
   StatusOr<PinnedPage> page =
-      cache_->Get(id, [&](std::span<std::byte> frame) { return Load(expected, frame); });
+      cache_->Get(id, [&](std::span<std::byte> frame) { return Load(expected, frame); },
+                  {.owner = segment.tenant});
   if (page.ok()) return page;
   return Annotate(page.status(), "index of segment " + std::to_string(ToInt(segment.id)));
 }
@@ -198,7 +199,7 @@ void PageReader::LoadRun(const Segment& segment, std::span<const PageId> run) {
     const Model& model = segment.model->model;
     bytes_max = PageTokens(model) * model.row_bytes();
   }
-  cache_->Prefetch(run, bytes_max,
+  cache_->Prefetch(run, bytes_max, segment.tenant,
                    [&](std::span<PageCache::Slot> slots) { LoadSlots(segment, slots); });
 }
 

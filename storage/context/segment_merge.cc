@@ -53,7 +53,7 @@ class SegmentMerge {
                                  .disk_reserve_bytes = merging_.disk_reserve_bytes};
     if (IsKeptInMemory()) {
       writing.keep = [this](const PageId& id, std::span<const std::byte> payload) {
-        merging_.cache->Put(id, payload);
+        merging_.cache->Put(id, payload, segment_->tenant);
       };
     }
     files_ = std::make_unique<SegmentWriter>(merging_.database, *segment_, std::move(writing));

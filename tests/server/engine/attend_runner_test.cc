@@ -297,32 +297,53 @@ TEST_F(AttendTest, StatsTellWhatWasDone) {
   EXPECT_EQ(engine().stats().attend_items_in_flight, 0U);
 }
 
-TEST_F(AttendTest, ContextsLargerThanTheMemoryBudgetAnswer) {
-  const TestSequence sequence({.name = "wide",
-                               .num_layers = 2,
-                               .num_query_heads = 8,
-                               .num_kv_heads = 8,
-                               .head_dim = 128,
-                               .dtype = DType::kF32},
-                              2600, /*seed=*/8);
-  memory_budget_bytes_ = uint64_t{16} << 20;  // the context has 40 MiB
-  OpenEngine();
-  Register(sequence.model());
-  Import(sequence, 2500);
-  const std::string session = CreateSession(sequence, 2500).session_id;
+// Attends to a context of 40 MiB, which is to come from the disk.
+class LittleMemoryTest : public AttendTest {
+ protected:
+  void AttendToWideContext() {
+    const TestSequence sequence({.name = "wide",
+                                 .num_layers = 2,
+                                 .num_query_heads = 8,
+                                 .num_kv_heads = 8,
+                                 .head_dim = 128,
+                                 .dtype = DType::kF32},
+                                2600, /*seed=*/8);
+    OpenEngine();
+    Register(sequence.model());
+    Import(sequence, 2500);
+    const std::string session = CreateSession(sequence, 2500).session_id;
+    for (const LayerIndex layer : {kFirst, kSecond, kFirst}) {
+      AttendItem item = QueryItem(sequence, session, layer, {2500, 2501});
+      item.options.target = FullTarget();
+      const AttendResult result = Attend(item);
 
-  for (const LayerIndex layer : {kFirst, kSecond, kFirst}) {
-    AttendItem item = QueryItem(sequence, session, layer, {2500, 2501});
-    item.options.target = FullTarget();
-    const AttendResult result = Attend(item);
-
-    sequence.ExpectAttention(result, {.layer = layer,
-                                      .first_query = 2500,
-                                      .visible = EqualVisible({0, 2500}, 1),
-                                      .options = item.options});
-    EXPECT_EQ(result.stats.tier, Tier::kDisk);
+      sequence.ExpectAttention(result, {.layer = layer,
+                                        .first_query = 2500,
+                                        .visible = EqualVisible({0, 2500}, 1),
+                                        .options = item.options});
+      EXPECT_EQ(result.stats.tier, Tier::kDisk);
+    }
   }
+};
+
+TEST_F(LittleMemoryTest, ContextsLargerThanTheMemoryBudgetAnswer) {
+  memory_budget_bytes_ = uint64_t{16} << 20;
+
+  AttendToWideContext();
+
   EXPECT_LE(engine().stats().store.cache.used_bytes, memory_budget_bytes_);
+}
+
+TEST_F(LittleMemoryTest, ContextsLargerThanTheTenantsShareOfMemoryAnswer) {
+  constexpr uint64_t kShareBytes = uint64_t{16} << 20;
+  options_.tenant_limits.named[kTenant].max_memory_bytes = kShareBytes;
+
+  AttendToWideContext();
+
+  EXPECT_GE(memory_budget_bytes_, 2 * kShareBytes);
+  EXPECT_LE(engine().stats().store.cache.used_bytes, kShareBytes);
+  ASSERT_EQ(engine().stats().store.cache.owners.size(), 1U);
+  EXPECT_EQ(engine().stats().store.cache.owners[0].owner, kTenant);
 }
 
 }  // namespace

@@ -185,6 +185,7 @@ class FakeEngine final : public Engine {
   }
   EngineStats stats() const override { return {}; }
   const EngineLimits& limits() const override { return limits_; }
+  void SetTenantLimits(TenantLimitsTable limits) override { tenants_.SetLimits(std::move(limits)); }
   TenantQuota& tenants() override { return tenants_; }
   std::vector<const AttentionBackend*> backends() const override { return {}; }
   const AttentionDevice* device() const override { return nullptr; }

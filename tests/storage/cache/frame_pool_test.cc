@@ -9,6 +9,8 @@
 #include <map>
 #include <random>
 #include <set>
+#include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -28,13 +30,13 @@ class PoolFixture {
                   .value()) {}
 
   // Reads a page: loads it if it is not there. False if there is no room for it.
-  bool Read(const PageId& id, FrameSize size = FrameSize::kSmall,
-            PageUse use = PageUse::kRepeated) {
+  bool Read(const PageId& id, FrameSize size = FrameSize::kSmall, PageUse use = PageUse::kRepeated,
+            std::string_view owner = {}) {
     if (const auto found = frames_.find(Key(id)); found != frames_.end()) {
       pool_->RecordUse(found->second);
       return true;
     }
-    PageFrame* frame = pool_->TryTake(id, size, use);
+    PageFrame* frame = pool_->TryTake(id, size, use, owner);
     if (frame == nullptr) return false;
     frames_[Key(id)] = frame;
     return true;
@@ -45,6 +47,13 @@ class PoolFixture {
   void Drop(const PageId& id) {
     pool_->Free(frames_.at(Key(id)));
     frames_.erase(Key(id));
+  }
+  FramePool& pool() { return *pool_; }
+  uint64_t BytesOf(const std::string& owner) const {
+    for (const OwnerBytes& each : pool_->owner_bytes()) {
+      if (each.owner == owner) return each.bytes;
+    }
+    return 0;
   }
   PageFrame* frame(const PageId& id) const { return frames_.at(Key(id)); }
   size_t page_count() const { return frames_.size(); }
@@ -256,6 +265,108 @@ TEST(FramePoolTest, PagesOfBothSizesNeverMeetAndPinnedOnesStay) {
     }
     if (step % 100 == 0) pool.ExpectApart();
   }
+}
+
+// Reads a small page of an owner, whose segment is its own.
+bool ReadOf(PoolFixture* pool, const std::string& owner, uint32_t page_index) {
+  return pool->Read(Page(page_index, 100 + owner.size()), FrameSize::kSmall, PageUse::kRepeated,
+                    owner);
+}
+
+TEST(FramePoolTest, AnOwnerAtItsLimitLosesPagesOfItsOwnAndNobodyElseDoes) {
+  PoolFixture pool(/*chunks=*/16);
+  pool.pool().SetLimits({.named = {{"busy", 8 * FramePool::kSmallFrameBytes}}});
+  for (uint32_t i = 0; i < 10; ++i) ASSERT_TRUE(ReadOf(&pool, "calm", i));
+
+  for (uint32_t i = 0; i < 1000; ++i) {
+    ASSERT_TRUE(ReadOf(&pool, "busy", i));
+    ASSERT_LE(pool.BytesOf("busy"), 8 * FramePool::kSmallFrameBytes);
+  }
+
+  EXPECT_EQ(pool.BytesOf("busy"), 8 * FramePool::kSmallFrameBytes) << "it uses what it may";
+  EXPECT_EQ(pool.BytesOf("calm"), 10 * FramePool::kSmallFrameBytes);
+  EXPECT_TRUE(pool.Holds(Page(999, 104)));
+  pool.ExpectApart();
+}
+
+TEST(FramePoolTest, LargeAndSmallPagesCountTowardsTheSameLimit) {
+  PoolFixture pool(/*chunks=*/16);
+  pool.pool().SetLimits({.others = 2 * kPagePayloadBytesMax});
+  for (uint32_t i = 0; i < 50; ++i) {
+    const bool is_large = i % 3 == 0;
+    ASSERT_TRUE(pool.Read(is_large ? IndexPage(i) : Page(i),
+                          is_large ? FrameSize::kLarge : FrameSize::kSmall, PageUse::kRepeated,
+                          "a"));
+    ASSERT_LE(pool.BytesOf("a"), 2 * kPagePayloadBytesMax);
+    pool.ExpectApart();
+  }
+}
+
+TEST(FramePoolTest, WhoseFramesAreAllPinnedGetsNoMoreThanItMay) {
+  PoolFixture pool(/*chunks=*/16);
+  pool.pool().SetLimits({.others = 2 * FramePool::kSmallFrameBytes});
+  for (uint32_t i = 0; i < 2; ++i) {
+    ASSERT_TRUE(ReadOf(&pool, "a", i));
+    pool.Pin(Page(i, 101));
+  }
+
+  EXPECT_FALSE(ReadOf(&pool, "a", 2));
+  const auto refused =
+      pool.pool().Take(Page(2, 101), FrameSize::kSmall, PageUse::kRepeated, "a").status();
+  EXPECT_EQ(refused.code(), StatusCode::kResourceExhausted);
+  EXPECT_NE(Message(refused).find("'a'"), std::string_view::npos) << refused;
+  EXPECT_TRUE(ReadOf(&pool, "bb", 2)) << "others have room";
+
+  pool.Unpin(Page(0, 101));
+  EXPECT_TRUE(ReadOf(&pool, "a", 2));
+  EXPECT_TRUE(pool.Holds(Page(1, 101)));
+}
+
+TEST(FramePoolTest, ALoweredLimitIsReachedByAndByAndALiftedOneAtOnce) {
+  PoolFixture pool(/*chunks=*/64);
+  for (uint32_t i = 0; i < 200; ++i) ASSERT_TRUE(ReadOf(&pool, "a", i));
+
+  pool.pool().SetLimits({.others = 4 * FramePool::kSmallFrameBytes});
+  for (uint32_t i = 200; i < 210; ++i) ASSERT_TRUE(ReadOf(&pool, "a", i));
+  EXPECT_EQ(pool.BytesOf("a"), 4 * FramePool::kSmallFrameBytes);
+
+  pool.pool().SetLimits({});
+  for (uint32_t i = 300; i < 400; ++i) ASSERT_TRUE(ReadOf(&pool, "a", i));
+  EXPECT_EQ(pool.BytesOf("a"), 104 * FramePool::kSmallFrameBytes);
+}
+
+// Owners without limits share the pool as if there were none: who has its page longest
+// unused loses it, whoever that is.
+TEST(FramePoolTest, WithoutLimitsTheOrderIsThatOfAllOwnersTogether) {
+  constexpr size_t kChunks = 64;
+  constexpr size_t kPages = kChunks * kPerChunk;
+  PoolFixture one_owner(kChunks);
+  PoolFixture three_owners(kChunks);
+  std::mt19937_64 random(/*seed=*/17);
+  const std::vector<std::string> owners = {"a", "bb", "ccc"};
+  for (int step = 0; step < 20'000; ++step) {
+    const auto page = static_cast<uint32_t>(random() % (3 * kPages));
+    // Both see the same pages; only the names differ.
+    ASSERT_TRUE(one_owner.Read(Page(page)));
+    ASSERT_TRUE(three_owners.Read(Page(page), FrameSize::kSmall, PageUse::kRepeated,
+                                  owners[page % owners.size()]));
+  }
+  size_t both = 0;
+  for (uint32_t page = 0; page < 3 * kPages; ++page) {
+    if (one_owner.Holds(Page(page)) && three_owners.Holds(Page(page))) ++both;
+  }
+  // Pages of equal due leave in any order.
+  EXPECT_GE(both, kPages * 9 / 10);
+}
+
+TEST(FramePoolTest, PagesThatGoWithTheirSegmentsLeaveNoTraceInTheOrder) {
+  PoolFixture pool(/*chunks=*/16);
+  for (uint32_t i = 0; i < 20'000; ++i) {
+    ASSERT_TRUE(pool.Read(Page(i)));
+    pool.Drop(Page(i));
+  }
+
+  EXPECT_LE(pool.pool().place_count(), 1100U);
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ PageCache::Loader LoaderOf(const PageId& id, std::atomic<int>* loads = nullptr) 
 size_t Prefetch(PageCache* cache, std::vector<PageId> ids,
                 size_t bytes_max = kPagePayloadBytesMax) {
   size_t loaded = 0;
-  cache->Prefetch(ids, bytes_max, [&](std::span<PageCache::Slot> slots) {
+  cache->Prefetch(ids, bytes_max, /*owner=*/"", [&](std::span<PageCache::Slot> slots) {
     for (PageCache::Slot& slot : slots) {
       slot.payload_bytes = LoaderOf(slot.id)(slot.frame).value();
     }
@@ -310,7 +310,7 @@ TEST(PageCacheTest, APageThatCouldNotBePrefetchedIsLoadedWhenAskedFor) {
   const auto cache = MakeCache(4);
   const std::vector<PageId> ids = {Id(0), Id(1)};
 
-  cache->Prefetch(ids, kPagePayloadBytesMax, [](std::span<PageCache::Slot> slots) {
+  cache->Prefetch(ids, kPagePayloadBytesMax, /*owner=*/"", [](std::span<PageCache::Slot> slots) {
     ASSERT_EQ(slots.size(), 2U);
     slots[1].payload_bytes = LoaderOf(slots[1].id)(slots[1].frame).value();
   });
@@ -338,7 +338,7 @@ TEST(PageCacheTest, WhatIsPutIsThereWithoutALoad) {
   std::vector<std::byte> payload(kPagePayloadBytesMax);
   ASSERT_TRUE(LoaderOf(Id(5))(payload).ok());
 
-  cache->Put(Id(5), std::span(payload).first(4096));
+  cache->Put(Id(5), std::span(payload).first(4096), /*owner=*/"");
 
   const auto page = cache->Get(Id(5), nullptr);
   ASSERT_TRUE(page.ok());
