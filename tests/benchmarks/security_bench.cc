@@ -1,13 +1,20 @@
 // What encryption and keys cost an Attend on a warm stream.
 //
-//   security_bench [--tiny]
+//   security_bench [--tiny] [--tokens N] [--f32]
 //
 // Two servers that differ in nothing else: one takes plain connections from anybody, the
 // other wants TLS and an API key. One session on each decodes over the same context; their
-// requests take turns in short rounds, so that both see the same machine. Overhead is what
-// the client saw minus the engine's own time.
+// requests take turns in short rounds, so that both see the same machine, and ask for full
+// attention, so that no planner decides differently for one of them. Tensors are bf16, as
+// models send them, or f32. Overhead is what
+// the client saw minus the engine's own time. Processor time is that of client and server
+// together, of all threads: what encryption takes of the cores, beside how long it makes
+// anybody wait.
 
 #include <fmt/format.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -16,6 +23,7 @@
 #include <fstream>
 #include <memory>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -39,6 +47,7 @@ struct BenchPlan {
   size_t context_tokens = 4096;
   size_t rounds = 40;
   size_t requests_per_round = 100;
+  DType dtype = DType::kBF16;
 };
 
 // A server, and one session on it that decodes.
@@ -50,7 +59,34 @@ struct Side {
   std::optional<client::BlockingAttendStream> stream;
   std::vector<double> client_us;
   std::vector<double> overhead_us;
+  double client_cpu_us = 0;
+  double server_cpu_us = 0;
 };
+
+// Of this process.
+double ClientCpuUs() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto us = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_usec);
+  };
+  return us(usage.ru_utime) + us(usage.ru_stime);
+}
+
+// Of another one, in the clock ticks that the kernel counts: fit for many requests only.
+double ServerCpuUs(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  std::getline(file, text);
+  std::istringstream words(text.substr(text.rfind(')') + 1));
+  constexpr int kWordsBefore = 11;  // proc(5): utime is the 14th of all
+  std::string word;
+  for (int i = 0; i < kWordsBefore; ++i) words >> word;
+  double user_ticks = 0;
+  double system_ticks = 0;
+  words >> user_ticks >> system_ticks;
+  return (user_ticks + system_ticks) * 1e6 / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
 
 StatusOr<Side> StartSide(std::string name, const std::string& directory,
                          std::vector<std::string> arguments, const client::ClientOptions& options,
@@ -71,6 +107,7 @@ StatusOr<Side> StartSide(std::string name, const std::string& directory,
 
 Status Decode(const KvSequence& sequence, size_t position, Side* side) {
   pb::AttendItem item = sequence.AskAndAppend(side->session, /*layer=*/0, position);
+  item.mutable_options()->mutable_full();
   const auto start = std::chrono::steady_clock::now();
   ALAYA_ASSIGN_OR_RETURN(const pb::AttendResult result, side->stream->AttendOne(std::move(item)));
   const std::chrono::duration<double, std::micro> seen = std::chrono::steady_clock::now() - start;
@@ -91,7 +128,8 @@ Status Run(const BenchPlan& plan) {
   secure.api_key = kKey;
 
   const size_t request_count = plan.rounds * plan.requests_per_round;
-  const KvSequence sequence(MakeModel("bench", {.layers = 1}), plan.context_tokens + request_count,
+  const KvSequence sequence(MakeModel("bench", {.layers = 1, .dtype = plan.dtype}),
+                            plan.context_tokens + request_count,
                             /*seed=*/1);
   std::vector<Side> sides;
   ALAYA_ASSIGN_OR_RETURN(Side plain, StartSide("plain TCP", directory / "plain", {}, {}, sequence,
@@ -106,18 +144,25 @@ Status Run(const BenchPlan& plan) {
 
   for (size_t round = 0; round < plan.rounds; ++round) {
     for (Side& side : sides) {
+      const double client_cpu_us = ClientCpuUs();
+      const double server_cpu_us = ServerCpuUs(side.server->pid());
       for (size_t i = 0; i < plan.requests_per_round; ++i) {
         const size_t position = plan.context_tokens + round * plan.requests_per_round + i;
         ALAYA_RETURN_IF_ERROR(Decode(sequence, position, &side));
       }
+      side.client_cpu_us += ClientCpuUs() - client_cpu_us;
+      side.server_cpu_us += ServerCpuUs(side.server->pid()) - server_cpu_us;
     }
   }
-  fmt::print("{} tokens, {} requests each; microseconds\n{:>12} {:>19} {:>19}\n",
-             plan.context_tokens, request_count, "", "client p50  p99", "overhead p50  p99");
+  fmt::print("{} tokens, {} requests each; microseconds\n{:>12} {:>19} {:>19} {:>22}\n",
+             plan.context_tokens, request_count, "", "client p50  p99", "overhead p50  p99",
+             "processor: client server");
+  const auto requests = static_cast<double>(request_count);
   for (const Side& side : sides) {
-    fmt::print("{:>12} {:>9.1f} {:>9.1f} {:>9.1f} {:>9.1f}\n", side.name,
+    fmt::print("{:>12} {:>9.1f} {:>9.1f} {:>9.1f} {:>9.1f} {:>13.1f} {:>10.1f}\n", side.name,
                Percentile(side.client_us, 0.5), Percentile(side.client_us, 0.99),
-               Percentile(side.overhead_us, 0.5), Percentile(side.overhead_us, 0.99));
+               Percentile(side.overhead_us, 0.5), Percentile(side.overhead_us, 0.99),
+               side.client_cpu_us / requests, side.server_cpu_us / requests);
   }
   fmt::print("TLS and key add {:.1f} at p50 (overhead: {:.1f})\n",
              Percentile(sides[1].client_us, 0.5) - Percentile(sides[0].client_us, 0.5),
@@ -130,11 +175,18 @@ Status Run(const BenchPlan& plan) {
 
 int main(int argc, char** argv) {
   alaya::BenchPlan plan;
-  if (argc > 1 && std::string_view(argv[1]) == "--tiny") {
-    plan = {.context_tokens = 512, .rounds = 2, .requests_per_round = 5};
-  } else if (argc > 1) {
-    std::fprintf(stderr, "usage: security_bench [--tiny]\n");
-    return EXIT_FAILURE;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument == "--tiny") {
+      plan = {.context_tokens = 512, .rounds = 2, .requests_per_round = 5};
+    } else if (argument == "--tokens" && i + 1 < argc) {
+      plan.context_tokens = std::strtoull(argv[++i], nullptr, 10);
+    } else if (argument == "--f32") {
+      plan.dtype = alaya::DType::kF32;
+    } else {
+      std::fprintf(stderr, "usage: security_bench [--tiny] [--tokens N] [--f32]\n");
+      return EXIT_FAILURE;
+    }
   }
   const alaya::Status status = alaya::Run(plan);
   if (status.ok()) return EXIT_SUCCESS;
