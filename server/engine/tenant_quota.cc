@@ -155,6 +155,16 @@ std::shared_ptr<TenantAccount> TenantQuota::AccountOf(std::string_view tenant) {
   return accounts_.emplace(std::move(name), std::move(account)).first->second;
 }
 
+TenantLimits TenantQuota::LimitsOf(std::string_view tenant) const {
+  const std::lock_guard lock(mutex_);
+  return limits_.Of(tenant);
+}
+
+TenantLimits TenantQuota::TotalLimits() const {
+  const std::lock_guard lock(mutex_);
+  return limits_.all;
+}
+
 uint64_t TenantQuota::AheadOf(const TenantAccount& account, QuotaKind kind) const {
   const uint64_t own = account.used(kind);
   const std::lock_guard lock(mutex_);

@@ -131,6 +131,9 @@ class TenantQuota {
   void SetLimits(TenantLimitsTable limits);
 
   std::shared_ptr<TenantAccount> AccountOf(std::string_view tenant);
+  // What is allowed now, to the tenant and to all together.
+  TenantLimits LimitsOf(std::string_view tenant) const;
+  TenantLimits TotalLimits() const;
   // Of all tenants together.
   const TenantAccount& total() const { return *total_; }
   // How much of what is taken comes before one more of the tenant's if all have the same

@@ -45,26 +45,28 @@ grpc::ServerUnaryReactor* AdminServiceHandler::ListModels(grpc::CallbackServerCo
 grpc::ServerUnaryReactor* AdminServiceHandler::GetServerInfo(
     grpc::CallbackServerContext* call, const v1::GetServerInfoRequest* request,
     v1::GetServerInfoResponse* response) {
-  return RunUnary(service_, call, "GetServerInfo", *request,
-                  [this, response](const Caller& /*caller*/) -> Status {
-                    response->set_version(self_.version);
-                    response->set_build(self_.build);
-                    ToProto(self_.start_time, response->mutable_start_time());
-                    ToProto(options_, service_.limits.engine, response->mutable_limits());
-                    for (const AttentionBackend* backend : service_.engine->backends()) {
-                      v1::Device* device = response->add_devices();
-                      device->set_name(backend->name());
-                      device->set_description(backend->description());
-                      device->set_memory_budget_bytes(self_.memory_budget_bytes);
-                    }
-                    if (const AttentionDevice* gpu = service_.engine->device(); gpu != nullptr) {
-                      v1::Device* device = response->add_devices();
-                      device->set_name(gpu->name());
-                      device->set_description(gpu->description());
-                      device->set_memory_budget_bytes(self_.gpu_memory_budget_bytes);
-                    }
-                    return OkStatus();
-                  });
+  return RunUnary(
+      service_, call, "GetServerInfo", *request, [this, response](const Caller& caller) -> Status {
+        response->set_version(self_.version);
+        response->set_build(self_.build);
+        ToProto(self_.start_time, response->mutable_start_time());
+        const TenantQuota& quota = service_.engine->tenants();
+        ToProto(options_, service_.limits.engine, quota.TotalLimits(), response->mutable_limits());
+        ToProto(quota.LimitsOf(caller.tenant()), response->mutable_tenant_limits());
+        for (const AttentionBackend* backend : service_.engine->backends()) {
+          v1::Device* device = response->add_devices();
+          device->set_name(backend->name());
+          device->set_description(backend->description());
+          device->set_memory_budget_bytes(self_.memory_budget_bytes);
+        }
+        if (const AttentionDevice* gpu = service_.engine->device(); gpu != nullptr) {
+          v1::Device* device = response->add_devices();
+          device->set_name(gpu->name());
+          device->set_description(gpu->description());
+          device->set_memory_budget_bytes(self_.gpu_memory_budget_bytes);
+        }
+        return OkStatus();
+      });
 }
 
 grpc::ServerUnaryReactor* AdminServiceHandler::GetStats(grpc::CallbackServerContext* call,

@@ -59,7 +59,8 @@ StatusOr<v1::LogLevel> FromProto(const v1::SetLogLevelRequest& proto) {
   return proto.level();
 }
 
-void ToProto(const RpcOptions& options, const EngineLimits& limits, v1::Limits* proto) {
+void ToProto(const RpcOptions& options, const EngineLimits& limits, const TenantLimits& all,
+             v1::Limits* proto) {
   proto->set_max_context_tokens(limits.max_context_tokens);
   proto->set_max_message_bytes(options.max_message_bytes);
   proto->set_max_items_per_request(options.max_items_per_request);
@@ -68,6 +69,25 @@ void ToProto(const RpcOptions& options, const EngineLimits& limits, v1::Limits* 
   proto->set_max_requests_in_flight_per_stream(options.max_requests_in_flight_per_stream);
   proto->set_max_tail_tokens_per_session(limits.max_tail_tokens_per_session);
   proto->set_max_tail_bytes_total(limits.max_tail_bytes_total);
+  const int64_t idle_ms = limits.session_idle_timeout.count();
+  proto->mutable_session_idle_timeout()->set_seconds(idle_ms / 1000);
+  proto->mutable_session_idle_timeout()->set_nanos(
+      static_cast<int32_t>(idle_ms % 1000 * 1'000'000));
+  proto->set_max_streams(all.max_streams);
+  proto->set_max_attend_items_in_flight(all.max_attend_items_in_flight);
+  proto->set_max_bytes_in_flight(all.max_bytes_in_flight);
+  proto->set_max_requests_per_second(all.max_requests_per_second);
+}
+
+void ToProto(const TenantLimits& limits, v1::TenantLimits* proto) {
+  proto->set_max_stored_bytes(limits.max_stored_bytes);
+  proto->set_max_memory_bytes(limits.max_memory_bytes);
+  proto->set_max_tail_bytes(limits.max_tail_bytes);
+  proto->set_max_sessions(limits.max_sessions);
+  proto->set_max_streams(limits.max_streams);
+  proto->set_max_attend_items_in_flight(limits.max_attend_items_in_flight);
+  proto->set_max_bytes_in_flight(limits.max_bytes_in_flight);
+  proto->set_max_requests_per_second(limits.max_requests_per_second);
 }
 
 void ToProto(const EngineStats& stats, v1::GetStatsResponse* proto) {

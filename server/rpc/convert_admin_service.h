@@ -22,7 +22,9 @@ StatusOr<std::string> FromProto(const v1::CreateBackupRequest& proto);
 // LOG_LEVEL_UNSPECIFIED and numbers outside the enumeration are InvalidArgument.
 StatusOr<v1::LogLevel> FromProto(const v1::SetLogLevelRequest& proto);
 
-void ToProto(const RpcOptions& options, const EngineLimits& limits, v1::Limits* proto);
+void ToProto(const RpcOptions& options, const EngineLimits& limits, const TenantLimits& all,
+             v1::Limits* proto);
+void ToProto(const TenantLimits& limits, v1::TenantLimits* proto);
 void ToProto(const EngineStats& stats, v1::GetStatsResponse* proto);
 void ToProto(const StoreUsage& usage, v1::GetStatsResponse* proto);
 void ToProto(const AttendStageTimes& times, v1::AttendStageStats* proto);

@@ -65,6 +65,13 @@ TEST_F(ServerInfoTest, InfoNamesVersionLimitsAndDevices) {
   EXPECT_GE(info.limits().max_queries_per_item(), 1);
   EXPECT_GE(info.limits().max_sessions(), 1);
   EXPECT_GE(info.limits().max_requests_in_flight_per_stream(), 1);
+  EXPECT_EQ(info.limits().session_idle_timeout().seconds(), 3600);
+  EXPECT_EQ(info.limits().max_streams(), 65'536);
+  EXPECT_EQ(info.limits().max_attend_items_in_flight(), 16'384);
+  EXPECT_EQ(info.limits().max_bytes_in_flight(), uint64_t{1} << 30);
+  EXPECT_EQ(info.limits().max_requests_per_second(), 0);
+  EXPECT_EQ(info.tenant_limits().max_attend_items_in_flight(), 8'192);
+  EXPECT_EQ(info.tenant_limits().max_sessions(), 0);
   ASSERT_GE(info.devices_size(), 1);
   EXPECT_EQ(info.devices(0).name(), "cpu");
   EXPECT_FALSE(info.devices(0).description().empty());
