@@ -234,7 +234,9 @@ class Security {
     return security;
   }
   explicit Security(const AccessOptions& options)
-      : needs_keys_(!options.key_files.empty()), key_files_(options.key_files, &keys_) {}
+      : needs_keys_(!options.key_files.empty()),
+        unix_identities_(options.unix_identities),
+        key_files_(options.key_files, &keys_) {}
 
   void StartReloading(EventLog* log) {
     constexpr std::chrono::seconds kInterval{1};
@@ -246,7 +248,14 @@ class Security {
   void Reload() { thread_->Ask(); }
 
   RpcSecurity rpc() const {
-    return {.certificates = certificates_.get(), .keys = needs_keys_ ? &keys_ : nullptr};
+    return {.certificates = certificates_.get(),
+            .keys = needs_keys_ ? &keys_ : nullptr,
+            .unix_identities = unix_identities_};
+  }
+  // Of the server's certificate; none without TLS. Threads: any.
+  std::optional<WallTime> certificate_end() const {
+    if (certificates_ == nullptr) return std::nullopt;
+    return std::chrono::time_point_cast<WallTime::duration>(certificates_->expire_time());
   }
 
  private:
@@ -260,6 +269,7 @@ class Security {
   }
 
   const bool needs_keys_;
+  const std::vector<UnixIdentity> unix_identities_;
   KeyRing keys_;
   KeyFiles key_files_;
   std::unique_ptr<CertificateStage> certificates_;  // null: no TLS
@@ -288,7 +298,8 @@ class ServerProcess {
     ALAYA_ASSIGN_OR_RETURN(
         rpc_, RpcServer::Start(config_.rpc, Self(), engine_.get(), &calls_, security_->rpc()));
     metrics_.SetCollectable(std::make_shared<EngineCollector>(
-        [engine = engine_.get()] { return engine->stats(); }, ReadProcessStats, start_time_));
+        [engine = engine_.get()] { return engine->stats(); }, [this] { return Connections(); },
+        ReadProcessStats, start_time_));
     security_->StartReloading(log_);
     const std::string metrics_address = MetricsAddress(metrics_listen, http_->port());
     readiness_.Set(Readiness::State::kReady);
@@ -303,7 +314,7 @@ class ServerProcess {
   void Reload(const StatusOr<LoadedConfig>& loaded) {
     security_->Reload();
     if (loaded.ok()) {
-      engine_->tenants().SetLimits(loaded->config.engine.tenant_limits);
+      engine_->SetTenantLimits(loaded->config.engine.tenant_limits);
       log_->Write(LogLevel::kInfo, "reloaded", {{"what", "tenant_limits"}});
     } else {
       log_->Write(LogLevel::kError, "reload_failed",
@@ -338,6 +349,15 @@ class ServerProcess {
             .exchange_log_level = [log = log_](int level) {
               return static_cast<int>(log->SetLevel(static_cast<LogLevel>(level)));
             }};
+  }
+
+  ConnectionFigures Connections() const {
+    const AcceptorStats stats = rpc_->connections();
+    return {.accepted = stats.accepted,
+            .refused_for_files = stats.refused_for_files,
+            .refused_users = stats.refused_users,
+            .failed_accepts = stats.failed_accepts,
+            .certificate_end = security_->certificate_end()};
   }
 
   // Whatever is wrong with it, the CPU can do without.

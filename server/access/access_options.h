@@ -3,8 +3,11 @@
 #ifndef ALAYA_SERVER_ACCESS_ACCESS_OPTIONS_H_
 #define ALAYA_SERVER_ACCESS_ACCESS_OPTIONS_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
+
+#include "server/access/api_key.h"
 
 namespace alaya {
 
@@ -17,9 +20,20 @@ struct TlsFiles {
   bool enabled() const { return !certificate.empty(); }
 };
 
+// Who a user of this machine is when it comes through a unix socket: the kernel vouches for
+// it, so it needs no key.
+struct UnixIdentity {
+  uint32_t user = 0;
+  std::string tenant;
+  Role role = Role::kRead;
+
+  friend bool operator==(const UnixIdentity&, const UnixIdentity&) = default;
+};
+
 struct AccessOptions {
   TlsFiles tls;
   std::vector<std::string> key_files = {};  // none: callers need no key
+  std::vector<UnixIdentity> unix_identities = {};
 
   bool encrypted_and_authenticated() const { return tls.enabled() && !key_files.empty(); }
 };

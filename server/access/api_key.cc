@@ -26,13 +26,6 @@ bool IsName(std::string_view text) {
          });
 }
 
-std::optional<Role> ParseRole(std::string_view text) {
-  for (const auto& [role, name] : kRoles) {
-    if (text == name) return role;
-  }
-  return std::nullopt;
-}
-
 std::optional<KeyHash> ParseHash(std::string_view text) {
   if (!text.starts_with(kHashPrefix)) return std::nullopt;
   text.remove_prefix(kHashPrefix.size());
@@ -58,9 +51,7 @@ StatusOr<ApiKey> ParseKey(const std::vector<std::string>& columns) {
   }
   key.tenant = columns[1];
   ALAYA_RETURN_IF_ERROR(CheckTenantName(key.tenant));
-  const auto role = ParseRole(columns[2]);
-  if (!role) return InvalidArgument("the role is not read, write or admin");
-  key.role = *role;
+  ALAYA_ASSIGN_OR_RETURN(key.role, ParseRole(columns[2]));
   const auto hash = ParseHash(columns[3]);
   // Perhaps somebody pasted the key itself: it must not reach a log.
   if (!hash) return InvalidArgument("the last column is not sha256: and 64 hexadecimal digits");
@@ -75,6 +66,13 @@ const char* RoleName(Role role) {
     if (value == role) return name;
   }
   return "?";
+}
+
+StatusOr<Role> ParseRole(std::string_view text) {
+  for (const auto& [role, name] : kRoles) {
+    if (text == name) return role;
+  }
+  return InvalidArgument("the role is not read, write or admin");
 }
 
 KeyHash HashKey(std::string_view key) {

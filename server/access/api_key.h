@@ -25,6 +25,8 @@ enum class Role : uint8_t {
   kAdmin,  // what concerns the whole server
 };
 const char* RoleName(Role role);
+// Errors: InvalidArgument, saying what is allowed.
+StatusOr<Role> ParseRole(std::string_view text);
 
 using KeyHash = std::array<uint8_t, 32>;
 KeyHash HashKey(std::string_view key);

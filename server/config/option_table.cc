@@ -113,6 +113,34 @@ void AddUnixSockets(TableBuilder* table) {
   };
 }
 
+void AddUnixIdentities(TableBuilder* table) {
+  ConfigOption& identities = table->Add(
+      "unix_socket_tenants", "USER:TENANT:ROLE",
+      "users, by name or number, that need no key on unix sockets and are this there: role read, "
+      "write or admin of the tenant; they may connect, and a key that they send counts for "
+      "nothing");
+  identities.kind = ConfigOption::Kind::kList;
+  identities.set = [](const ConfigTexts& texts, ServerConfig* config) -> Status {
+    std::vector<UnixIdentity> parsed;
+    for (const std::string& text : texts) {
+      ALAYA_ASSIGN_OR_RETURN(UnixIdentity identity, ParseUnixIdentity(text));
+      if (std::ranges::find(parsed, identity.user, &UnixIdentity::user) != parsed.end()) {
+        return InvalidArgument("a user is there twice");
+      }
+      parsed.push_back(std::move(identity));
+    }
+    config->access.unix_identities = std::move(parsed);
+    return OkStatus();
+  };
+  identities.get = [](const ServerConfig& config) {
+    ConfigTexts texts;
+    for (const UnixIdentity& identity : config.access.unix_identities) {
+      texts.push_back(UnixIdentityText(identity));
+    }
+    return texts;
+  };
+}
+
 void AddSecurity(TableBuilder* table) {
   table->Group("Security");
   table->Text(
@@ -134,6 +162,7 @@ void AddSecurity(TableBuilder* table) {
       [](auto& config) -> auto& { return config.rpc.unix_needs_key; },
       "off: whoever may connect to a unix socket needs no key and is an admin of tenant default");
   AddUnixSockets(table);
+  AddUnixIdentities(table);
   table->Choice(
       "reflection", std::vector<std::pair<std::string, bool>>{{"on", true}, {"off", false}},
       [](auto& config) -> auto& { return config.rpc.serves_reflection; },
@@ -355,6 +384,9 @@ void AddTenants(TableBuilder* table) {
   table->Group("Limits of every tenant; [tenants.NAME] in the file has them for one");
   AddTenantLimit(table, "max_stored_bytes", true, &TenantLimits::max_stored_bytes,
                  "keys, values and indexes that it stores; 0: no limit of its own");
+  AddTenantLimit(table, "max_memory_bytes", true, &TenantLimits::max_memory_bytes,
+                 "what its contexts may take of memory_budget, at least 16MiB; its own make room "
+                 "for each other then; 0: no limit of its own");
   AddTenantLimit(table, "max_tail_bytes", true, &TenantLimits::max_tail_bytes,
                  "memory of its sessions' new tokens; 0: no limit of its own");
   AddTenantLimit(table, "max_sessions", false, &TenantLimits::max_sessions,

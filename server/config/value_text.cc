@@ -124,6 +124,22 @@ StatusOr<uint32_t> ParseUser(const std::string& text) {
   return InvalidArgument("a user's number or the name of a user of this machine is needed");
 }
 
+StatusOr<UnixIdentity> ParseUnixIdentity(const std::string& text) {
+  const size_t first = text.find(':');
+  const size_t second = text.find(':', first == std::string::npos ? first : first + 1);
+  if (second == std::string::npos) return InvalidArgument("USER:TENANT:ROLE is needed");
+  UnixIdentity identity;
+  ALAYA_ASSIGN_OR_RETURN(identity.user, ParseUser(text.substr(0, first)));
+  identity.tenant = text.substr(first + 1, second - first - 1);
+  ALAYA_RETURN_IF_ERROR(CheckTenantName(identity.tenant));
+  ALAYA_ASSIGN_OR_RETURN(identity.role, ParseRole(text.substr(second + 1)));
+  return identity;
+}
+
+std::string UnixIdentityText(const UnixIdentity& identity) {
+  return std::to_string(identity.user) + ":" + identity.tenant + ":" + RoleName(identity.role);
+}
+
 bool ListenAddress::is_local() const {
   if (!unix_path.empty() || host == "localhost") return true;
   in_addr v4{};

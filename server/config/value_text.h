@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "server/access/access_options.h"
 #include "storage/types/status.h"
 
 namespace alaya {
@@ -32,6 +33,9 @@ StatusOr<uint32_t> ParseFileMode(std::string_view text);
 std::string FileModeText(uint32_t mode);
 // A user's number, or the name of a user of this machine.
 StatusOr<uint32_t> ParseUser(const std::string& text);
+// USER:TENANT:ROLE, the user as above.
+StatusOr<UnixIdentity> ParseUnixIdentity(const std::string& text);
+std::string UnixIdentityText(const UnixIdentity& identity);
 
 // Where to listen.
 struct ListenAddress {

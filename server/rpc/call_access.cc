@@ -28,8 +28,8 @@ Status Unauthenticated(std::string_view reason, std::string_view message) {
   return ReasonedError(StatusCode::kUnauthenticated, reason, message);
 }
 
-StatusOr<std::string_view> KeyOf(const grpc::CallbackServerContext& call) {
-  const auto [first, end] = call.client_metadata().equal_range("authorization");
+StatusOr<std::string_view> KeyOf(const CallAccess::Metadata& metadata) {
+  const auto [first, end] = metadata.equal_range("authorization");
   if (first == end) {
     return Unauthenticated("KEY_MISSING",
                            "this server needs an API key: metadata 'authorization: Bearer KEY'");
@@ -49,7 +49,7 @@ StatusOr<std::string_view> KeyOf(const grpc::CallbackServerContext& call) {
 Status Caller::CheckRole(Role required, std::string_view what) const {
   if (role() >= required) return OkStatus();
   return ReasonedError(StatusCode::kPermissionDenied, "ROLE_TOO_LOW",
-                       std::string(what) + " needs the role " + RoleName(required) + ", the key '" +
+                       std::string(what) + " needs the role " + RoleName(required) + ", '" +
                            std::string(key_name()) + "' has " + RoleName(role()));
 }
 
@@ -58,13 +58,22 @@ Status Caller::CheckStillValid() const {
   return Unauthenticated("KEY_REVOKED", "the API key was taken away while the call ran");
 }
 
-StatusOr<Caller> CallAccess::Admit(const grpc::CallbackServerContext& call,
-                                   std::string_view method) const {
-  if (keys_ == nullptr || (!unix_needs_key_ && CameThroughUnixSocket(call))) return Caller();
-  ALAYA_ASSIGN_OR_RETURN(const std::string_view key, KeyOf(call));
+StatusOr<std::shared_ptr<const Credential>> CallAccess::Authenticate(
+    const Metadata& metadata) const {
+  ALAYA_ASSIGN_OR_RETURN(const std::string_view key, KeyOf(metadata));
   StatusOr<std::shared_ptr<const Credential>> credential = keys_->Find(key);
   if (!credential.ok()) return Unauthenticated("KEY_UNKNOWN", Message(credential.status()));
-  Caller caller(*std::move(credential));
+  return credential;
+}
+
+StatusOr<Caller> CallAccess::Admit(const grpc::CallbackServerContext& call,
+                                   std::string_view method) const {
+  std::shared_ptr<const Credential> credential = everybody_;
+  if (credential == nullptr) {
+    if (keys_ == nullptr || (!unix_needs_key_ && CameThroughUnixSocket(call))) return Caller();
+    ALAYA_ASSIGN_OR_RETURN(credential, Authenticate(call.client_metadata()));
+  }
+  Caller caller(std::move(credential));
   const auto required = RequiredRole(method);
   if (!required) return Internal("method " + std::string(method) + " is in no role's table");
   ALAYA_RETURN_IF_ERROR(caller.CheckRole(*required, method));

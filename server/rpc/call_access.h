@@ -3,6 +3,7 @@
 #ifndef ALAYA_SERVER_RPC_CALL_ACCESS_H_
 #define ALAYA_SERVER_RPC_CALL_ACCESS_H_
 
+#include <map>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -46,14 +47,23 @@ class CallAccess {
   // through a unix socket.
   CallAccess(const KeyRing* keys, bool unix_needs_key)
       : keys_(keys), unix_needs_key_(unix_needs_key) {}
+  // Everybody is this one, whatever key comes along.
+  explicit CallAccess(std::shared_ptr<const Credential> everybody)
+      : everybody_(std::move(everybody)) {}
 
   // The caller, who may call the method (its short name).
   // Errors: Unauthenticated, PermissionDenied; both with a reason.
   StatusOr<Caller> Admit(const grpc::CallbackServerContext& call, std::string_view method) const;
 
+  using Metadata = std::multimap<grpc::string_ref, grpc::string_ref>;
+  // The owner of the key in a call's metadata, for callers that need one.
+  // Errors: Unauthenticated.
+  StatusOr<std::shared_ptr<const Credential>> Authenticate(const Metadata& metadata) const;
+
  private:
   const KeyRing* keys_ = nullptr;
   bool unix_needs_key_ = true;
+  std::shared_ptr<const Credential> everybody_;
 };
 
 }  // namespace alaya

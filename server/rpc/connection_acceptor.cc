@@ -57,6 +57,14 @@ bool IsOfTheConnection(int error) {
   }
 }
 
+// Who made the connection, as the kernel says.
+std::optional<uid_t> PeerOf(int file) {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (getsockopt(file, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return std::nullopt;
+  return peer.uid;
+}
+
 }  // namespace
 
 ConnectionAcceptor::ConnectionAcceptor(std::vector<ListeningSocket> sockets,
@@ -136,8 +144,10 @@ void ConnectionAcceptor::Admit(int file, const ListeningSocket& socket) {
     close(file);
     return;
   }
+  Connection connection{.file = file, .socket = &socket, .user = {}};
   if (socket.is_unix()) {
-    if (!MayConnect(file)) {
+    connection.user = PeerOf(file);
+    if (!MayConnect(connection.user)) {
       refused_users_.fetch_add(1, std::memory_order_relaxed);
       close(file);
       return;
@@ -149,17 +159,14 @@ void ConnectionAcceptor::Admit(int file, const ListeningSocket& socket) {
     setsockopt(file, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
   }
   accepted_.fetch_add(1, std::memory_order_relaxed);
-  handler_(file, socket);
+  handler_(connection);
 }
 
-bool ConnectionAcceptor::MayConnect(int file) const {
-  if (options_.unix_users.empty()) return true;
-  ucred peer{};
-  socklen_t size = sizeof(peer);
-  if (getsockopt(file, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
+bool ConnectionAcceptor::MayConnect(std::optional<uid_t> user) const {
   const std::vector<uid_t>& users = options_.unix_users;
-  return peer.uid == 0 || peer.uid == geteuid() ||
-         std::find(users.begin(), users.end(), peer.uid) != users.end();
+  if (users.empty()) return true;
+  return user && (*user == 0 || *user == geteuid() ||
+                  std::find(users.begin(), users.end(), *user) != users.end());
 }
 
 void ConnectionAcceptor::RefuseOne(const ListeningSocket& socket) {

@@ -21,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -49,9 +50,14 @@ struct AcceptorStats {
 
 class ConnectionAcceptor {
  public:
-  // Called on the acceptor's thread with an open, non-blocking connection, which it takes
-  // over, and the socket that it came through.
-  using Handler = std::function<void(int file, const ListeningSocket& socket)>;
+  // An open, non-blocking connection, and the socket that it came through.
+  struct Connection {
+    int file = -1;
+    const ListeningSocket* socket = nullptr;
+    std::optional<uid_t> user;  // of the peer, if the socket is a unix socket
+  };
+  // Called on the acceptor's thread; takes the file over.
+  using Handler = std::function<void(const Connection& connection)>;
 
   ConnectionAcceptor(std::vector<ListeningSocket> sockets, AcceptorOptions options,
                      Handler handler);
@@ -70,7 +76,7 @@ class ConnectionAcceptor {
   // Accepts what waits, up to a limit; false if the system has no room for more.
   bool AcceptFrom(const ListeningSocket& socket);
   void Admit(int file, const ListeningSocket& socket);
-  bool MayConnect(int file) const;
+  bool MayConnect(std::optional<uid_t> user) const;
   // Gives the reserve up to tell one waiting client that there is no room.
   void RefuseOne(const ListeningSocket& socket);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <limits>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -64,10 +65,10 @@ std::unique_ptr<Door> AddDoor(grpc::ServerBuilder* builder,
                                                                credentials);
 }
 
-void PassThrough(int file, const ListeningSocket& socket, Door* door) {
+void PassThrough(const ConnectionAcceptor::Connection& from, Door* door) {
   Door::NewConnectionParameters connection;
-  connection.listener_fd = socket.file();
-  connection.fd = file;
+  connection.listener_fd = from.socket->file();
+  connection.fd = from.file;
   door->HandleNewConnection(&connection);
 }
 
@@ -82,6 +83,58 @@ class WithoutReflection final : public grpc::ServerBuilderOption {
   }
 };
 
+// The options with all users whom the acceptor has to let in.
+RpcOptions WithUsers(RpcOptions options, const RpcSecurity& security) {
+  std::vector<uid_t>& users = options.acceptor.unix_users;
+  if (users.empty()) return options;  // everybody may come
+  for (const UnixIdentity& identity : security.unix_identities) users.push_back(identity.user);
+  return options;
+}
+
+// Which health checks ask for; also on the port that serves them alone.
+void SetServing(grpc::Server* server, bool serving) {
+  for (const char* name :
+       {"", v1::ContextService::service_full_name(), v1::SessionService::service_full_name(),
+        v1::AdminService::service_full_name()}) {
+    server->GetHealthCheckService()->SetServingStatus(name, serving);
+  }
+}
+
+// The services as callers see them that are told apart in the same way: gRPC does not say
+// which connection a call came through, so users whom the kernel vouches for get a server
+// of their own.
+struct ServiceSet {
+  ServiceContext service;
+  ContextServiceHandler contexts{service};
+  SessionServiceHandler sessions;
+  AdminServiceHandler admin;
+  std::unique_ptr<Door> unix_door;
+  std::unique_ptr<Door> tcp_door;  // null: for unix sockets only
+  std::unique_ptr<grpc::Server> server;
+
+  ServiceSet(ServiceContext context, AttendStreams* streams, const RpcOptions& options,
+             const ServerSelf& self)
+      : service(std::move(context)),
+        sessions(service, streams, options.max_requests_in_flight_per_stream),
+        admin(service, options, self) {}
+
+  // `tcp`: the credentials of TCP connections; null: none come. Unix sockets need no
+  // encryption: the bytes stay in the kernel.
+  Status Build(const RpcOptions& options, std::shared_ptr<grpc::ServerCredentials> unix_socket,
+               std::shared_ptr<grpc::ServerCredentials> tcp) {
+    grpc::ServerBuilder builder;
+    SetChannelArguments(options, &builder);
+    unix_door = AddDoor(&builder, unix_socket);
+    if (tcp != nullptr) tcp_door = AddDoor(&builder, tcp);
+    if (!options.serves_reflection) builder.SetOption(std::make_unique<WithoutReflection>());
+    builder.RegisterService(&contexts);
+    builder.RegisterService(&sessions);
+    builder.RegisterService(&admin);
+    server = builder.BuildAndStart();
+    return server != nullptr ? OkStatus() : Unavailable("the gRPC server did not start");
+  }
+};
+
 }  // namespace
 
 // In the order of construction: handlers use what stands before them.
@@ -91,58 +144,70 @@ struct RpcServer::Parts {
   CallGate gate;
   AttendStreams streams;
   WorkerPool pool;
-  ServiceContext service;
-  ContextServiceHandler contexts{service};
-  SessionServiceHandler sessions{service, &streams, options.max_requests_in_flight_per_stream};
-  AdminServiceHandler admin{service, options, self};
+  CallAccess access;
+  RpcObserver* const observer;
+  std::vector<std::unique_ptr<ServiceSet>> service_sets;  // the first is everybody's
+  std::map<uid_t, ServiceSet*> set_of_user;
   grpc::CallbackGenericService no_methods;
-  std::unique_ptr<Door> unix_door;
-  std::unique_ptr<Door> tcp_door;
   std::unique_ptr<Door> health_door;  // of health_server; both null: none is wanted
-  std::unique_ptr<grpc::Server> server;
   std::unique_ptr<grpc::Server> health_server;
   std::unique_ptr<ConnectionAcceptor> acceptor;
 
-  Parts(RpcOptions rpc_options, ServerSelf server_self, Engine* engine, RpcObserver* observer,
+  Parts(RpcOptions rpc_options, ServerSelf server_self, Engine* engine, RpcObserver* rpc_observer,
         const RpcSecurity& security)
-      : options(std::move(rpc_options)),
+      : options(WithUsers(std::move(rpc_options), security)),
         self(std::move(server_self)),
         pool("alaya-rpc", options.blocking_worker_count),
-        service{.engine = engine,
-                .pool = &pool,
-                .gate = &gate,
-                .observer = observer,
-                .access = CallAccess(security.keys, options.unix_needs_key),
-                .limits = {.engine = engine->limits(),
-                           .max_items_per_request = options.max_items_per_request,
-                           .max_waiting_calls = options.max_waiting_calls}} {}
-
-  void SetServing(bool serving) const {
-    for (grpc::Server* each : {server.get(), health_server.get()}) {
-      if (each == nullptr) continue;
-      for (const char* name :
-           {"", v1::ContextService::service_full_name(), v1::SessionService::service_full_name(),
-            v1::AdminService::service_full_name()}) {
-        each->GetHealthCheckService()->SetServingStatus(name, serving);
+        access(security.keys, options.unix_needs_key),
+        observer(rpc_observer) {
+    const auto add = [&](CallAccess who) {
+      service_sets.push_back(std::make_unique<ServiceSet>(
+          ServiceContext{.engine = engine,
+                         .pool = &pool,
+                         .gate = &gate,
+                         .observer = observer,
+                         .access = std::move(who),
+                         .limits = {.engine = engine->limits(),
+                                    .max_items_per_request = options.max_items_per_request,
+                                    .max_waiting_calls = options.max_waiting_calls}},
+          &streams, options, self));
+      return service_sets.back().get();
+    };
+    add(access);
+    std::map<std::pair<std::string, Role>, ServiceSet*> set_of;
+    for (const UnixIdentity& identity : security.unix_identities) {
+      ServiceSet*& set = set_of[{identity.tenant, identity.role}];
+      if (set == nullptr) {
+        set = add(CallAccess(std::make_shared<Credential>(ApiKey{
+            .name = "a user of this machine", .tenant = identity.tenant, .role = identity.role})));
       }
+      set_of_user[identity.user] = set;
     }
   }
 
-  // Unix sockets need no encryption: the bytes stay in the kernel.
-  Status BuildServers(const CertificateStage* certificates) {
+  void SetServing(bool serving) const {
+    for (const auto& set : service_sets) alaya::SetServing(set->server.get(), serving);
+    if (health_server != nullptr) alaya::SetServing(health_server.get(), serving);
+  }
+
+  Status BuildServers(const RpcSecurity& security) {
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-    grpc::ServerBuilder builder;
-    SetChannelArguments(options, &builder);
     const auto plain = grpc::InsecureServerCredentials();
-    unix_door = AddDoor(&builder, plain);
-    tcp_door = AddDoor(&builder, certificates == nullptr ? plain : TlsCredentials(*certificates));
-    if (!options.serves_reflection) builder.SetOption(std::make_unique<WithoutReflection>());
-    builder.RegisterService(&contexts);
-    builder.RegisterService(&sessions);
-    builder.RegisterService(&admin);
-    server = builder.BuildAndStart();
-    if (server == nullptr) return Unavailable("the gRPC server did not start");
+    const auto tcp =
+        security.certificates == nullptr ? plain : TlsCredentials(*security.certificates);
+    auto unix_socket = plain;
+    if (security.keys != nullptr) {
+      if (security.certificates != nullptr) CheckKeysFirst(&access, observer, tcp.get());
+      if (options.unix_needs_key) {
+        unix_socket = UnixSocketCredentials();
+        CheckKeysFirst(&access, observer, unix_socket.get());
+      }
+    }
+    ALAYA_RETURN_IF_ERROR(service_sets.front()->Build(options, unix_socket, tcp));
+    for (size_t i = 1; i < service_sets.size(); ++i) {
+      ALAYA_RETURN_IF_ERROR(service_sets[i]->Build(options, plain, nullptr));
+    }
     if (options.health_listen_address.empty()) return OkStatus();
     grpc::ServerBuilder health_builder;
     SetChannelArguments(options, &health_builder);
@@ -156,24 +221,28 @@ struct RpcServer::Parts {
     return OkStatus();
   }
 
-  // Connections of `health_file` come through the socket of health checks.
+  Door* DoorFor(const ConnectionAcceptor::Connection& connection) const {
+    if (!connection.socket->is_unix()) return service_sets.front()->tcp_door.get();
+    const auto own = connection.user ? set_of_user.find(*connection.user) : set_of_user.end();
+    return (own == set_of_user.end() ? service_sets.front().get() : own->second)->unix_door.get();
+  }
+
+  // Connections of `health_files` come through the sockets of health checks.
   void StartAccepting(std::vector<ListeningSocket> sockets, std::set<int> health_files) {
     acceptor = std::make_unique<ConnectionAcceptor>(
         std::move(sockets), options.acceptor,
-        [this, files = std::move(health_files)](int file, const ListeningSocket& socket) {
-          const bool for_health = files.contains(socket.file());
-          PassThrough(file, socket,
-                      for_health         ? health_door.get()
-                      : socket.is_unix() ? unix_door.get()
-                                         : tcp_door.get());
+        [this, files = std::move(health_files)](const ConnectionAcceptor::Connection& connection) {
+          const bool for_health = files.contains(connection.socket->file());
+          PassThrough(connection, for_health ? health_door.get() : DoorFor(connection));
         });
   }
 
   void Shutdown() const {
     acceptor->Stop();
     // Health watchers and reflection streams never end by themselves.
-    server->Shutdown(std::chrono::system_clock::now());
-    if (health_server != nullptr) health_server->Shutdown(std::chrono::system_clock::now());
+    const auto now = std::chrono::system_clock::now();
+    for (const auto& set : service_sets) set->server->Shutdown(now);
+    if (health_server != nullptr) health_server->Shutdown(now);
   }
 };
 
@@ -203,11 +272,13 @@ StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(RpcOptions options, Server
     ALAYA_ASSIGN_OR_RETURN(result->health_address_, listen(parts.options.health_listen_address));
     for (size_t i = before; i < sockets.size(); ++i) health_files.insert(sockets[i].file());
   }
-  ALAYA_RETURN_IF_ERROR(parts.BuildServers(security.certificates));
+  ALAYA_RETURN_IF_ERROR(parts.BuildServers(security));
   parts.SetServing(true);
   parts.StartAccepting(std::move(sockets), std::move(health_files));
   return result;
 }
+
+AcceptorStats RpcServer::connections() const { return parts_->acceptor->stats(); }
 
 bool RpcServer::Drain(std::chrono::milliseconds timeout) {
   Parts& parts = *parts_;

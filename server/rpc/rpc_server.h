@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "server/access/access_options.h"
 #include "server/access/certificate_stage.h"
 #include "server/access/key_ring.h"
 #include "server/engine/engine.h"
@@ -25,6 +26,8 @@ namespace alaya {
 struct RpcSecurity {
   const CertificateStage* certificates = nullptr;  // null: TCP is not encrypted
   const KeyRing* keys = nullptr;                   // null: no key is needed
+  // Users who need no key on unix sockets.
+  std::vector<UnixIdentity> unix_identities = {};
 };
 
 class RpcServer {
@@ -41,6 +44,8 @@ class RpcServer {
   const std::vector<std::string>& addresses() const { return addresses_; }
   // Where it answers health checks in plain text; empty: nowhere apart.
   const std::string& health_address() const { return health_address_; }
+
+  AcceptorStats connections() const;
 
   // Health says NOT_SERVING, new calls are UNAVAILABLE; returns when all calls in
   // progress are answered (true), or cancels them after `timeout` (false).

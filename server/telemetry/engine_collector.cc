@@ -1,5 +1,6 @@
 #include "server/telemetry/engine_collector.h"
 
+#include <algorithm>
 #include <functional>
 #include <initializer_list>
 #include <string>
@@ -151,6 +152,12 @@ void AddTenants(const EngineStats& stats, FamilyList* list) {
                 used(QuotaKind::kSessions));
   list->Tenants("alaya_tenant_tail_bytes", "Memory of sessions' tails by tenant.", gauge, stats,
                 used(QuotaKind::kTailBytes));
+  list->Tenants("alaya_tenant_memory_bytes", "Memory tier that a tenant's pages take.", gauge,
+                stats, [&stats](const TenantAccount& tenant) {
+                  const auto& owners = stats.store.cache.owners;
+                  const auto found = std::ranges::find(owners, tenant.tenant(), &OwnerBytes::owner);
+                  return found == owners.end() ? 0 : found->bytes;
+                });
   list->Tenants("alaya_tenant_calls_in_flight", "Calls that run, by tenant.", gauge, stats,
                 used(QuotaKind::kStreams));
   list->Tenants("alaya_tenant_attend_items_in_flight", "Attention items in flight, by tenant.",
@@ -273,6 +280,21 @@ void AddDevice(const DeviceStats& device, FamilyList* list) {
               uint64_t{device.status.ok() ? 0U : 1U});
 }
 
+void AddConnections(const ConnectionFigures& figures, FamilyList* list) {
+  list->Counter("alaya_connections_accepted_total", "Connections that were let in.",
+                figures.accepted);
+  list->Counters("alaya_connections_refused_total", "Connections that were closed at once.",
+                 "reason",
+                 {{"open_files", figures.refused_for_files}, {"user", figures.refused_users}});
+  list->Counter("alaya_accept_failures_total",
+                "Connections that the system could not give; each was followed by a wait.",
+                figures.failed_accepts);
+  if (!figures.certificate_end) return;
+  const std::chrono::duration<double> since_epoch = figures.certificate_end->time_since_epoch();
+  list->Gauge("alaya_tls_certificate_not_after_timestamp_seconds",
+              "When the server's certificate ends, since the Unix epoch.", since_epoch.count());
+}
+
 void AddProcess(const ProcessStats& process, WallTime start_time, FamilyList* list) {
   list->Gauge("process_resident_memory_bytes", "Resident memory.", process.resident_bytes);
   list->Counter("process_cpu_seconds_total", "User and system time.", process.cpu_seconds);
@@ -286,8 +308,10 @@ void AddProcess(const ProcessStats& process, WallTime start_time, FamilyList* li
 }  // namespace
 
 EngineCollector::EngineCollector(std::function<EngineStats()> engine_stats,
+                                 std::function<ConnectionFigures()> connections,
                                  std::function<ProcessStats()> process_stats, WallTime start_time)
     : engine_stats_(std::move(engine_stats)),
+      connections_(std::move(connections)),
       process_stats_(std::move(process_stats)),
       start_time_(start_time) {}
 
@@ -301,6 +325,7 @@ std::vector<prometheus::MetricFamily> EngineCollector::Collect() const {
   AddStore(stats.store, &list);
   if (stats.device) AddDevice(*stats.device, &list);
   AddIndexes(stats, &list);
+  AddConnections(connections_(), &list);
   AddProcess(process_stats_(), start_time_, &list);
   return list.Take();
 }

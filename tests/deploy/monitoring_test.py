@@ -54,22 +54,35 @@ def all_expressions():
     return {**alert_expressions(), **dashboard_expressions()}
 
 
+def certificate_arguments(directory):
+    """Has a server encrypt its connections: some metrics exist only then."""
+    certificate, key = Path(directory) / "server.pem", Path(directory) / "server.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-subj", "/CN=localhost", "-days", "30", "-keyout", key, "-out", certificate],
+                   capture_output=True, check=True)
+    return f"--tls-cert={certificate}", f"--tls-key={key}"
+
+
 class Server:
-    """What a server exports after a few calls: by metric, the values that each label has."""
+    """What servers export after a few calls, with TLS and without: by metric, the values that each label has."""
 
     def __init__(self):
         self.labels = {}
-        with tempfile.TemporaryDirectory() as directory:
-            server = ServerProcess(Path(directory))
-            try:
-                ports = dict(l.split("=", 1) for l in (Path(directory) / "ports").read_text().splitlines())
-                for command in (["stats"], ["context", "delete", "nothing"]):
-                    subprocess.run([ALAYACTL, "--server", server.address, *command],
-                                   capture_output=True, check=False)
-                with urllib.request.urlopen(f"http://{ports['metrics']}/metrics") as response:
-                    self._read(response.read().decode())
-            finally:
-                server.terminate()
+        for has_tls in (False, True):
+            with tempfile.TemporaryDirectory() as directory:
+                self._scrape(directory, has_tls)
+
+    def _scrape(self, directory, has_tls):
+        server = ServerProcess(Path(directory), *(certificate_arguments(directory) if has_tls else ()))
+        try:
+            ports = dict(l.split("=", 1) for l in (Path(directory) / "ports").read_text().splitlines())
+            for command in () if has_tls else (["stats"], ["context", "delete", "nothing"]):
+                subprocess.run([ALAYACTL, "--server", server.address, *command],
+                               capture_output=True, check=False)
+            with urllib.request.urlopen(f"http://{ports['metrics']}/metrics") as response:
+                self._read(response.read().decode())
+        finally:
+            server.terminate()
 
     def _read(self, text):
         for line in text.splitlines():

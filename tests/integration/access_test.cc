@@ -463,6 +463,46 @@ TEST_F(AccessTest, UnixSocketsMayGoWithoutKeysWhereTcpMayNot) {
   EXPECT_EQ(status.st_mode & 0777, 0660);
 }
 
+TEST_F(AccessTest, TheKernelVouchesForUsersOfUnixSockets) {
+  auto arguments = KeyArguments();
+  const std::string me = std::to_string(geteuid());
+  arguments.insert(arguments.end(), {"--listen", "unix:" + path("socket"), "--unix-socket-tenants",
+                                     me + ":a:write"});
+  ASSERT_NO_FATAL_FAILURE(Start(arguments));
+  const KvSequence sequence(MakeModel("test/access"), 64, /*seed=*/31);
+  ASSERT_OK(RegisterModel(ClientWith(kAdmin), sequence.model()));
+
+  for (const char* key : {"", "alaya_nobody"}) {
+    SCOPED_TRACE(key);
+    ASSERT_OK_AND_ASSIGN(const client::Client local,
+                         client::Client::Connect("unix:" + path("socket"), PlainOptions(key)));
+    EXPECT_OK(local.GetServerInfo());
+    EXPECT_EQ(local.GetStats().status().code(), StatusCode::kPermissionDenied) << "no admin";
+  }
+  ASSERT_OK_AND_ASSIGN(const client::Client local,
+                       client::Client::Connect("unix:" + path("socket")));
+  ASSERT_OK(Import(local, sequence, "by-the-user"));
+
+  EXPECT_OK(OpenSession(ClientWith(kReader), "by-the-user")) << "it is of tenant a";
+  EXPECT_EQ(OpenSession(ClientWith(kOther), "by-the-user").status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(ClientWith("").GetServerInfo().status().code(), StatusCode::kUnauthenticated);
+}
+
+TEST_F(AccessTest, AUserThatTheServerDoesNotKnowNeedsAKeyOnAUnixSocket) {
+  auto arguments = KeyArguments();
+  arguments.insert(arguments.end(), {"--listen", "unix:" + path("socket"), "--unix-socket-tenants",
+                                     std::to_string(geteuid() + 1) + ":a:admin"});
+  ASSERT_NO_FATAL_FAILURE(Start(arguments));
+  const auto info = [this](const std::string& key) {
+    const auto local = client::Client::Connect("unix:" + path("socket"), PlainOptions(key));
+    return local.ok() ? local->GetServerInfo().status() : local.status();
+  };
+
+  EXPECT_EQ(info("").code(), StatusCode::kUnauthenticated);
+  EXPECT_EQ(info("alaya_nobody").code(), StatusCode::kUnauthenticated);
+  EXPECT_OK(info(kReader));
+}
+
 TEST_F(AccessTest, ReflectionCanBeSwitchedOff) {
   const auto list = [this] {
     grpc::GenericStub stub(Channel());

@@ -1,13 +1,19 @@
-// Encrypted connections: whom they let in, and certificates that change meanwhile.
+// Encrypted connections: whom they let in, certificates that change meanwhile, and what
+// they read of whom they do not let in.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
 #include <fstream>
+#include <iterator>
+#include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
+#include "alaya/v1/context_service.grpc.pb.h"
+#include "grpcpp/grpcpp.h"
 #include "tests/integration/secured_server.h"
 
 namespace alaya {
@@ -141,6 +147,49 @@ TEST_F(TlsTest, UnusableFilesStopTheStart) {
   const ProgramOutcome outcome = RunProgram(command + other.private_key);
   EXPECT_EQ(outcome.exit_code, 2);
   EXPECT_THAT(outcome.output, HasSubstr(other.private_key));
+}
+
+// What comes without a good key is refused before its message is read.
+TEST_F(TlsTest, WhoHasNoKeyCannotMakeTheServerHoldMessages) {
+  InstallCertificate(authority().Issue("server"));
+  WriteKeys(KeyLine("one", "default", "admin", "alaya_one"));
+  auto arguments = KeyArguments();
+  const auto tls = TlsArguments();
+  arguments.insert(arguments.end(), tls.begin(), tls.end());
+  arguments.insert(arguments.end(), {"--listen", "unix:" + path("socket")});
+  ASSERT_NO_FATAL_FAILURE(Start(arguments));
+  std::ifstream ca(authority().ca_file());
+  grpc::SslCredentialsOptions trusting;
+  trusting.pem_root_certs.assign(std::istreambuf_iterator<char>(ca), {});
+  const std::vector<std::shared_ptr<grpc::Channel>> channels = {
+      grpc::CreateChannel(server().grpc_address(), grpc::SslCredentials(trusting)),
+      grpc::CreateChannel("unix:" + path("socket"), grpc::InsecureChannelCredentials())};
+  constexpr size_t kCallsAtOnce = 6;
+  constexpr int kTokens = 4'000'000;
+  pb::MatchContextRequest request;
+  request.set_model("none");
+  request.mutable_tokens()->Reserve(kTokens);
+  for (int i = 0; i < kTokens; ++i) request.add_tokens(0x7FFFFFFF);
+  ASSERT_OK_AND_ASSIGN(const ProcessMemory before, server().Memory());
+
+  for (const auto& channel : channels) {
+    std::vector<std::thread> callers;
+    for (size_t i = 0; i < kCallsAtOnce; ++i) {
+      callers.emplace_back([&] {
+        grpc::ClientContext context;
+        context.AddMetadata("authorization", "Bearer alaya_nobody");
+        pb::MatchContextResponse response;
+        const auto status =
+            pb::ContextService::NewStub(channel)->MatchContext(&context, request, &response);
+        EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAUTHENTICATED) << status.error_message();
+      });
+    }
+    for (std::thread& caller : callers) caller.join();
+  }
+
+  ASSERT_OK_AND_ASSIGN(const ProcessMemory after, server().Memory());
+  const uint64_t grown_bytes = after.resident_bytes_max - before.resident_bytes_max;
+  EXPECT_LT(grown_bytes, kCallsAtOnce / 3 * request.ByteSizeLong());
 }
 
 }  // namespace

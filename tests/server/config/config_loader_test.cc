@@ -178,6 +178,30 @@ TEST_F(ConfigLoaderTest, SecuritySettingsMustFitEachOther) {
   EXPECT_THAT(loaded->config.access.key_files, ElementsAre("a", "b"));
 }
 
+TEST_F(ConfigLoaderTest, UsersOfUnixSocketsAreTenants) {
+  const auto loaded = Load({"--unix-socket-tenants", "1234:team-a:write", "--unix-socket-tenants",
+                            "root:default:admin"});
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const UnixIdentity team{.user = 1234, .tenant = "team-a", .role = Role::kWrite};
+  const UnixIdentity root{.user = 0, .tenant = "default", .role = Role::kAdmin};
+
+  EXPECT_THAT(loaded->config.access.unix_identities, ElementsAre(team, root));
+  const auto again = Load({"--config", WriteFile(PrintConfig(*loaded))});
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_THAT(again->config.access.unix_identities, ElementsAre(team, root));
+
+  const std::vector<std::pair<std::string, std::string>> bad = {
+      {"1234", "USER:TENANT:ROLE"},         {"1234:a", "USER:TENANT:ROLE"},
+      {"no such user:a:read", "name of a"}, {":a:read", "name of a"},
+      {"1234::read", "tenant's name"},      {"1234:a b:read", "tenant's name"},
+      {"1234:a:owner", "read, write or"},   {"1234:a:read:x", "read, write or"}};
+  for (const auto& [text, why] : bad) {
+    EXPECT_THAT(ErrorOf({"--unix-socket-tenants", text}), HasSubstr(why)) << text;
+  }
+  EXPECT_THAT(ErrorOf({"--unix-socket-tenants", "1:a:read", "--unix-socket-tenants", "1:b:read"}),
+              HasSubstr("twice"));
+}
+
 TEST_F(ConfigLoaderTest, TenantsHaveLimitsOfTheirOwn) {
   const std::string path = WriteFile(
       "tenant_max_sessions = 3\n[tenants.team-a]\nmax_stored_bytes = \"1GiB\"\n"
@@ -199,6 +223,14 @@ TEST_F(ConfigLoaderTest, TenantsHaveLimitsOfTheirOwn) {
   const auto again = Load({"--config", WriteFile(PrintConfig(*loaded))});
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(again->config.engine.tenant_limits.named, limits.named);
+}
+
+TEST_F(ConfigLoaderTest, ATenantsMemoryIsEnoughToWorkWith) {
+  EXPECT_THAT(ErrorOf({"--tenant-max-memory-bytes=1MiB"}),
+              AllOf(HasSubstr("tenant_max_memory_bytes"), HasSubstr("1MiB"), HasSubstr("16MiB")));
+  EXPECT_THAT(ErrorOf({"--config", WriteFile("[tenants.a]\nmax_memory_bytes = \"2MiB\"\n")}),
+              HasSubstr("tenants.a.max_memory_bytes"));
+  EXPECT_TRUE(Load({"--tenant-max-memory-bytes=16MiB"}).ok());
 }
 
 TEST_F(ConfigLoaderTest, BadTenantsAreExplained) {

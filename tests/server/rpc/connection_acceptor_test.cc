@@ -17,6 +17,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -43,11 +44,13 @@ class ConnectionAcceptorTest : public testing::Test {
     auto sockets = ListenOn(address, 0600);
     ASSERT_TRUE(sockets.ok()) << sockets.status();
     address_ = sockets->front().address();
-    acceptor_ = std::make_unique<ConnectionAcceptor>(*std::move(sockets), std::move(options),
-                                                     [this](int file, const ListeningSocket&) {
-                                                       const std::lock_guard lock(mutex_);
-                                                       accepted_.push_back(file);
-                                                     });
+    acceptor_ = std::make_unique<ConnectionAcceptor>(
+        *std::move(sockets), std::move(options),
+        [this](const ConnectionAcceptor::Connection& connection) {
+          const std::lock_guard lock(mutex_);
+          accepted_.push_back(connection.file);
+          peer_ = connection.user;
+        });
   }
 
   // A connected client.
@@ -107,6 +110,7 @@ class ConnectionAcceptorTest : public testing::Test {
   std::vector<int> clients_;
   std::mutex mutex_;
   std::vector<int> accepted_;
+  std::optional<uid_t> peer_;  // of the last one
 };
 
 // Lowers the limit of open files while it lives.
@@ -196,6 +200,8 @@ TEST_F(ConnectionAcceptorTest, AUnixSocketKnowsItsUsers) {
 
   // The server's own user may always connect; root too, who runs this test in containers.
   EXPECT_TRUE(AcceptsInTime(1));
+  const std::lock_guard lock(mutex_);
+  EXPECT_EQ(peer_, geteuid());
 }
 
 TEST_F(ConnectionAcceptorTest, AnotherUserIsTurnedAwayFromAUnixSocket) {

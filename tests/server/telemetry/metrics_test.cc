@@ -49,7 +49,16 @@ std::shared_ptr<EngineCollector> SomeCollector() {
                              .part_count = 3,
                              .missed_row_count = 9,
                              .status = Unavailable("lost")};
-  return std::make_shared<EngineCollector>([stats] { return stats; }, ReadProcessStats, WallTime());
+  return std::make_shared<EngineCollector>(
+      [stats] { return stats; },
+      [] {
+        return ConnectionFigures{.accepted = 9,
+                                 .refused_for_files = 2,
+                                 .refused_users = 3,
+                                 .failed_accepts = 1,
+                                 .certificate_end = WallTime(std::chrono::seconds(1'900'000'000))};
+      },
+      ReadProcessStats, WallTime());
 }
 
 TEST(MetricsTest, StagesOfAttentionAreHistograms) {
@@ -142,6 +151,13 @@ TEST(MetricsTest, TheEngineIsAskedWhenSomebodyScrapes) {
   EXPECT_THAT(text, HasSubstr("alaya_context_evictions_total{reason=\"expired\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("alaya_segment_merges_total{result=\"joined\"} 4\n"));
   EXPECT_THAT(text, HasSubstr("alaya_joined_segments_total 17\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_in_flight_bytes 42\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_limit_refused_total 6\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_connections_accepted_total 9\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_connections_refused_total{reason=\"open_files\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_connections_refused_total{reason=\"user\"} 3\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_accept_failures_total 1\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_tls_certificate_not_after_timestamp_seconds 1900000000\n"));
   EXPECT_THAT(text, Not(HasSubstr("process_resident_memory_bytes 0\n")));
   metrics.SetCollectable(nullptr);
   EXPECT_THAT(metrics.Text(), Not(HasSubstr("alaya_sessions")));
