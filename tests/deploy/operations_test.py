@@ -62,9 +62,9 @@ class OperationsTest(unittest.TestCase):
         with urllib.request.urlopen(f"http://{ports['metrics']}/metrics") as response:
             exported = set(re.findall(r"^# TYPE (alaya_\w+)", response.read().decode(), re.MULTILINE))
         self.assertGreater(len(exported), 40)
-        # A server without a GPU has no figures of one: their names are held against the source.
+        # A server without a GPU or TLS has no figures of them: their names are held against the source.
         source = (REPOSITORY / "server/telemetry/engine_collector.cc").read_text()
-        exported |= set(re.findall(r'"(alaya_gpu_\w+)"', source))
+        exported |= set(re.findall(r'"(alaya_(?:gpu|tls)_\w+)"', source))
         self.assertEqual(sorted(first_column("Metrics")), sorted(exported))
 
     def test_every_alert_says_what_to_do(self):
