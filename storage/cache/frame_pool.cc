@@ -31,8 +31,10 @@ constexpr std::array<uint32_t, 16> kStayEpochs = {0,  0,   32,  51,  64,  74,  8
                                                   96, 101, 106, 111, 115, 118, 122, 125};
 constexpr uint8_t kUseCountMax = kStayEpochs.size() - 1;
 
-// Pages that left and are remembered, per small frame.
+// Pages that left and are remembered, per small frame. Each has one of some places, of which
+// the oldest is given away: with a single place most are lost long before their time.
 constexpr size_t kGhostsPerFrame = 8;
+constexpr size_t kGhostsPerSet = 4;
 
 // Waiters for a frame also look by themselves at this interval: a wake-up that was
 // missed costs a little time, never correctness.
@@ -90,6 +92,7 @@ StatusOr<std::unique_ptr<FramePool>> FramePool::Create(uint64_t budget_bytes,
   }
   pool->epoch_bytes_ = std::max<uint64_t>(pool->capacity_bytes() / kEpochsPerTurnover, 1);
   pool->ghosts_.resize(std::bit_ceil(chunk_count * kSmallFramesPerChunk * kGhostsPerFrame));
+  static_assert(kSmallFramesPerChunk * kGhostsPerFrame >= kGhostsPerSet);
   pool->chunks_ahead_ = std::min(kBytesAhead / kPagePayloadBytesMax, chunk_count / 2);
   pool->ready_thread_ = std::thread([raw = pool.get(), arena] { raw->MakeReady(arena); });
   return pool;
@@ -168,10 +171,29 @@ void FramePool::Push(const PageFrame* frame, uint64_t due) {
   std::push_heap(order.begin(), order.end(), std::greater<>());
 }
 
-FramePool::Ghost& FramePool::GhostOf(const PageId& id, uint32_t* tag) {
+std::span<FramePool::Ghost> FramePool::GhostsOf(const PageId& id, uint32_t* tag) {
   const uint64_t hash = HashOf(id);
   *tag = static_cast<uint32_t>(hash >> 40);
-  return ghosts_[hash & (ghosts_.size() - 1)];
+  const size_t set_count = ghosts_.size() / kGhostsPerSet;
+  return std::span(ghosts_).subspan((hash & (set_count - 1)) * kGhostsPerSet, kGhostsPerSet);
+}
+
+uint8_t FramePool::RecallUses(const PageId& id) {
+  uint32_t tag = 0;
+  for (const Ghost& ghost : GhostsOf(id, &tag)) {
+    if (ghost.tag == tag) return static_cast<uint8_t>(ghost.use_count);
+  }
+  return 0;
+}
+
+void FramePool::RememberUses(const PageId& id, uint8_t use_count) {
+  uint32_t tag = 0;
+  const std::span<Ghost> ghosts = GhostsOf(id, &tag);
+  size_t place = 0;
+  while (place + 1 < ghosts.size() && ghosts[place].tag != tag) ++place;
+  std::shift_right(ghosts.begin(), ghosts.begin() + static_cast<ptrdiff_t>(place) + 1, 1);
+  ghosts[0].tag = tag & 0xFFFFFFU;
+  ghosts[0].use_count = use_count;
 }
 
 uint16_t FramePool::NumberOfOwner(std::string_view name) {
@@ -219,10 +241,7 @@ void FramePool::Enter(PageFrame* frame, PageUse use, uint16_t owner) {
   owners_[owner].used_bytes += BytesOf(SizeOf(frame));
   uint8_t use_count = 0;
   if (use == PageUse::kRepeated) {
-    uint32_t tag = 0;
-    Ghost& ghost = GhostOf(frame->id, &tag);
-    use_count = ghost.tag == tag ? static_cast<uint8_t>(ghost.use_count) : uint8_t{0};
-    use_count = std::min<uint8_t>(static_cast<uint8_t>(use_count + 1), kUseCountMax);
+    use_count = std::min<uint8_t>(static_cast<uint8_t>(RecallUses(frame->id) + 1), kUseCountMax);
   }
   loaded_bytes_ += BytesOf(SizeOf(frame));
   const auto now = static_cast<uint32_t>(1 + loaded_bytes_ / epoch_bytes_);
@@ -237,10 +256,7 @@ bool FramePool::TryEvict(PageFrame* frame) {
   if (!unpublish_(frame)) return false;
   Leave(frame);
   if (const uint8_t use_count = frame->use_count.load(std::memory_order_relaxed); use_count > 0) {
-    uint32_t tag = 0;
-    Ghost& ghost = GhostOf(frame->id, &tag);
-    ghost.tag = tag & 0xFFFFFFU;
-    ghost.use_count = use_count;
+    RememberUses(frame->id, use_count);
   }
   return true;
 }

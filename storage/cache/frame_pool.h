@@ -38,6 +38,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -194,7 +195,11 @@ class FramePool {
   PageFrame* FrameOf(size_t chunk_index, size_t index_in_chunk) const {
     return &frames_[chunk_index * kFramesPerChunk + index_in_chunk];
   }
-  Ghost& GhostOf(const PageId& id, uint32_t* tag);
+  // The places of a page's ghost, the newest first.
+  std::span<Ghost> GhostsOf(const PageId& id, uint32_t* tag);
+  // Of a page that left; 0: not remembered.
+  uint8_t RecallUses(const PageId& id);
+  void RememberUses(const PageId& id, uint8_t use_count);
 
   const std::chrono::milliseconds frame_timeout_;
   const Unpublish unpublish_;

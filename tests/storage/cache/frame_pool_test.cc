@@ -196,6 +196,23 @@ TEST(FramePoolTest, APageThatWasEvictedIsRemembered) {
   EXPECT_EQ(pool.frame(Page(0))->use_count.load(), 2);
 }
 
+TEST(FramePoolTest, MostPagesAreRememberedForSeveralTurnovers) {
+  constexpr uint32_t kPages = 64 * kPerChunk;
+  constexpr uint32_t kWatched = kPages / 2;
+  PoolFixture pool(64);
+  for (uint32_t i = 0; i < kWatched; ++i) ASSERT_TRUE(pool.Read(Page(i)));
+  for (uint32_t i = 0; i < 4 * kPages; ++i) ASSERT_TRUE(pool.Read(Page(i, /*segment=*/2)));
+
+  uint32_t remembered = 0;
+  for (uint32_t i = 0; i < kWatched; ++i) {
+    ASSERT_FALSE(pool.Holds(Page(i)));
+    ASSERT_TRUE(pool.Read(Page(i)));
+    remembered += pool.frame(Page(i))->use_count.load() == 2 ? 1U : 0U;
+  }
+
+  EXPECT_GE(remembered, kWatched * 3 / 4);
+}
+
 TEST(FramePoolTest, PagesOfIndexesStayATurnoverLonger) {
   constexpr uint32_t kPages = 64 * kPerChunk;
   PoolFixture pool(64);
