@@ -218,7 +218,7 @@ class FakeEngine final : public Engine {
   std::shared_ptr<const StoredContext> MakeContext(std::string id) const {
     auto segment = std::make_shared<Segment>();
     segment->model = model_;
-    segment->tokens.resize(readable_tokens);
+    segment->tokens = std::vector<TokenId>(readable_tokens);
     auto context = std::make_shared<StoredContext>();
     context->id = std::move(id);
     context->model = model_;
