@@ -37,9 +37,8 @@ def test_a_certificate_and_a_key_open_the_door(start_server, files):
         with pytest.raises(alayadb.PermissionDeniedError) as error:
             db.stats()
         assert error.value.reason == "ROLE_TOO_LOW"
-    with pytest.raises(alayadb.PermissionDeniedError) as error:
+    with pytest.raises(alayadb.PermissionDeniedError, match="API key is not one of this server's"):
         server.connect(tls=tls, api_key="alaya_guess")
-    assert error.value.reason == "KEY_UNKNOWN"
     with server.connect(tls=alayadb.Tls(ca=files / "cert.pem", server_name="elsewhere"),
                         api_key="alaya_read") as db:
         assert db.models()
