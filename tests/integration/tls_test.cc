@@ -157,6 +157,8 @@ TEST_F(TlsTest, WhoHasNoKeyCannotMakeTheServerHoldMessages) {
   const auto tls = TlsArguments();
   arguments.insert(arguments.end(), tls.begin(), tls.end());
   arguments.insert(arguments.end(), {"--listen", "unix:" + path("socket")});
+  // The server touches all of it meanwhile.
+  arguments.insert(arguments.end(), {"--memory-budget", "16MiB"});
   ASSERT_NO_FATAL_FAILURE(Start(arguments));
   std::ifstream ca(authority().ca_file());
   grpc::SslCredentialsOptions trusting;
@@ -189,7 +191,8 @@ TEST_F(TlsTest, WhoHasNoKeyCannotMakeTheServerHoldMessages) {
 
   ASSERT_OK_AND_ASSIGN(const ProcessMemory after, server().Memory());
   const uint64_t grown_bytes = after.resident_bytes_max - before.resident_bytes_max;
-  EXPECT_LT(grown_bytes, kCallsAtOnce / 3 * request.ByteSizeLong());
+  // Flow control lets some megabytes of each in; held messages would be four times this.
+  EXPECT_LT(grown_bytes, kCallsAtOnce * request.ByteSizeLong());
 }
 
 }  // namespace
