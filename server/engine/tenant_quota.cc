@@ -178,6 +178,7 @@ uint64_t TenantQuota::AheadOf(const TenantAccount& account, QuotaKind kind) cons
 std::vector<std::shared_ptr<TenantAccount>> TenantQuota::accounts() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<TenantAccount>> accounts;
+  accounts.reserve(accounts_.size());
   for (const auto& [tenant, account] : accounts_) accounts.push_back(account);
   return accounts;
 }

@@ -120,8 +120,9 @@ struct ServiceSet {
 
   // `tcp`: the credentials of TCP connections; null: none come. Unix sockets need no
   // encryption: the bytes stay in the kernel.
-  Status Build(const RpcOptions& options, std::shared_ptr<grpc::ServerCredentials> unix_socket,
-               std::shared_ptr<grpc::ServerCredentials> tcp) {
+  Status Build(const RpcOptions& options,
+               const std::shared_ptr<grpc::ServerCredentials>& unix_socket,
+               const std::shared_ptr<grpc::ServerCredentials>& tcp) {
     grpc::ServerBuilder builder;
     SetChannelArguments(options, &builder);
     unix_door = AddDoor(&builder, unix_socket);
@@ -250,7 +251,7 @@ RpcServer::RpcServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(RpcOptions options, ServerSelf self,
                                                       Engine* engine, RpcObserver* observer,
-                                                      RpcSecurity security) {
+                                                      const RpcSecurity& security) {
   std::unique_ptr<RpcServer> result(new RpcServer(
       std::make_unique<Parts>(std::move(options), std::move(self), engine, observer, security)));
   Parts& parts = *result->parts_;

@@ -36,7 +36,7 @@ class RpcServer {
   // Errors: Unavailable, naming the address that cannot be listened on.
   static StatusOr<std::unique_ptr<RpcServer>> Start(RpcOptions options, ServerSelf self,
                                                     Engine* engine, RpcObserver* observer,
-                                                    RpcSecurity security = {});
+                                                    const RpcSecurity& security = {});
   // Cancels what is still running.
   ~RpcServer();
 
