@@ -8,15 +8,12 @@
 #include <string>
 
 #include "storage/context/backup.h"
+#include "tests/fuzz/require.h"
 
 namespace alaya {
 namespace {
 
 namespace fs = std::filesystem;
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
 
 void Write(const fs::path& path, const std::string& text) {
   std::ofstream stream(path, std::ios::binary | std::ios::trunc);

@@ -3,17 +3,13 @@
 // The first byte chooses the parser, the rest is the word.
 
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 
 #include "client/cli/arguments.h"
+#include "tests/fuzz/require.h"
 
 namespace alaya::client {
 namespace {
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
 
 void FuzzOne(uint8_t choice, const std::string& text) {
   constexpr uint8_t kParserCount = 4;

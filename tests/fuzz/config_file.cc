@@ -4,40 +4,17 @@
 // it says, the answer is a configuration that prints and reads back as itself, or an error
 // of one line.
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <cstdint>
-#include <cstdlib>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "server/config/config_loader.h"
+#include "tests/fuzz/memory_file.h"
+#include "tests/fuzz/require.h"
 
 namespace alaya {
 namespace {
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
-
-// A file in memory, opened by path like any other.
-class MemoryFile {
- public:
-  explicit MemoryFile(const std::string& text) : descriptor_(memfd_create("config", 0)) {
-    Require(descriptor_ >= 0);
-    Require(write(descriptor_, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
-  }
-  ~MemoryFile() { close(descriptor_); }
-  MemoryFile(const MemoryFile&) = delete;
-  MemoryFile& operator=(const MemoryFile&) = delete;
-
-  std::string path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
-
- private:
-  int descriptor_;
-};
 
 std::vector<std::string> Lines(const std::string& text) {
   std::vector<std::string> lines;

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -18,6 +17,7 @@
 #include <vector>
 
 #include "client/files/array_file.h"
+#include "tests/fuzz/require.h"
 
 namespace alaya::client {
 namespace {
@@ -26,10 +26,6 @@ namespace fs = std::filesystem;
 
 // A compressed array of a small file may be large: only its beginning is read.
 constexpr size_t kReadBytesMax = size_t{1} << 20;
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
 
 std::string Path(const char* extension) {
   const fs::path directory =

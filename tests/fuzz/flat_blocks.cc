@@ -14,16 +14,13 @@
 #include "hwy/aligned_allocator.h"
 #include "index/flat/flat_builder.h"
 #include "index/flat/flat_index.h"
+#include "tests/fuzz/require.h"
 
 namespace alaya {
 namespace {
 
 constexpr size_t kHeadDim = 16;
 constexpr size_t kTokenCount = 300;
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
 
 class FixedReader : public KvReader {
  public:

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <string_view>
 #include <utility>
@@ -14,16 +13,13 @@
 
 #include "index/coarse/coarse_index.h"
 #include "index/graph/fine_index.h"
+#include "tests/fuzz/require.h"
 
 namespace alaya {
 namespace {
 
 constexpr size_t kTokens = 300;
 constexpr size_t kHeadDim = 16;
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
 
 class ByteBlocks : public IndexBlockReader {
  public:

@@ -2,20 +2,16 @@
 // the same again, and no error repeats what may be a key.
 
 #include <cstdint>
-#include <cstdlib>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "server/access/api_key.h"
 #include "server/access/key_ring.h"
+#include "tests/fuzz/require.h"
 
 namespace alaya {
 namespace {
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
 
 std::string LineOf(const ApiKey& key) {
   constexpr char kDigits[] = "0123456789abcdef";

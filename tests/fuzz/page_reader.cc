@@ -5,20 +5,16 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "storage/context/catalog_records.h"
 #include "storage/page/page.h"
+#include "tests/fuzz/require.h"
 
 namespace alaya {
 namespace {
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
 
 std::span<const std::byte> Bytes(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));

@@ -5,19 +5,15 @@
 // same value again.
 
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 
 #include "server/config/value_text.h"
 #include "server/rpc/page_token.h"
 #include "server/rpc/traceparent.h"
+#include "tests/fuzz/require.h"
 
 namespace alaya {
 namespace {
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
 
 void FuzzPageToken(const std::string& text) {
   // A text as an id, and as a token.
