@@ -169,6 +169,32 @@ double RestEstimate::LeastWeight(double budget) const {
   return 0;
 }
 
+template <class Amount>
+float RestEstimate::BarWhere(double allowed, double total, double least_weight,
+                             const Amount& amount) {
+  const double scale = scores_.scale;
+  const auto least_score = static_cast<float>(double{reference_} + std::log(least_weight) / scale);
+  const auto steps_per_score = static_cast<float>(scale / kStepNats);
+  thread_local ScratchBuffer<float> scratch;
+  std::array<double, kStepCount> step_amounts{};
+  LookFrom(least_score);
+  const std::span<float> weights = scratch.Take(looked_scores_.size());
+  CoarseWeights(looked_scores_, scores_.scale, reference_, weights);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const size_t step = StepOf((reference_ - looked_scores_[i]) * steps_per_score);
+    step_amounts[step] += amount(double{weights[i]});
+  }
+  // From the top down, take steps out until what remains is allowed.
+  double below = total;
+  for (size_t step = 0; step < kStepCount; ++step) {
+    if (below <= allowed) {
+      return reference_ - static_cast<float>(static_cast<double>(step) * kStepNats / scale);
+    }
+    below -= step_amounts[step];
+  }
+  return least_score;
+}
+
 float RestEstimate::RestBar(const RestTolerance& tolerance) {
   assert(tolerance.error > 0);
   if (tolerance.value_deviation <= 0) return std::numeric_limits<float>::infinity();
@@ -182,27 +208,8 @@ float RestEstimate::RestBar(const RestTolerance& tolerance) {
 
   // Weights below this have less than the budget together. Only those above need a closer look.
   const double least_weight = std::max({LeastWeight(budget), budget / totals_.sum, 1e-37});
-  const double scale = scores_.scale;
-  const auto least_score = static_cast<float>(double{reference_} + std::log(least_weight) / scale);
-  thread_local ScratchBuffer<float> scratch;
-  std::array<double, kStepCount> step_squares{};
-  const auto steps_per_score = static_cast<float>(scale / kStepNats);
-  LookFrom(least_score);
-  const std::span<float> weights = scratch.Take(looked_scores_.size());
-  CoarseWeights(looked_scores_, scores_.scale, reference_, weights);
-  for (size_t i = 0; i < weights.size(); ++i) {
-    const size_t step = StepOf((reference_ - looked_scores_[i]) * steps_per_score);
-    step_squares[step] += double{weights[i]} * double{weights[i]};
-  }
-  // From the top down, take steps out until the remaining squares are in the budget.
-  double square_sum = totals_.square_sum;
-  for (size_t step = 0; step < kStepCount; ++step) {
-    if (square_sum <= budget) {
-      return reference_ - static_cast<float>(static_cast<double>(step) * kStepNats / scale);
-    }
-    square_sum -= step_squares[step];
-  }
-  return least_score;
+  return BarWhere(budget, totals_.square_sum, least_weight,
+                  [](double weight) { return weight * weight; });
 }
 
 float RestEstimate::MassBar(double share) {
@@ -210,25 +217,7 @@ float RestEstimate::MassBar(double share) {
   const double allowed = share * totals_.sum;
   // All that lie below this have half of it at most, or weights that are zero.
   const double least_weight = std::max(allowed / 2 / static_cast<double>(added_), 1e-37);
-  const double scale = scores_.scale;
-  const auto least_score = static_cast<float>(double{reference_} + std::log(least_weight) / scale);
-  const auto steps_per_score = static_cast<float>(scale / kStepNats);
-  thread_local ScratchBuffer<float> scratch;
-  std::array<double, kStepCount> step_sums{};
-  LookFrom(least_score);
-  const std::span<float> weights = scratch.Take(looked_scores_.size());
-  CoarseWeights(looked_scores_, scores_.scale, reference_, weights);
-  for (size_t i = 0; i < weights.size(); ++i) {
-    step_sums[StepOf((reference_ - looked_scores_[i]) * steps_per_score)] += double{weights[i]};
-  }
-  double below = totals_.sum;
-  for (size_t step = 0; step < kStepCount; ++step) {
-    if (below <= allowed) {
-      return reference_ - static_cast<float>(static_cast<double>(step) * kStepNats / scale);
-    }
-    below -= step_sums[step];
-  }
-  return least_score;
+  return BarWhere(allowed, totals_.sum, least_weight, [](double weight) { return weight; });
 }
 
 void RestEstimate::LeaveOut(std::span<const uint32_t> tokens) {

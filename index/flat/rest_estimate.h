@@ -92,6 +92,10 @@ class RestEstimate {
   void ForScoresFrom(float bar, const Use& use) const;
   // Keeps those scores.
   void LookFrom(float bar);
+  // The highest bar, in steps, below which the amounts of weights have no more than `allowed`
+  // of their total. Looks at no weight below the least one.
+  template <class Amount>
+  float BarWhere(double allowed, double total, double least_weight, const Amount& amount);
 
   const ApproximateScores scores_;
   const GroupSums groups_;
