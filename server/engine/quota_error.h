@@ -12,6 +12,10 @@
 
 namespace alaya {
 
+// When it is worth trying again: for what ends by itself, and for what somebody must end.
+inline constexpr std::chrono::milliseconds kRetrySoon{100};
+inline constexpr std::chrono::milliseconds kRetryLater{5'000};
+
 struct QuotaViolation {
   std::string subject;      // "tenant:team-a"; "server" for limits of all tenants together
   std::string description;  // which limit, how much is used

@@ -15,9 +15,6 @@ namespace {
 // A few kilobytes; whoever comes back after more sessions ended learns less.
 constexpr size_t kEndedSessionsKept = 1024;
 
-// Somebody has to close a session first.
-constexpr std::chrono::milliseconds kRetryAfter{5'000};
-
 }  // namespace
 
 Status SessionTable::Unknown(std::string_view tenant, std::string_view id) const {
@@ -35,7 +32,7 @@ Status SessionTable::Insert(std::shared_ptr<Session> session) {
     return QuotaError({.subject = TenantQuota::kTotalSubject,
                        .description = fmt::format("{} sessions are open, max_sessions is {}",
                                                   sessions_.size(), session_count_max_),
-                       .retry_after = kRetryAfter});
+                       .retry_after = kRetryLater});
   }
   session->Touch(clock_->steady_now());
   std::string id = session->id();

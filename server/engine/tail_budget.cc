@@ -5,12 +5,6 @@
 #include "server/engine/quota_error.h"
 
 namespace alaya {
-namespace {
-
-// Somebody has to store or close a session first.
-constexpr std::chrono::milliseconds kRetryAfter{5'000};
-
-}  // namespace
 
 Status TailBudget::Reserve(uint64_t bytes) {
   if (account_ != nullptr) ALAYA_RETURN_IF_ERROR(account_->Take(QuotaKind::kTailBytes, bytes));
@@ -29,7 +23,7 @@ Status TailBudget::Reserve(uint64_t bytes) {
                          .description = fmt::format(
                              "tails of all sessions: {} bytes in use, max_tail_bytes_total is {}",
                              used, limit_bytes_),
-                         .retry_after = kRetryAfter});
+                         .retry_after = kRetryLater});
     }
   } while (!used_bytes_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
   return OkStatus();

@@ -11,22 +11,18 @@ using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 using std::chrono::steady_clock;
 
-// When it is worth trying again: what ends by itself soon, and what somebody must end.
-constexpr milliseconds kSoon{100};
-constexpr milliseconds kLater{5'000};
-
 struct KindText {
   const char* limit;
   const char* noun;
   milliseconds retry_after;
 };
 constexpr std::array<KindText, kQuotaKindCount> kTexts = {
-    {{"max_sessions", "sessions", kLater},
-     {"max_tail_bytes", "bytes of sessions' new tokens", kLater},
-     {"max_stored_bytes", "stored bytes", kLater},
-     {"max_streams", "calls", kSoon},
-     {"max_attend_items_in_flight", "attention items", kSoon},
-     {"max_bytes_in_flight", "bytes of messages under way", kSoon}}};
+    {{"max_sessions", "sessions", kRetryLater},
+     {"max_tail_bytes", "bytes of sessions' new tokens", kRetryLater},
+     {"max_stored_bytes", "stored bytes", kRetryLater},
+     {"max_streams", "calls", kRetrySoon},
+     {"max_attend_items_in_flight", "attention items", kRetrySoon},
+     {"max_bytes_in_flight", "bytes of messages under way", kRetrySoon}}};
 
 const KindText& TextOf(QuotaKind kind) { return kTexts[static_cast<size_t>(kind)]; }
 

@@ -53,17 +53,17 @@ grpc::ServerUnaryReactor* AdminServiceHandler::GetServerInfo(
         const TenantQuota& quota = service_.engine->tenants();
         ToProto(options_, service_.limits.engine, quota.TotalLimits(), response->mutable_limits());
         ToProto(quota.LimitsOf(caller.tenant()), response->mutable_tenant_limits());
+        const auto add = [response](const auto& device, uint64_t memory_budget_bytes) {
+          v1::Device* proto = response->add_devices();
+          proto->set_name(device.name());
+          proto->set_description(device.description());
+          proto->set_memory_budget_bytes(memory_budget_bytes);
+        };
         for (const AttentionBackend* backend : service_.engine->backends()) {
-          v1::Device* device = response->add_devices();
-          device->set_name(backend->name());
-          device->set_description(backend->description());
-          device->set_memory_budget_bytes(self_.memory_budget_bytes);
+          add(*backend, self_.memory_budget_bytes);
         }
         if (const AttentionDevice* gpu = service_.engine->device(); gpu != nullptr) {
-          v1::Device* device = response->add_devices();
-          device->set_name(gpu->name());
-          device->set_description(gpu->description());
-          device->set_memory_budget_bytes(self_.gpu_memory_budget_bytes);
+          add(*gpu, self_.gpu_memory_budget_bytes);
         }
         return OkStatus();
       });

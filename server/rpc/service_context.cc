@@ -6,11 +6,6 @@
 #include "server/engine/quota_error.h"
 
 namespace alaya {
-namespace {
-
-constexpr std::chrono::milliseconds kRetryAfter{100};
-
-}  // namespace
 
 Deadline DeadlineOf(const grpc::CallbackServerContext& call) {
   const auto deadline = call.deadline();
@@ -59,7 +54,7 @@ Status CallRecord::AdmitUnary(uint64_t bytes) {
                        .description = std::to_string(waiting) + " calls wait for a thread, " +
                                       "max_waiting_calls is " +
                                       std::to_string(service_.limits.max_waiting_calls),
-                       .retry_after = kRetryAfter});
+                       .retry_after = kRetrySoon});
   }
   ALAYA_ASSIGN_OR_RETURN(bytes_, TakeBytes(bytes));
   return OkStatus();
