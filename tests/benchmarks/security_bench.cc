@@ -2,14 +2,13 @@
 //
 //   security_bench [--tiny] [--tokens N] [--f32]
 //
-// Two servers that differ in nothing else: one takes plain connections from anybody, the
-// other wants TLS and an API key. One session on each decodes over the same context; their
-// requests take turns in short rounds, so that both see the same machine, and ask for full
-// attention, so that no planner decides differently for one of them. Tensors are bf16, as
-// models send them, or f32. Overhead is what
-// the client saw minus the engine's own time. Processor time is that of client and server
-// together, of all threads: what encryption takes of the cores, beside how long it makes
-// anybody wait.
+// Servers that differ in nothing else: two take plain connections from anybody, two want
+// TLS and an API key; two of each, as a process keeps the luck of the memory that it was
+// given. One session on each decodes over the same context; their requests take turns in
+// short rounds, so that all see the same machine, and ask for full attention, so that no
+// planner decides differently for one of them. Tensors are bf16, as models send them, or
+// f32. Overhead is what the client saw minus the engine's own time. Processor time is that
+// of all threads: what encryption takes of the cores, beside how long it makes anybody wait.
 
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -50,17 +49,23 @@ struct BenchPlan {
   DType dtype = DType::kBF16;
 };
 
+// What was measured at the servers of one kind.
+struct Samples {
+  std::string_view name;
+  std::vector<double> client_us;
+  std::vector<double> engine_us;
+  std::vector<double> overhead_us;
+  double client_cpu_us = 0;
+  double server_cpu_us = 0;
+};
+
 // A server, and one session on it that decodes.
 struct Side {
-  std::string name;
+  Samples* samples;
   std::unique_ptr<ServerProcess> server;
   std::optional<client::Client> client;
   std::string session;
   std::optional<client::BlockingAttendStream> stream;
-  std::vector<double> client_us;
-  std::vector<double> overhead_us;
-  double client_cpu_us = 0;
-  double server_cpu_us = 0;
 };
 
 // Of this process.
@@ -88,11 +93,10 @@ double ServerCpuUs(pid_t pid) {
   return (user_ticks + system_ticks) * 1e6 / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
-StatusOr<Side> StartSide(std::string name, const std::string& directory,
+StatusOr<Side> StartSide(Samples* samples, const std::string& directory,
                          std::vector<std::string> arguments, const client::ClientOptions& options,
                          const KvSequence& sequence, size_t context_tokens) {
-  Side side;
-  side.name = std::move(name);
+  Side side{.samples = samples, .server = {}, .client = {}, .session = {}, .stream = {}};
   ALAYA_ASSIGN_OR_RETURN(side.server, ServerProcess::Start({.data_directory = directory,
                                                             .arguments = std::move(arguments)}));
   ALAYA_ASSIGN_OR_RETURN(side.client,
@@ -111,8 +115,10 @@ Status Decode(const KvSequence& sequence, size_t position, Side* side) {
   const auto start = std::chrono::steady_clock::now();
   ALAYA_ASSIGN_OR_RETURN(const pb::AttendResult result, side->stream->AttendOne(std::move(item)));
   const std::chrono::duration<double, std::micro> seen = std::chrono::steady_clock::now() - start;
-  side->client_us.push_back(seen.count());
-  side->overhead_us.push_back(seen.count() - result.stats().engine_microseconds());
+  const double engine_us = result.stats().engine_microseconds();
+  side->samples->client_us.push_back(seen.count());
+  side->samples->engine_us.push_back(engine_us);
+  side->samples->overhead_us.push_back(seen.count() - engine_us);
   return OkStatus();
 }
 
@@ -131,16 +137,22 @@ Status Run(const BenchPlan& plan) {
   const KvSequence sequence(MakeModel("bench", {.layers = 1, .dtype = plan.dtype}),
                             plan.context_tokens + request_count,
                             /*seed=*/1);
+  Samples plain{.name = "plain TCP", .client_us = {}, .engine_us = {}, .overhead_us = {}};
+  Samples secured{.name = "TLS and key", .client_us = {}, .engine_us = {}, .overhead_us = {}};
   std::vector<Side> sides;
-  ALAYA_ASSIGN_OR_RETURN(Side plain, StartSide("plain TCP", directory / "plain", {}, {}, sequence,
-                                               plan.context_tokens));
-  sides.push_back(std::move(plain));
-  ALAYA_ASSIGN_OR_RETURN(Side secured,
-                         StartSide("TLS and key", directory / "secure",
-                                   {"--tls-cert", certificate.certificate, "--tls-key",
-                                    certificate.private_key, "--api-key-files", directory / "keys"},
-                                   secure, sequence, plan.context_tokens));
-  sides.push_back(std::move(secured));
+  for (Samples* samples : {&plain, &secured, &secured, &plain}) {
+    std::vector<std::string> arguments;
+    if (samples == &secured) {
+      arguments = {"--tls-cert",      certificate.certificate, "--tls-key", certificate.private_key,
+                   "--api-key-files", directory / "keys"};
+    }
+    ALAYA_ASSIGN_OR_RETURN(
+        Side side,
+        StartSide(samples, directory / fmt::format("data{}", sides.size()), std::move(arguments),
+                  samples == &secured ? secure : client::ClientOptions{}, sequence,
+                  plan.context_tokens));
+    sides.push_back(std::move(side));
+  }
 
   for (size_t round = 0; round < plan.rounds; ++round) {
     for (Side& side : sides) {
@@ -150,23 +162,27 @@ Status Run(const BenchPlan& plan) {
         const size_t position = plan.context_tokens + round * plan.requests_per_round + i;
         ALAYA_RETURN_IF_ERROR(Decode(sequence, position, &side));
       }
-      side.client_cpu_us += ClientCpuUs() - client_cpu_us;
-      side.server_cpu_us += ServerCpuUs(side.server->pid()) - server_cpu_us;
+      side.samples->client_cpu_us += ClientCpuUs() - client_cpu_us;
+      side.samples->server_cpu_us += ServerCpuUs(side.server->pid()) - server_cpu_us;
     }
   }
-  fmt::print("{} tokens, {} requests each; microseconds\n{:>12} {:>19} {:>19} {:>22}\n",
-             plan.context_tokens, request_count, "", "client p50  p99", "overhead p50  p99",
-             "processor: client server");
-  const auto requests = static_cast<double>(request_count);
-  for (const Side& side : sides) {
-    fmt::print("{:>12} {:>9.1f} {:>9.1f} {:>9.1f} {:>9.1f} {:>13.1f} {:>10.1f}\n", side.name,
-               Percentile(side.client_us, 0.5), Percentile(side.client_us, 0.99),
-               Percentile(side.overhead_us, 0.5), Percentile(side.overhead_us, 0.99),
-               side.client_cpu_us / requests, side.server_cpu_us / requests);
+  fmt::print("{} tokens, {} requests each; microseconds\n{:>12} {:>19} {:>19} {:>19} {:>22}\n",
+             plan.context_tokens, plain.client_us.size(), "", "client p50  p99", "engine p50  p99",
+             "overhead p50  p99", "processor: client server");
+  for (const Samples* samples : {&plain, &secured}) {
+    const auto requests = static_cast<double>(samples->client_us.size());
+    fmt::print("{:>12}", samples->name);
+    for (const auto* values : {&samples->client_us, &samples->engine_us, &samples->overhead_us}) {
+      fmt::print(" {:>9.1f} {:>9.1f}", Percentile(*values, 0.5), Percentile(*values, 0.99));
+    }
+    fmt::print(" {:>13.1f} {:>10.1f}\n", samples->client_cpu_us / requests,
+               samples->server_cpu_us / requests);
   }
-  fmt::print("TLS and key add {:.1f} at p50 (overhead: {:.1f})\n",
-             Percentile(sides[1].client_us, 0.5) - Percentile(sides[0].client_us, 0.5),
-             Percentile(sides[1].overhead_us, 0.5) - Percentile(sides[0].overhead_us, 0.5));
+  const auto added = [&](std::vector<double> Samples::*values) {
+    return Percentile(secured.*values, 0.5) - Percentile(plain.*values, 0.5);
+  };
+  fmt::print("TLS and key add at p50: client {:.1f}, engine {:.1f}, overhead {:.1f}\n",
+             added(&Samples::client_us), added(&Samples::engine_us), added(&Samples::overhead_us));
   return OkStatus();
 }
 
