@@ -12,6 +12,7 @@
 #include "index/sequence_search.h"
 #include "server/engine/attend_checks.h"
 #include "server/engine/attention_fan_out.h"
+#include "server/engine/quota_error.h"
 #include "server/engine/request_checks.h"
 #include "server/engine/sequence_view.h"
 #include "server/engine/tensor_checks.h"
@@ -109,10 +110,11 @@ Status RunSearch(const Search& search, WorkerPool* pool, SearchAnswer* answer) {
       hit_count += FillHits(search, positions, KvHeadIndex{head}, *found[head], answer);
     }
     if (hit_count > kHitCountMax && positions.end < position_count) {
-      return ResourceExhausted(
-          fmt::format("{} hits for the first {} of {} query tokens, at most {} are returned: send "
-                      "fewer queries or a narrower target",
-                      hit_count, positions.end, position_count, kHitCountMax));
+      return QuotaError(
+          {.subject = "request",
+           .description = fmt::format("{} hits for the first {} of {} query tokens, at most {} are "
+                                      "returned: send fewer queries or a narrower target",
+                                      hit_count, positions.end, position_count, kHitCountMax)});
     }
   }
   return OkStatus();

@@ -17,9 +17,10 @@ inline constexpr std::chrono::milliseconds kRetrySoon{100};
 inline constexpr std::chrono::milliseconds kRetryLater{5'000};
 
 struct QuotaViolation {
-  std::string subject;      // "tenant:team-a"; "server" for limits of all tenants together
-  std::string description;  // which limit, how much is used
-  std::chrono::milliseconds retry_after{0};
+  // "tenant:team-a"; "server" for limits of all tenants together; "session", "request".
+  std::string subject;
+  std::string description;                   // which limit, how much is used
+  std::chrono::milliseconds retry_after{0};  // 0: waiting does not help
 };
 
 // RESOURCE_EXHAUSTED "subject: description".

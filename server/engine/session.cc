@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "server/engine/quota_error.h"
 #include "storage/types/check.h"
 
 namespace alaya {
@@ -37,9 +38,11 @@ Status Session::Append(LayerIndex layer, std::span<const std::byte> keys,
     }
   }
   if (tail_tokens > tail_tokens_max) {
-    return ResourceExhausted(
-        fmt::format("session would hold {} tokens of its own, max_tail_tokens_per_session is {}",
-                    tail_tokens, tail_tokens_max));
+    return QuotaError({.subject = "session",
+                       .description = fmt::format(
+                           "it would hold {} tokens of its own, max_tail_tokens_per_session "
+                           "is {}: store it and go on in a new one",
+                           tail_tokens, tail_tokens_max)});
   }
   return tail_.Append(layer, keys, values);
 }

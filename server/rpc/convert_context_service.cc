@@ -150,9 +150,9 @@ StatusOr<SearchParams> FromProto(const v1::SearchContextRequest& proto, std::str
   params.layer = LayerIndex{proto.layer()};
   ALAYA_ASSIGN_OR_RETURN(params.query, FromProto(proto.query(), {"query"}));
   if (params.query.tokens > limits.engine.max_queries_per_item) {
-    return ResourceExhausted("query: " + std::to_string(params.query.tokens) +
-                             " queries, max_queries_per_item is " +
-                             std::to_string(limits.engine.max_queries_per_item));
+    return RequestLimitError({"query"}, std::to_string(params.query.tokens) +
+                                            " queries, max_queries_per_item is " +
+                                            std::to_string(limits.engine.max_queries_per_item));
   }
   switch (proto.target_case()) {
     case v1::SearchContextRequest::TARGET_NOT_SET:

@@ -63,8 +63,8 @@ StatusOr<std::vector<TokenId>> TokensFromProto(
         std::to_string(count) + " tokens, the least is " + std::to_string(count_min));
   }
   if (count > count_max) {
-    return ResourceExhausted(field.ToString() + ": " + std::to_string(count) +
-                             " tokens, max_context_tokens is " + std::to_string(count_max));
+    return RequestLimitError(field, std::to_string(count) + " tokens, max_context_tokens is " +
+                                        std::to_string(count_max));
   }
   return std::vector<TokenId>(tokens.begin(), tokens.end());
 }

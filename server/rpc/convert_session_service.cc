@@ -77,9 +77,9 @@ StatusOr<AttendItem> FromProto(const v1::AttendItem& proto, int index, std::stri
   }
   const size_t tokens = item.query ? item.query->tokens : item.key->tokens;
   if (tokens > limits.engine.max_queries_per_item) {
-    return ResourceExhausted((item.query ? query_field : key_field).ToString() + ": " +
+    return RequestLimitError(item.query ? query_field : key_field,
                              std::to_string(tokens) + " tokens, max_queries_per_item is " +
-                             std::to_string(limits.engine.max_queries_per_item));
+                                 std::to_string(limits.engine.max_queries_per_item));
   }
   ALAYA_ASSIGN_OR_RETURN(item.options, FromProto(proto.options(), key_field));
   return item;

@@ -7,6 +7,7 @@
 #include "absl/strings/cord.h"
 #include "google/rpc/error_details.pb.h"
 #include "server/engine/quota_error.h"
+#include "server/engine/tenant_quota.h"
 
 namespace alaya {
 namespace {
@@ -52,15 +53,29 @@ const char* DefaultReason(StatusCode code) {
 
 }  // namespace
 
-Status RequestError(std::string_view reason, const FieldPath& field, std::string_view message) {
+namespace {
+
+Status FieldError(StatusCode code, std::string_view reason, const FieldPath& field,
+                  std::string_view message) {
   const std::string path = field.ToString();
   google::rpc::ErrorInfo info;
   info.set_reason(std::string(reason));
   info.set_domain(kDomain);
   (*info.mutable_metadata())["field"] = path;
-  Status status = InvalidArgument(path + ": " + std::string(message));
+  Status status = MakeError(code, path + ": " + std::string(message));
   status.SetPayload(kErrorInfoType, absl::Cord(info.SerializeAsString()));
   return status;
+}
+
+}  // namespace
+
+Status RequestError(std::string_view reason, const FieldPath& field, std::string_view message) {
+  return FieldError(StatusCode::kInvalidArgument, reason, field, message);
+}
+
+Status RequestLimitError(const FieldPath& field, std::string_view message) {
+  return FieldError(StatusCode::kResourceExhausted, DefaultReason(StatusCode::kResourceExhausted),
+                    field, message);
 }
 
 Status ReasonedError(StatusCode code, std::string_view reason, std::string_view message) {
@@ -74,13 +89,23 @@ Status ReasonedError(StatusCode code, std::string_view reason, std::string_view 
 
 namespace {
 
-// For a quota: which one, and when to try again.
+// Which limit is used up. Room on the disk or in memory has to be made by somebody.
+std::optional<QuotaViolation> ViolationOf(const Status& status) {
+  if (auto violation = QuotaViolationOf(status)) return violation;
+  if (status.code() != StatusCode::kResourceExhausted) return std::nullopt;
+  return QuotaViolation{.subject = TenantQuota::kTotalSubject,
+                        .description = std::string(Message(status)),
+                        .retry_after = kRetryLater};
+}
+
+// Which limit, and when to try again.
 void AddQuotaDetails(const QuotaViolation& violation, google::rpc::Status* proto) {
   google::rpc::QuotaFailure failure;
   google::rpc::QuotaFailure::Violation* entry = failure.add_violations();
   entry->set_subject(violation.subject);
   entry->set_description(violation.description);
   proto->add_details()->PackFrom(failure);
+  if (violation.retry_after.count() == 0) return;
   google::rpc::RetryInfo retry;
   const int64_t retry_ms = violation.retry_after.count();
   retry.mutable_retry_delay()->set_seconds(retry_ms / 1000);
@@ -100,7 +125,7 @@ void ToProto(const Status& status, google::rpc::Status* proto) {
     detail->set_value(std::string(*payload));
     return;
   }
-  const auto violation = QuotaViolationOf(status);
+  const auto violation = ViolationOf(status);
   google::rpc::ErrorInfo info;
   info.set_reason(violation ? "QUOTA_EXCEEDED" : DefaultReason(status.code()));
   info.set_domain(kDomain);

@@ -3,7 +3,9 @@
 //
 // The ErrorInfo's domain is "alayadb". Its reason is the one the converter gave
 // (RequestError) or follows from the code; metadata "field" names the request's field. A
-// tenant's quota that is used up adds google.rpc.QuotaFailure and RetryInfo.
+// limit that is used up adds google.rpc.QuotaFailure, and RetryInfo if waiting may help:
+// one of engine/quota_error.h says whose it is, any other RESOURCE_EXHAUSTED is the
+// server's disk or memory.
 
 #ifndef ALAYA_SERVER_RPC_STATUS_DETAILS_H_
 #define ALAYA_SERVER_RPC_STATUS_DETAILS_H_
@@ -19,6 +21,9 @@ namespace alaya {
 
 // INVALID_ARGUMENT "field: message" with a reason of its own, UPPER_SNAKE_CASE.
 Status RequestError(std::string_view reason, const FieldPath& field, std::string_view message);
+
+// RESOURCE_EXHAUSTED "field: message": a request larger than any may be.
+Status RequestLimitError(const FieldPath& field, std::string_view message);
 
 // Any error with a reason of its own.
 Status ReasonedError(StatusCode code, std::string_view reason, std::string_view message);

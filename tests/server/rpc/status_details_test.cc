@@ -2,10 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <cstdint>
 #include <set>
 #include <string>
 
 #include "google/rpc/error_details.pb.h"
+#include "server/engine/quota_error.h"
 
 namespace alaya {
 namespace {
@@ -13,8 +16,7 @@ namespace {
 // The ErrorInfo that an error carries, as a client reads it.
 google::rpc::ErrorInfo InfoOf(const google::rpc::Status& status) {
   google::rpc::ErrorInfo info;
-  EXPECT_EQ(status.details_size(), 1);
-  EXPECT_TRUE(status.details_size() == 1 && status.details(0).UnpackTo(&info));
+  EXPECT_TRUE(status.details_size() > 0 && status.details(0).UnpackTo(&info));
   return info;
 }
 
@@ -48,6 +50,49 @@ TEST(StatusDetailsTest, EveryOtherErrorHasTheReasonOfItsCode) {
     EXPECT_EQ(info.domain(), "alayadb");
     EXPECT_TRUE(reasons.insert(info.reason()).second) << info.reason();
   }
+}
+
+TEST(StatusDetailsTest, ALimitThatIsUsedUpSaysWhoseItIsAndWhenToTryAgain) {
+  struct Case {
+    Status status;
+    std::string subject;
+    std::string description;
+    int64_t retry_seconds;
+  };
+  for (const Case& c :
+       {Case{QuotaError({.subject = "tenant:a",
+       .description = "why",
+       .retry_after = std::chrono::milliseconds(2'000)}),
+             "tenant:a", "why", 2},
+        Case{ResourceExhausted("the disk is full"), "server", "the disk is full", 5}}) {
+    google::rpc::Status proto;
+    ToProto(c.status, &proto);
+
+    EXPECT_EQ(InfoOf(proto).reason(), "QUOTA_EXCEEDED");
+    google::rpc::QuotaFailure failure;
+    google::rpc::RetryInfo retry;
+    ASSERT_EQ(proto.details_size(), 3);
+    ASSERT_TRUE(proto.details(1).UnpackTo(&failure));
+    ASSERT_TRUE(proto.details(2).UnpackTo(&retry));
+    ASSERT_EQ(failure.violations_size(), 1);
+    EXPECT_EQ(failure.violations(0).subject(), c.subject);
+    EXPECT_EQ(failure.violations(0).description(), c.description);
+    EXPECT_EQ(retry.retry_delay().seconds(), c.retry_seconds);
+  }
+}
+
+TEST(StatusDetailsTest, WhatWaitingDoesNotHelpSaysNoTime) {
+  google::rpc::Status of_session;
+  ToProto(QuotaError({.subject = "session", .description = "why"}), &of_session);
+  EXPECT_EQ(of_session.details_size(), 2);
+
+  google::rpc::Status of_request;
+  ToProto(RequestLimitError({"query"}, "9 tokens"), &of_request);
+  EXPECT_EQ(of_request.code(), static_cast<int>(StatusCode::kResourceExhausted));
+  EXPECT_EQ(of_request.message(), "query: 9 tokens");
+  EXPECT_EQ(of_request.details_size(), 1);
+  EXPECT_EQ(InfoOf(of_request).reason(), "LIMIT_REACHED");
+  EXPECT_EQ(InfoOf(of_request).metadata().at("field"), "query");
 }
 
 TEST(StatusDetailsTest, AWholeCallCarriesTheSameAsAnItem) {
