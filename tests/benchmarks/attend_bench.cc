@@ -20,11 +20,9 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <optional>
 #include <stop_token>
 #include <string>
-#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -32,6 +30,7 @@
 #include "client/client.h"
 #include "client/tensor.h"
 #include "storage/types/status.h"
+#include "tests/benchmarks/benchmark_main.h"
 #include "tests/support/attention_workload.h"
 #include "tests/support/quality.h"
 #include "tests/support/server_process.h"
@@ -265,20 +264,15 @@ Status Run(const BenchPlan& plan) {
 
 int main(int argc, char** argv) {
   alaya::BenchPlan plan;
-  for (int i = 1; i < argc; ++i) {
-    if (std::string_view(argv[i]) == "--tiny") {
-      plan.context_tokens = {1024};
-      plan.session_counts = {1, 4};
-      plan.requests = 16;
-    } else if (std::string_view(argv[i]) == "--awake") {
-      plan.keep_awake = true;
-    } else {
-      std::fprintf(stderr, "usage: attend_bench [--tiny] [--awake]\n");
-      return EXIT_FAILURE;
-    }
-  }
-  const alaya::Status status = alaya::Run(plan);
-  if (status.ok()) return EXIT_SUCCESS;
-  std::fprintf(stderr, "%s\n", status.ToString().c_str());
-  return EXIT_FAILURE;
+  CLI::App app("Attend as a client sees it through the real server, and the share of transport.");
+  app.add_flag("--awake", plan.keep_awake, "Keep the cores from halting between requests");
+  app.add_flag_callback(
+      "--tiny",
+      [&] {
+        plan.context_tokens = {1024};
+        plan.session_counts = {1, 4};
+        plan.requests = 16;
+      },
+      alaya::kTinyHelp);
+  return alaya::BenchmarkMain(app, argc, argv, [&] { return alaya::Run(plan); });
 }

@@ -13,12 +13,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <random>
 #include <string>
-#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -28,6 +26,7 @@
 #include "index/kernels/instruction_set.h"
 #include "storage/types/check.h"
 #include "tests/benchmarks/arena.h"
+#include "tests/benchmarks/benchmark_main.h"
 #include "tests/benchmarks/team.h"
 
 namespace alaya {
@@ -206,34 +205,24 @@ void Measure(const Shape& shape, size_t runs, Team& team) {
   std::fflush(stdout);
 }
 
-int Main(std::span<char*> arguments) {
+struct BenchPlan {
+  size_t runs = 41;
   bool is_tiny = false;
   bool is_first_only = false;
-  size_t runs = 41;
-  for (size_t i = 1; i < arguments.size(); ++i) {
-    const std::string_view argument = arguments[i];
-    if (argument == "--tiny") {
-      is_tiny = true;
-    } else if (argument == "--first") {
-      is_first_only = true;
-    } else if (argument == "--runs" && i + 1 < arguments.size()) {
-      runs = std::max<size_t>(1, std::strtoul(arguments[++i], nullptr, 10));
-    } else {
-      std::fprintf(stderr, "usage: exact_attention_bench [--tiny] [--runs N] [--first]\n");
-      return 2;
-    }
-  }
+};
+
+Status Run(const BenchPlan& plan) {
   const size_t cores = std::max(1U, std::thread::hardware_concurrency());
   Team team(cores);
   std::printf("%zu threads, %s, medians of %zu runs in turns\n\n", cores,
-              std::string(InstructionSet()).c_str(), is_tiny ? 3 : runs);
+              std::string(InstructionSet()).c_str(), plan.is_tiny ? 3 : plan.runs);
   std::printf(
       "| shape | MiB | floor us | best GB/s | exact us | floor / exact | of best | of CPU time "
       "| dipr us | attended | checksum |\n|---|---|---|---|---|---|---|---|---|---|---|\n");
-  if (is_tiny) {
+  if (plan.is_tiny) {
     Measure({"tiny GQA bf16", 2000, 8, 2, 128, DType::kBF16}, 3, team);
     Measure({"tiny MHA f32", 500, 4, 4, 96, DType::kF32}, 3, team);
-    return 0;
+    return OkStatus();
   }
   constexpr size_t kTokens = size_t{128} * 1024;
   const Shape shapes[] = {
@@ -249,15 +238,22 @@ int Main(std::span<char*> arguments) {
       {"GQA 128K f32 d128", kTokens, 32, 8, 128, DType::kF32},
   };
   for (const Shape& shape : shapes) {
-    Measure(shape, runs, team);
-    if (is_first_only) break;
+    Measure(shape, plan.runs, team);
+    if (plan.is_first_only) break;
   }
-  return 0;
+  return OkStatus();
 }
 
 }  // namespace
 }  // namespace alaya
 
-int main(int argument_count, char** arguments) {
-  return alaya::Main({arguments, static_cast<size_t>(argument_count)});
+int main(int argc, char** argv) {
+  alaya::BenchPlan plan;
+  CLI::App app("Exact attention against reading its bytes with all cores.");
+  app.add_flag("--tiny", plan.is_tiny, alaya::kTinyHelp);
+  app.add_flag("--first", plan.is_first_only, "The first shape only");
+  app.add_option("--runs", plan.runs, "Of each, in turns")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  return alaya::BenchmarkMain(app, argc, argv, [&] { return alaya::Run(plan); });
 }

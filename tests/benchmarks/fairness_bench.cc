@@ -12,16 +12,15 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "client/client.h"
+#include "tests/benchmarks/benchmark_main.h"
 #include "tests/integration/kv_sequence.h"
 #include "tests/integration/service_calls.h"
 #include "tests/support/quality.h"
@@ -165,20 +164,15 @@ Status Run(const BenchPlan& plan) {
 
 int main(int argc, char** argv) {
   alaya::BenchPlan plan;
-  for (int i = 1; i < argc; ++i) {
-    if (std::string_view(argv[i]) == "--tiny") {
-      plan.context_tokens = 2048;
-      plan.busy_sessions = 4;
-      plan.requests = 20;
-    } else if (std::string_view(argv[i]) == "--check" && i + 1 < argc) {
-      plan.factor_max = std::strtod(argv[++i], nullptr);
-    } else {
-      std::fprintf(stderr, "usage: fairness_bench [--tiny] [--check FACTOR]\n");
-      return EXIT_FAILURE;
-    }
-  }
-  const alaya::Status status = alaya::Run(plan);
-  if (status.ok()) return EXIT_SUCCESS;
-  std::fprintf(stderr, "%s\n", status.ToString().c_str());
-  return EXIT_FAILURE;
+  CLI::App app("What one tenant notices of another's busy sessions.");
+  app.add_option("--check", plan.factor_max, "Fail if they raise the p99 by more than this");
+  app.add_flag_callback(
+      "--tiny",
+      [&] {
+        plan.context_tokens = 2048;
+        plan.busy_sessions = 4;
+        plan.requests = 20;
+      },
+      alaya::kTinyHelp);
+  return alaya::BenchmarkMain(app, argc, argv, [&] { return alaya::Run(plan); });
 }

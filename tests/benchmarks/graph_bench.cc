@@ -16,11 +16,9 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <span>
-#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -36,6 +34,7 @@
 #include "index/kernels/encoding.h"
 #include "index/memory_index_blocks.h"
 #include "storage/types/check.h"
+#include "tests/benchmarks/benchmark_main.h"
 #include "tests/support/attention_workload.h"
 #include "tests/support/parallel_for.h"
 #include "tests/support/quality.h"
@@ -374,46 +373,47 @@ void MeasureHead(const AttentionWorkload& workload, HeadName name, size_t token_
            Measure(part_steps, *part_fine->index, part_fine->index->anchor_count()), part);
 }
 
-int Main(std::span<char*> arguments) {
+struct BenchPlan {
   size_t token_count = size_t{32} * 1024;
   size_t from = 0;
   size_t heads = 2;
   bool is_alone = false;
-  for (size_t i = 1; i < arguments.size(); ++i) {
-    const std::string_view argument = arguments[i];
-    if (argument == "--tiny") {
-      token_count = 2048;
-      heads = 1;
-    } else if (argument == "--alone") {
-      is_alone = true;
-    } else if (argument == "--tokens" && i + 1 < arguments.size()) {
-      token_count = std::max<size_t>(5, std::strtoul(arguments[++i], nullptr, 10));
-    } else if (argument == "--from" && i + 1 < arguments.size()) {
-      from = std::min<size_t>(std::strtoul(arguments[++i], nullptr, 10), std::size(kHeads));
-    } else if (argument == "--heads" && i + 1 < arguments.size()) {
-      heads = std::strtoul(arguments[++i], nullptr, 10);
-    } else {
-      std::fprintf(stderr,
-                   "usage: graph_bench [--tiny] [--alone] [--tokens N] [--from N] [--heads N]\n");
-      return 2;
-    }
-  }
+};
+
+Status Run(const BenchPlan& plan) {
   WorkloadOptions options;
   options.model = StandardModel(32);
-  options.token_count = token_count;
+  options.token_count = plan.token_count;
   const AttentionWorkload workload(options);
-  std::printf("%zu tokens, %u threads build, one searches\n", token_count,
+  std::printf("%zu tokens, %u threads build, one searches\n", plan.token_count,
               std::thread::hardware_concurrency());
   for (const HeadName& name :
-       std::span(kHeads).subspan(from, std::min(heads, std::size(kHeads) - from))) {
-    MeasureHead(workload, name, token_count, is_alone);
+       std::span(kHeads).subspan(plan.from, std::min(plan.heads, std::size(kHeads) - plan.from))) {
+    MeasureHead(workload, name, plan.token_count, plan.is_alone);
   }
-  return 0;
+  return OkStatus();
 }
 
 }  // namespace
 }  // namespace alaya
 
-int main(int argument_count, char** arguments) {
-  return alaya::Main({arguments, static_cast<size_t>(argument_count)});
+int main(int argc, char** argv) {
+  alaya::BenchPlan plan;
+  CLI::App app("Graphs of one kv head: build, bytes, recall for tokens scored; seeing a fifth.");
+  app.add_flag_callback(
+      "--tiny",
+      [&] {
+        plan.token_count = 2048;
+        plan.heads = 1;
+      },
+      alaya::kTinyHelp);
+  app.add_option("--tokens", plan.token_count, "Of the context")
+      ->capture_default_str()
+      ->check(CLI::Range(size_t{5}, size_t{1} << 24));
+  app.add_option("--from", plan.from, "The first head of the list")
+      ->capture_default_str()
+      ->check(CLI::Range(size_t{0}, std::size(alaya::kHeads)));
+  app.add_option("--heads", plan.heads, "How many of them")->capture_default_str();
+  app.add_flag("--alone", plan.is_alone, "Without hnswlib and the coarse index");
+  return alaya::BenchmarkMain(app, argc, argv, [&] { return alaya::Run(plan); });
 }

@@ -22,12 +22,12 @@
 #include <random>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "storage/context/context_store.h"
 #include "storage/page/page.h"
 #include "storage/types/check.h"
+#include "tests/benchmarks/benchmark_main.h"
 #include "tests/support/process_memory.h"
 #include "tests/support/temp_directory.h"
 
@@ -37,8 +37,9 @@ namespace {
 constexpr uint64_t kMiB = uint64_t{1} << 20;
 constexpr uint64_t kChunkTokens = 256;  // of one layer: 512 KiB of keys, as many of values
 constexpr uint64_t kBudgetBytes = 64 * kMiB;
+constexpr uint64_t kBeyondBudgetBytesMax = 256 * kMiB;
 
-struct Arguments {
+struct BenchPlan {
   uint64_t bytes = 1024 * kMiB;
   int run_count = 5;
   std::string directory;  // empty: a temporary one
@@ -97,13 +98,13 @@ void ImportContext(ContextStore& store, uint64_t token_count, std::span<const st
   CheckOk((*writer)->Commit().status());
 }
 
-int Run(const Arguments& arguments) {
+Status Run(const BenchPlan& plan) {
   std::optional<TempDirectory> temporary;
-  if (arguments.directory.empty()) temporary.emplace();
+  if (plan.directory.empty()) temporary.emplace();
   const std::string directory =
-      temporary ? temporary->path().string() : arguments.directory + "/import_bench";
+      temporary ? temporary->path().string() : plan.directory + "/import_bench";
   std::filesystem::create_directories(directory);
-  const uint64_t token_count = arguments.bytes / StandardShape().token_bytes();
+  const uint64_t token_count = plan.bytes / StandardShape().token_bytes();
   const std::vector<std::byte> block = RandomBytes(kMiB);
   const std::span<const std::byte> keys = std::span(block).first(kMiB / 2);
   const std::span<const std::byte> values = std::span(block).last(kMiB / 2);
@@ -117,7 +118,7 @@ int Run(const Arguments& arguments) {
   std::vector<double> ratios;
   const auto measure_raw = [&] {
     sync();  // so that neither pays for what the other left behind
-    raw_seconds.push_back(Seconds([&] { WriteRaw(directory + "/raw", arguments.bytes, block); }));
+    raw_seconds.push_back(Seconds([&] { WriteRaw(directory + "/raw", plan.bytes, block); }));
     std::filesystem::remove(directory + "/raw");
   };
   const auto measure_import = [&] {
@@ -126,14 +127,14 @@ int Run(const Arguments& arguments) {
     CheckOk((*store)->DeleteContext("default", "context").status());
     CheckOk((*store)->Compact().status());  // waits until the pages are gone
   };
-  for (int run = 0; run < arguments.run_count; ++run) {
+  for (int run = 0; run < plan.run_count; ++run) {
     // Each goes first as often as the other.
     if (run % 2 == 0) measure_raw();
     measure_import();
     if (run % 2 == 1) measure_raw();
     ratios.push_back(raw_seconds.back() / import_seconds.back());
   }
-  const double mib = static_cast<double>(arguments.bytes) / static_cast<double>(kMiB);
+  const double mib = static_cast<double>(plan.bytes) / static_cast<double>(kMiB);
   const auto memory = ReadProcessMemory(getpid());
   CheckOk(memory.status());
   std::printf("| bytes | raw MiB/s | import MiB/s | import / raw | peak memory MiB |\n");
@@ -143,29 +144,28 @@ int Run(const Arguments& arguments) {
               static_cast<double>(memory->resident_bytes_max) / static_cast<double>(kMiB));
   store->reset();
   if (!temporary) std::filesystem::remove_all(directory);
-  return memory->resident_bytes_max <= kBudgetBytes + 256 * kMiB ? 0 : 1;
+  if (memory->resident_bytes_max <= kBudgetBytes + kBeyondBudgetBytesMax) return OkStatus();
+  return ResourceExhausted(std::to_string(memory->resident_bytes_max) +
+                           " bytes of memory are more than the budget and 256 MiB");
 }
 
 }  // namespace
 }  // namespace alaya
 
 int main(int argc, char** argv) {
-  alaya::Arguments arguments;
-  constexpr std::string_view kRuns = "--runs=";
-  constexpr std::string_view kDirectory = "--directory=";
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view argument(argv[i]);
-    if (argument == "--tiny") {
-      arguments.bytes = 16 * alaya::kMiB;
-      arguments.run_count = 1;
-    } else if (argument.starts_with(kRuns)) {
-      arguments.run_count = std::max(1, std::stoi(std::string(argument.substr(kRuns.size()))));
-    } else if (argument.starts_with(kDirectory)) {
-      arguments.directory = argument.substr(kDirectory.size());
-    } else {
-      std::fprintf(stderr, "usage: import_bench [--tiny] [--runs=N] [--directory=D]\n");
-      return 2;
-    }
-  }
-  return alaya::Run(arguments);
+  alaya::BenchPlan plan;
+  CLI::App app("Import into the store against raw writing, and its memory.");
+  app.add_flag_callback(
+      "--tiny",
+      [&] {
+        plan.bytes = 16 * alaya::kMiB;
+        plan.run_count = 1;
+      },
+      alaya::kTinyHelp);
+  app.add_option("--runs", plan.run_count, "Of each, in turns")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--directory", plan.directory,
+                 "On the disk to measure; a temporary one if not given");
+  return alaya::BenchmarkMain(app, argc, argv, [&] { return alaya::Run(plan); });
 }

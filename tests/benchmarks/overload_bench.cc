@@ -15,11 +15,9 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -27,6 +25,7 @@
 #include "client/client.h"
 #include "client/tensor.h"
 #include "storage/types/status.h"
+#include "tests/benchmarks/benchmark_main.h"
 #include "tests/support/attention_workload.h"
 #include "tests/support/quality.h"
 #include "tests/support/server_process.h"
@@ -253,21 +252,18 @@ class Bench {
   size_t next_ = 0;
 };
 
-int Main(int argc, char** argv) {
-  Plan plan;
-  if (argc > 1 && std::string_view(argv[1]) == "--tiny") {
-    plan.duration = std::chrono::milliseconds(1500);
-    plan.goodput_share_min = 0.3;  // beside other tests
-  } else if (argc > 1) {
-    fmt::print(stderr, "usage: overload_bench [--tiny]\n");
-    return 2;
-  }
-  const Status status = Bench(plan).Run();
-  if (!status.ok()) fmt::print(stderr, "overload_bench: {}\n", status.ToString());
-  return status.ok() ? 0 : 1;
-}
-
 }  // namespace
 }  // namespace alaya
 
-int main(int argc, char** argv) { return alaya::Main(argc, argv); }
+int main(int argc, char** argv) {
+  alaya::Plan plan;
+  CLI::App app("Goodput and memory when more is asked for than the server can do.");
+  app.add_flag_callback(
+      "--tiny",
+      [&] {
+        plan.duration = std::chrono::milliseconds(1500);
+        plan.goodput_share_min = 0.3;  // beside other tests
+      },
+      alaya::kTinyHelp);
+  return alaya::BenchmarkMain(app, argc, argv, [&] { return alaya::Bench(plan).Run(); });
+}

@@ -18,7 +18,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -29,6 +28,7 @@
 #include <vector>
 
 #include "client/client.h"
+#include "tests/benchmarks/benchmark_main.h"
 #include "tests/integration/kv_sequence.h"
 #include "tests/integration/service_calls.h"
 #include "tests/support/quality.h"
@@ -191,21 +191,15 @@ Status Run(const BenchPlan& plan) {
 
 int main(int argc, char** argv) {
   alaya::BenchPlan plan;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view argument = argv[i];
-    if (argument == "--tiny") {
-      plan = {.context_tokens = 512, .rounds = 2, .requests_per_round = 5};
-    } else if (argument == "--tokens" && i + 1 < argc) {
-      plan.context_tokens = std::strtoull(argv[++i], nullptr, 10);
-    } else if (argument == "--f32") {
-      plan.dtype = alaya::DType::kF32;
-    } else {
-      std::fprintf(stderr, "usage: security_bench [--tiny] [--tokens N] [--f32]\n");
-      return EXIT_FAILURE;
-    }
-  }
-  const alaya::Status status = alaya::Run(plan);
-  if (status.ok()) return EXIT_SUCCESS;
-  std::fprintf(stderr, "%s\n", status.ToString().c_str());
-  return EXIT_FAILURE;
+  bool is_f32 = false;
+  CLI::App app("What TLS and an API key add to an Attend on a warm stream.");
+  app.add_flag_callback(
+      "--tiny", [&] { plan = {.context_tokens = 512, .rounds = 2, .requests_per_round = 5}; },
+      alaya::kTinyHelp);
+  app.add_option("--tokens", plan.context_tokens, "Of the context")->capture_default_str();
+  app.add_flag("--f32", is_f32, "Tensors of f32 instead of bf16");
+  return alaya::BenchmarkMain(app, argc, argv, [&] {
+    if (is_f32) plan.dtype = alaya::DType::kF32;
+    return alaya::Run(plan);
+  });
 }

@@ -19,7 +19,6 @@
 #include <optional>
 #include <random>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "client/attend_stream.h"
@@ -27,6 +26,7 @@
 #include "client/context_reader.h"
 #include "storage/context/context_store.h"
 #include "storage/types/check.h"
+#include "tests/benchmarks/benchmark_main.h"
 #include "tests/support/attention_workload.h"
 #include "tests/support/server_process.h"
 #include "tests/support/temp_directory.h"
@@ -43,7 +43,7 @@ constexpr uint32_t kLayerCount = 4;
 constexpr uint8_t kNoIndex = 1;
 constexpr int kRunCount = 3;
 
-struct Arguments {
+struct BenchPlan {
   uint64_t context_count = 10;
   uint64_t context_tokens = 131'072;
   uint64_t added_tokens = 1024;
@@ -84,21 +84,21 @@ std::string SmallNumbers(size_t byte_count) {
   return bytes;
 }
 
-void WriteContexts(const Arguments& arguments, const std::string& directory) {
+void WriteContexts(const BenchPlan& plan, const std::string& directory) {
   const auto store = Must(ContextStore::Open({.directory = directory}));
   const Model model = StandardModel(kLayerCount);
   Must(store->RegisterModel(model).status());
   const std::string block = SmallNumbers(kChunkTokens * model.token_bytes() / kLayerCount / 2);
   const auto rows = std::as_bytes(std::span(block));
-  for (uint64_t number = 1; number <= arguments.context_count; ++number) {
+  for (uint64_t number = 1; number <= plan.context_count; ++number) {
     ContextDraft draft;
     draft.id = ContextName(number);
     draft.tenant = "default";
     draft.model = Must(store->FindModel(model.name));
-    draft.tokens = Tokens(number, arguments.context_tokens);
+    draft.tokens = Tokens(number, plan.context_tokens);
     draft.wanted_indexes = {kNoIndex};
     const auto writer = Must(store->BeginContext(std::move(draft)));
-    for (uint64_t begin = 0; begin < arguments.context_tokens; begin += kChunkTokens) {
+    for (uint64_t begin = 0; begin < plan.context_tokens; begin += kChunkTokens) {
       for (uint32_t layer = 0; layer < kLayerCount; ++layer) {
         Must(writer->Append(LayerIndex{layer}, rows, rows));
       }
@@ -200,44 +200,44 @@ uint64_t WrittenBytes(pid_t process) {
   return 0;
 }
 
-void StoreSession(const Arguments& arguments, const client::Client& client, pid_t server) {
+void StoreSession(const BenchPlan& plan, const client::Client& client, pid_t server) {
   const std::string session = CreateSession(client, ContextName(1));
   client::AttendStream stream = client.Attend();
   for (uint32_t layer = 0; layer < kLayerCount; ++layer) {
     pb::AttendItem item;
     item.set_session_id(session);
     item.set_layer(layer);
-    *item.mutable_key() = MakeRows(arguments.added_tokens, 8);
-    *item.mutable_value() = MakeRows(arguments.added_tokens, 8);
+    *item.mutable_key() = MakeRows(plan.added_tokens, 8);
+    *item.mutable_value() = MakeRows(plan.added_tokens, 8);
     Must(stream.AttendOne(item).status());
   }
   pb::StoreSessionRequest request;
   request.set_session_id(session);
-  for (const TokenId token : Tokens(1, arguments.context_tokens)) request.add_tokens(token);
-  for (uint64_t i = 0; i < arguments.added_tokens; ++i) request.add_tokens(7);
+  for (const TokenId token : Tokens(1, plan.context_tokens)) request.add_tokens(token);
+  for (uint64_t i = 0; i < plan.added_tokens; ++i) request.add_tokens(7);
   const uint64_t written_before = WrittenBytes(server);
   const auto start = Clock::now();
   const auto stored = Must(client.StoreSession(request));
   const double seconds = SecondsSince(start);
   const double new_bytes =
-      static_cast<double>(arguments.added_tokens * StandardModel(kLayerCount).token_bytes());
+      static_cast<double>(plan.added_tokens * StandardModel(kLayerCount).token_bytes());
   std::printf(
       "StoreSession of %llu + %llu tokens: %.3f s, %.2fx of the new KV stored, %.2fx written\n",
-      static_cast<unsigned long long>(arguments.context_tokens),
-      static_cast<unsigned long long>(arguments.added_tokens), seconds,
+      static_cast<unsigned long long>(plan.context_tokens),
+      static_cast<unsigned long long>(plan.added_tokens), seconds,
       static_cast<double>(stored.stored_bytes()) / new_bytes,
       static_cast<double>(WrittenBytes(server) - written_before) / new_bytes);
 }
 
-int Run(const Arguments& arguments) {
+Status Run(const BenchPlan& plan) {
   std::optional<TempDirectory> temporary;
-  if (arguments.directory.empty()) temporary.emplace();
+  if (plan.directory.empty()) temporary.emplace();
   const std::string directory =
-      temporary ? *temporary / "data" : arguments.directory + "/stored_contexts_bench";
-  WriteContexts(arguments, directory);
+      temporary ? *temporary / "data" : plan.directory + "/stored_contexts_bench";
+  WriteContexts(plan, directory);
   std::printf("%.2f GiB in %llu contexts\n",
               static_cast<double>(DiskBytes(directory)) / (1024.0 * kMebibyte),
-              static_cast<unsigned long long>(arguments.context_count));
+              static_cast<unsigned long long>(plan.context_count));
   PushOutOfCache(directory);
 
   const auto start = Clock::now();
@@ -249,47 +249,42 @@ int Run(const Arguments& arguments) {
   Must(client.WaitUntilServing(std::chrono::seconds(60)));
   std::printf("restart: ready after %.2f s", SecondsSince(start));
   const auto first_query = Clock::now();
-  AttendOnce(client, ContextName(arguments.context_count));
+  AttendOnce(client, ContextName(plan.context_count));
   std::printf(", first query (one layer, cold) %.2f s; indexes built: none wanted\n",
               SecondsSince(first_query));
 
-  StoreSession(arguments, client, server->pid());
-  const uint64_t context_bytes =
-      arguments.context_tokens * StandardModel(kLayerCount).token_bytes();
+  StoreSession(plan, client, server->pid());
+  const uint64_t context_bytes = plan.context_tokens * StandardModel(kLayerCount).token_bytes();
   for (int run = 0; run < kRunCount; ++run) {
     PushOutOfCache(directory);
     const double raw = RawRate(directory, context_bytes);
     PushOutOfCache(directory);
     // Another one each time: memory holds what was read before.
-    const uint64_t number = 1 + (1 + static_cast<uint64_t>(run)) % arguments.context_count;
+    const uint64_t number = 1 + (1 + static_cast<uint64_t>(run)) % plan.context_count;
     const double read = ReadRate(client, ContextName(number));
     std::printf("ReadContext %.0f MB/s, raw %.0f MB/s: %.0f %%\n", read / 1e6, raw / 1e6,
                 100 * read / raw);
   }
   if (!temporary) fs::remove_all(directory);
-  return 0;
+  return OkStatus();
 }
 
 }  // namespace
 }  // namespace alaya
 
 int main(int argc, char** argv) {
-  alaya::Arguments arguments;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view argument(argv[i]);
-    if (argument == "--tiny") {
-      arguments.context_count = 4;
-      arguments.context_tokens = 1024;
-      arguments.added_tokens = 64;
-    } else if (argument.starts_with("--contexts=")) {
-      arguments.context_count = std::stoull(std::string(argument.substr(11)));
-    } else if (argument.starts_with("--directory=")) {
-      arguments.directory = argument.substr(12);
-    } else {
-      std::fprintf(stderr,
-                   "usage: stored_contexts_bench [--tiny] [--contexts=N] [--directory=D]\n");
-      return 2;
-    }
-  }
-  return alaya::Run(arguments);
+  alaya::BenchPlan plan;
+  CLI::App app("A server over many stored contexts: restart, storing a session, reading back.");
+  app.add_flag_callback(
+      "--tiny",
+      [&] {
+        plan.context_count = 4;
+        plan.context_tokens = 1024;
+        plan.added_tokens = 64;
+      },
+      alaya::kTinyHelp);
+  app.add_option("--contexts", plan.context_count, "Of 128K tokens each")->capture_default_str();
+  app.add_option("--directory", plan.directory,
+                 "On the disk to measure; a temporary one if not given");
+  return alaya::BenchmarkMain(app, argc, argv, [&] { return alaya::Run(plan); });
 }

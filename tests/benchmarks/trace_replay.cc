@@ -18,13 +18,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <list>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -32,6 +30,7 @@
 #include "client/client.h"
 #include "client/tensor.h"
 #include "storage/types/status.h"
+#include "tests/benchmarks/benchmark_main.h"
 #include "tests/support/quality.h"
 #include "tests/support/server_process.h"
 #include "tests/support/temp_directory.h"
@@ -332,28 +331,17 @@ Status Run(const ReplayPlan& plan) {
 
 int main(int argc, char** argv) {
   alaya::ReplayPlan plan;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view argument = argv[i];
-    if (argument == "--tiny") {
-      plan.budget_percents = {5};
-    } else if (argument == "--trace" && i + 1 < argc) {
-      plan.trace_file = argv[++i];
-    } else if (argument == "--requests" && i + 1 < argc) {
-      plan.request_count = std::strtoul(argv[++i], nullptr, 10);
-    } else if (argument == "--budget" && i + 1 < argc) {
-      plan.budget_percents = {std::strtod(argv[++i], nullptr)};
-    } else if (argument == "--csv" && i + 1 < argc) {
-      plan.csv_file = argv[++i];
-    } else {
-      std::fprintf(
-          stderr,
-          "usage: trace_replay --tiny | --trace FILE.jsonl [--requests N] [--budget PERCENT] "
-          "[--csv FILE]\n");
-      return EXIT_FAILURE;
-    }
-  }
-  const alaya::Status status = alaya::Run(plan);
-  if (status.ok()) return EXIT_SUCCESS;
-  std::fprintf(stderr, "%s\n", status.ToString().c_str());
-  return EXIT_FAILURE;
+  CLI::App app("A trace of conversations through the real server, at several memory budgets.");
+  app.add_flag_callback(
+      "--tiny", [&] { plan.budget_percents = {5}; }, alaya::kTinyHelp);
+  app.add_option("--trace", plan.trace_file,
+                 "The trace, JSON lines; without it a small one is made")
+      ->check(CLI::ExistingFile);
+  app.add_option("--requests", plan.request_count, "The first so many of it")
+      ->capture_default_str();
+  app.add_option("--budget", plan.budget_percents, "Percent of the working set, one run each")
+      ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("--csv", plan.csv_file, "Write figures to this file");
+  return alaya::BenchmarkMain(app, argc, argv, [&] { return alaya::Run(plan); });
 }
