@@ -45,6 +45,7 @@ struct Options {
   size_t thread_count = std::max(1U, std::thread::hardware_concurrency());
   double error_target = 0.02;  // of ways that can be tuned
   bool with_rivals = true;
+  bool pauses = false;
   std::vector<std::string> captured;
   std::vector<std::string> only;
   std::string csv;
@@ -87,6 +88,7 @@ class Comparison {
 
   void Run() {
     AddWays();
+    if (options_.pauses) WaitForEnter();
     std::vector<Timing> timings(ways_.size());
     Timing floor;
     constexpr size_t kWarmUpRuns = 1;
@@ -131,7 +133,18 @@ class Comparison {
     return step;
   }
 
-  // Builds one index per head with all threads; returns what took how long.
+  // Builds of other libraries take long, timed runs a moment: only these want the machine
+  // for themselves.
+  static void WaitForEnter() {
+    std::fprintf(stderr, "everything is built and tuned; Enter starts the timed runs\n");
+    while (true) {
+      const int character = std::getchar();
+      if (character == '\n' || character == EOF) return;
+    }
+  }
+
+  // Builds one index per head with all threads. It took what the busiest one worked,
+  // whatever else the machine did.
   template <typename Index>
   Way BuildWay(const std::string& name,
                const std::function<std::shared_ptr<Index>(size_t head)>& build) {
@@ -143,7 +156,7 @@ class Comparison {
       bytes[head] = index->bytes();
       way.indexes[head] = index;
     });
-    way.build_seconds = times.wall_us / 1e6;
+    way.build_seconds = times.cpu_us / 1e6;
     for (const uint64_t b : bytes) way.bytes += b;
     std::fprintf(stderr, "built %s in %.2f s\n", name.c_str(), way.build_seconds);
     return way;
@@ -411,6 +424,7 @@ int Main(int argument_count, char** arguments) {
   app.add_option("--only", options.only, "Ways whose name contains this")->delimiter(',');
   app.add_option("--csv", options.csv, "Append figures to this file");
   app.add_flag("!--no-rivals", options.with_rivals, "Leave other libraries out");
+  app.add_flag("--pause", options.pauses, "Wait for Enter between building and timed runs");
   app.add_flag("--tiny", is_tiny, "A run of a second, for ctest");
   CLI11_PARSE(app, argument_count, arguments);
   if (is_tiny) {
