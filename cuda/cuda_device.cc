@@ -95,6 +95,11 @@ class CudaQueue final : public DeviceQueue {
                       "launching the admission of rows");
   }
 
+  Status FindNearest(const NearestTask& task) override {
+    ALAYA_RETURN_IF_ERROR(UseDevice(ordinal_));
+    return CudaStatus(LaunchFindNearest(task, stream_.get()), "launching nearest keys");
+  }
+
   // A sequence that comes a second time is recorded: replaying it costs one call instead of
   // seven. Not the first time: the runtime loads a kernel at its first launch, which a
   // recording may not contain.

@@ -373,6 +373,12 @@ class ServerProcess {
           "attention runs on the CPU until the next start: " + std::string(Message(status));
       log->Write(LogLevel::kError, "gpu_lost", {{"message", message}});
     };
+    options.on_wrong_build = [log = log_](const Status& status) {
+      const std::string message =
+          "the CPU finds nearest keys for fine indexes until the next start: " +
+          std::string(Message(status));
+      log->Write(LogLevel::kError, "gpu_wrong", {{"message", message}});
+    };
     StatusOr<std::unique_ptr<AttentionDevice>> opened = OpenGpu(options);
     if (!opened.ok()) {
       const std::string message =

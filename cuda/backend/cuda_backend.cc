@@ -291,6 +291,7 @@ CudaBackendOptions CudaBackendOptions::ForBudget(uint64_t budget_bytes) {
   // A task's input and output take some 40 KiB at most.
   options.lane.task_count_max =
       static_cast<uint32_t>(std::clamp<uint64_t>(share / (64 << 10), 16, 1024));
+  options.build_bytes = std::min(share, 256 * kMebibyte);
   options.lane.admit_bytes = std::clamp(share / 16, kMebibyte / 8, 4 * kMebibyte);
   return options;
 }
@@ -312,6 +313,13 @@ Status CudaBackend::Start() {
   }
   ALAYA_ASSIGN_OR_RETURN(loader_, PartLoader::Create(device_.get()));
   tier_ = std::make_unique<DeviceTier>(&pool_, loader_.get());
+  if (options_.build_bytes > 0) {
+    ALAYA_ASSIGN_OR_RETURN(
+        nearest_keys_,
+        DeviceNearestKeys::Create(device_.get(), &pool_, options_.build_bytes,
+                                  {.on_lost = [this](const Status& status) { GiveUp(status); },
+                                   .on_wrong = options_.on_wrong_build}));
+  }
   promoter_ = std::thread([this] { Promote(); });
   return OkStatus();
 }
@@ -386,6 +394,8 @@ std::unique_ptr<DeviceOffer> CudaBackend::Offer(const DeviceTask& task,
 DeviceStats CudaBackend::stats() const {
   const DeviceTier::Stats tier = tier_->stats();
   const BatchLane::Stats lane = lane_->stats();
+  const auto builds =
+      nearest_keys_ == nullptr ? DeviceNearestKeys::Stats() : nearest_keys_->stats();
   return {.used_bytes = tier.memory.used_bytes,
           .capacity_bytes = tier.memory.budget_bytes,
           .part_count = tier.resident_count,
@@ -398,6 +408,8 @@ DeviceStats CudaBackend::stats() const {
           .failure_count = failure_count_.load(std::memory_order_relaxed),
           .cached_row_count = cached_row_count_.load(std::memory_order_relaxed),
           .missed_row_count = missed_row_count_.load(std::memory_order_relaxed),
+          .found_head_count = builds.found_count,
+          .left_head_count = builds.left_count,
           .status = tier.device_status};
 }
 

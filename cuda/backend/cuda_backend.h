@@ -24,6 +24,7 @@
 
 #include "cuda/backend/batch_lane.h"
 #include "cuda/backend/device_costs.h"
+#include "cuda/backend/device_nearest_keys.h"
 #include "cuda/backend/part_layout.h"
 #include "cuda/backend/part_loader.h"
 #include "cuda/device/device.h"
@@ -37,11 +38,15 @@ struct CudaBackendOptions {
   BatchLane::Options lane;
   std::optional<DeviceCosts> costs;  // none: measured when the backend opens
   uint32_t calibration_tokens = 32768;
+  // For the build of fine indexes; 0: the device takes no part in it.
+  uint64_t build_bytes = 0;
   // Called once, from any thread, when the device is given up, before any request says so;
   // may be null.
   std::function<void(const Status&)> on_given_up;
+  // The same when it takes no more part in builds, as what it found was wrong.
+  std::function<void(const Status&)> on_wrong_build;
 
-  // A sixteenth of the budget serves what every query needs.
+  // A sixteenth of the budget serves what every query needs, another one builds.
   static CudaBackendOptions ForBudget(uint64_t budget_bytes);
 };
 
@@ -61,6 +66,7 @@ class CudaBackend : public AttentionDevice {
   std::string description() const override { return device_->description(); }
   std::unique_ptr<DeviceOffer> Offer(const DeviceTask& task,
                                      const DevicePartSource& source) override;
+  NearestKeyFinder* nearest_keys() override { return nearest_keys_.get(); }
   DeviceStats stats() const override;
 
   const DeviceCosts& costs() const { return costs_; }
@@ -91,6 +97,7 @@ class CudaBackend : public AttentionDevice {
   std::unique_ptr<PartLoader> loader_;
   std::unique_ptr<DeviceTier> tier_;
   std::unique_ptr<BatchLane> lane_;
+  std::unique_ptr<DeviceNearestKeys> nearest_keys_;  // null: not wanted
   DeviceCosts costs_;
   std::atomic<uint64_t> failure_count_{0};
   std::atomic<uint64_t> cached_row_count_{0};

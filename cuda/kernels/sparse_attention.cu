@@ -1,4 +1,5 @@
 #include "cuda/kernels/launch.cuh"
+#include "cuda/kernels/nearest_keys.cuh"
 #include "cuda/kernels/sparse_attention.h"
 #include "cuda/kernels/sparse_sequence.cuh"
 
@@ -25,6 +26,10 @@ cudaError_t LaunchEncodeGroups(const EncodeTask& task, cudaStream_t stream) {
 cudaError_t LaunchEncodeFlatHead(const EncodeTask& task, cudaStream_t stream) {
   if (task.head.token_count == 0) return cudaSuccess;
   return RunEncodeFlatHead(task, LaunchOnStream(stream));
+}
+
+cudaError_t LaunchFindNearest(const NearestTask& task, cudaStream_t stream) {
+  return RunFindNearest(task, LaunchOnStream(stream));
 }
 
 }  // namespace alaya

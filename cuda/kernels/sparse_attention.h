@@ -1,4 +1,5 @@
-// Launching sparse attention (sparse_task.h) and the making of an index (flat_head.h).
+// Launching the programs: sparse attention (sparse_task.h), the making of an index
+// (flat_head.h), and the search for nearest keys (nearest_keys.h).
 
 #ifndef ALAYA_CUDA_KERNELS_SPARSE_ATTENTION_H_
 #define ALAYA_CUDA_KERNELS_SPARSE_ATTENTION_H_
@@ -8,6 +9,7 @@
 #include <cstddef>
 
 #include "cuda/kernels/flat_head.h"
+#include "cuda/kernels/nearest_keys.h"
 #include "cuda/kernels/rows.h"
 #include "cuda/kernels/sparse_task.h"
 
@@ -38,6 +40,9 @@ cudaError_t LaunchAdmitRows(const RowOffers* offers, uint32_t offer_count, const
 cudaError_t LaunchEncodeCentre(const EncodeTask& task, cudaStream_t stream);
 cudaError_t LaunchEncodeGroups(const EncodeTask& task, cudaStream_t stream);
 cudaError_t LaunchEncodeFlatHead(const EncodeTask& task, cudaStream_t stream);
+
+// Requires: finite keys and queries.
+cudaError_t LaunchFindNearest(const NearestTask& task, cudaStream_t stream);
 
 }  // namespace alaya
 

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "index/attention/attention_part.h"
+#include "index/graph/nearest_key_finder.h"
 #include "index/kv_reader.h"
 #include "storage/types/dtype.h"
 #include "storage/types/ids.h"
@@ -128,7 +129,11 @@ struct DeviceStats {
   uint64_t failure_count = 0;     // requests that the CPU had to answer
   uint64_t cached_row_count = 0;  // rows that queries wanted and the device had
   uint64_t missed_row_count = 0;  // and did not have
-  Status status;                  // why the device was given up, or OK
+  // Heads of fine indexes whose nearest keys the device found, and those that it left to the
+  // CPU after all.
+  uint64_t found_head_count = 0;
+  uint64_t left_head_count = 0;
+  Status status;  // why the device was given up, or OK
 };
 
 // Threads: any.
@@ -143,6 +148,8 @@ class AttentionDevice {
   // for this task.
   virtual std::unique_ptr<DeviceOffer> Offer(const DeviceTask& task,
                                              const DevicePartSource& source) = 0;
+  // For the build of fine indexes; null: the device does not help there.
+  virtual NearestKeyFinder* nearest_keys() = 0;
   virtual DeviceStats stats() const = 0;
 };
 

@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "index/graph/anchor_scores.h"
+#include "index/graph/nearest_key_finder.h"
 #include "index/kv_reader.h"
 #include "storage/types/status.h"
 #include "storage/types/views.h"
@@ -54,6 +55,9 @@ struct GraphBuildOptions {
   size_t anchor_count = 160;
   size_t anchor_tokens = 6144;  // at least 1
   size_t entry_tokens = 512;    // one entry for so many tokens or more, at least 1
+  // Asked first for stage 1; may be null. What it finds is checked by samples. Its roundings
+  // may let tokens of nearly equal scores change places.
+  NearestKeyFinder* nearest_keys = nullptr;
   // Runs function(i) for i in [0, count), at the same time if it likes; returns when
   // all are done. Unset: one after the other. The result is the same.
   std::function<void(size_t count, const std::function<void(size_t)>& function)> parallel_for;

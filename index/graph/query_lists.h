@@ -26,6 +26,7 @@ class QueryLists {
   size_t query_count() const { return width_ == 0 ? 0 : tokens_.size() / width_; }
   size_t width() const { return width_; }
   std::span<uint32_t> list(size_t query) { return {&tokens_[query * width_], width_}; }
+  MatrixView<uint32_t> lists() { return {tokens_.data(), query_count(), width_}; }
   std::span<const uint32_t> list(size_t query) const { return {&tokens_[query * width_], width_}; }
 
  private:
@@ -35,7 +36,10 @@ class QueryLists {
 
 // The min(options.query_neighbors, tokens) best tokens from options.first_token on, of every query.
 //
-// Cost: query_count * token_count * head_dim multiplications.
+// What options.nearest_keys finds is believed if every token is one, and a sample of the lists
+// is right; otherwise it is told to give up, and the CPU finds all.
+//
+// Cost: query_count * token_count * head_dim multiplications, or of the sample.
 StatusOr<QueryLists> FindQueryLists(const KvReader& reader, MatrixView<const float> queries,
                                     const GraphBuildOptions& options, BuildProgress& progress);
 

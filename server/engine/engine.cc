@@ -43,6 +43,11 @@ OwnerLimits MemoryLimits(const TenantLimitsTable& tenants) {
   return limits;
 }
 
+IndexOptions WithDevice(IndexOptions options, AttentionDevice* device) {
+  if (device != nullptr) options.nearest_keys = device->nearest_keys();
+  return options;
+}
+
 // Keeps every caller's door and hands the work to the parts. Each call holds a ticket
 // while it runs.
 class StandardEngine final : public Engine {
@@ -55,7 +60,7 @@ class StandardEngine final : public Engine {
         device_(device),
         clock_(clock),
         ids_(options_.random_bits),
-        index_builder_(store, options_.indexes),
+        index_builder_(store, WithDevice(options_.indexes, device)),
         indexes_(store, options_.indexes.kinds,
                  [this](SegmentId segment, IndexKind kind, const Status& status) {
                    index_builder_.Rebuild(segment, kind, status);

@@ -49,7 +49,8 @@ Status Stopped(const Segment& segment, const IndexKindRow& kind) {
 }  // namespace
 
 Status BuildSegmentIndex(ContextStore* store, const std::shared_ptr<const Segment>& segment,
-                         const IndexKindRow& kind, const std::function<bool()>& should_stop) {
+                         const IndexKindRow& kind, const std::function<bool()>& should_stop,
+                         NearestKeyFinder* nearest_keys) {
   const Model& model = segment->model->model;
   ALAYA_ASSIGN_OR_RETURN(const std::unique_ptr<IndexWriter> writer,
                          store->BeginIndex(segment, static_cast<uint8_t>(kind.kind), kind.version));
@@ -62,6 +63,7 @@ Status BuildSegmentIndex(ContextStore* store, const std::shared_ptr<const Segmen
       keys.ReadOnce();
       IndexBuildInput input;
       input.kv = &keys;
+      input.nearest_keys = nearest_keys;
       input.should_stop = should_stop;
       std::vector<float> queries;
       if (kind.wants_queries) {

@@ -14,12 +14,13 @@ namespace alaya {
 
 // Reads the segment's keys and values (and sampled queries, if the kind wants them)
 // and commits the index. `should_stop` is as in IndexBuildInput; it is also asked
-// between blocks.
+// between blocks. `nearest_keys` may be null.
 //
 // Errors: Cancelled when told to stop; NotFound if the segment was deleted meanwhile;
 //   what the store or the kind's build says. Nothing is left behind then.
 Status BuildSegmentIndex(ContextStore* store, const std::shared_ptr<const Segment>& segment,
-                         const IndexKindRow& kind, const std::function<bool()>& should_stop);
+                         const IndexKindRow& kind, const std::function<bool()>& should_stop,
+                         NearestKeyFinder* nearest_keys = nullptr);
 
 }  // namespace alaya
 

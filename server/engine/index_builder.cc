@@ -166,8 +166,8 @@ void IndexBuilder::Run() {
 void IndexBuilder::Build(const std::shared_ptr<const Segment>& segment, const IndexKindRow& kind) {
   BuildPace pace(*store_, *segment, stopping_, options_.build_cpu_share);
   const auto begin = steady_clock::now();
-  const Status built =
-      BuildSegmentIndex(store_, segment, kind, [&pace] { return pace.ShouldStop(); });
+  const Status built = BuildSegmentIndex(
+      store_, segment, kind, [&pace] { return pace.ShouldStop(); }, options_.nearest_keys);
   // Nobody wants it any more, or the next start will build it.
   if (!built.ok() && (pace.ShouldStop() || !store_->IsLinked(*segment))) return;
   IndexEvent event{.what = built.ok() ? IndexEvent::What::kBuilt : IndexEvent::What::kBuildFailed,

@@ -32,6 +32,7 @@ Status BuildCoarse(const IndexBuildInput& input, const IndexBlockSink& sink) {
 
 Status BuildFine(const IndexBuildInput& input, const IndexBlockSink& sink) {
   GraphBuildOptions options;
+  options.nearest_keys = input.nearest_keys;
   options.should_stop = input.should_stop;
   return BuildFineIndex(*input.kv, input.queries, options, sink);
 }

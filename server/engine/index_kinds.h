@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "index/graph/nearest_key_finder.h"
 #include "index/index_blocks.h"
 #include "index/kv_reader.h"
 #include "index/token_index.h"
@@ -53,6 +54,7 @@ struct IndexBuildInput {
   // heads of a position together; empty if none were stored or the kind does not ask for
   // them.
   MatrixView<const float> queries;
+  NearestKeyFinder* nearest_keys = nullptr;  // may help; null: nobody
   // Ask often, at least every few milliseconds of work: true ends the build with
   // Cancelled. May sleep, to keep the build to its share of the machine.
   std::function<bool()> should_stop;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 
+#include "index/graph/nearest_key_finder.h"
 #include "server/engine/index_kinds.h"
 #include "storage/types/ids.h"
 #include "storage/types/status.h"
@@ -38,6 +39,8 @@ struct IndexOptions {
   // A layer of a session's tail with at least as many tokens is searched by an index
   // that grows with it; below, every token is attended.
   uint64_t tail_min_tokens = 4096;
+  // A device that helps with fine indexes; null: none. It must outlive the engine.
+  NearestKeyFinder* nearest_keys = nullptr;
   // Called from any thread; may be null.
   std::function<void(const IndexEvent&)> on_event;
 };

@@ -17,6 +17,8 @@ struct GpuOptions {
   uint64_t memory_budget_bytes = 0;  // > 0; of device memory, all in all
   // Called once, from any thread, when the device is given up.
   std::function<void(const Status&)> on_given_up;
+  // The same when it takes no more part in builds, as what it found was wrong.
+  std::function<void(const Status&)> on_wrong_build;
 };
 
 // Errors: Unavailable, with the reason, if there is no device that works;

@@ -11,6 +11,7 @@ StatusOr<std::unique_ptr<AttentionDevice>> OpenGpu(const GpuOptions& options) {
                          OpenCudaDevice(/*ordinal=*/0, options.memory_budget_bytes));
   CudaBackendOptions backend = CudaBackendOptions::ForBudget(options.memory_budget_bytes);
   backend.on_given_up = options.on_given_up;
+  backend.on_wrong_build = options.on_wrong_build;
   return CudaBackend::Open(std::move(device), std::move(backend));
 }
 

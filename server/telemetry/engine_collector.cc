@@ -276,6 +276,9 @@ void AddDevice(const DeviceStats& device, FamilyList* list) {
   list->Counters("alaya_gpu_rows_total", "Rows that queries wanted and the GPU had, or not.",
                  "result",
                  {{"cached", device.cached_row_count}, {"missed", device.missed_row_count}});
+  list->Counters("alaya_gpu_built_heads_total",
+                 "Heads of fine indexes whose nearest keys the GPU found, or left to the CPU.",
+                 "by", {{"gpu", device.found_head_count}, {"cpu", device.left_head_count}});
   list->Gauge("alaya_gpu_lost", "1 after the GPU failed: the CPU answers until the next start.",
               uint64_t{device.status.ok() ? 0U : 1U});
 }

@@ -22,6 +22,7 @@ StatusOr<std::unique_ptr<AttentionDevice>> OpenGpu(const GpuOptions& options) {
   // As if it were fast: plans then prefer it.
   backend.costs = DeviceCosts{.call_us = 0.01, .ns_per_token = 0};
   backend.on_given_up = options.on_given_up;
+  backend.on_wrong_build = options.on_wrong_build;
   return CudaBackend::Open(MakeFakeDevice(options.memory_budget_bytes, control),
                            std::move(backend));
 }

@@ -125,6 +125,26 @@ TEST_F(GpuTest, AHotContextIsAnsweredByTheGpuAndAllFiguresSaySo) {
   EXPECT_THAT(server().Log(), HasSubstr("fake:0"));
 }
 
+TEST_F(GpuTest, AFineIndexIsBuiltWithTheGpusHelp) {
+  StartWithGpu();
+  ASSERT_FALSE(HasFatalFailure());
+  const KvSequence small(sequence_.model(), /*token_count=*/700, /*seed=*/18);
+  pb::ImportContextRequest::Header header = ImportHeader(small, "fine");
+  header.mutable_index_options()->add_kinds(pb::INDEX_KIND_FINE);
+
+  ASSERT_OK_AND_ASSIGN(auto importer, client().ImportContext(header));
+  ASSERT_OK(AppendLayers(small, 0, importer));
+  ASSERT_OK(importer.Commit());
+
+  const std::string built = "alaya_gpu_built_heads_total{by=\"gpu\"} 2\n";
+  for (int i = 0; i < 6000 && Metrics().find(built) == std::string::npos; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_THAT(Metrics(), HasSubstr(built));
+  EXPECT_THAT(Metrics(), HasSubstr("alaya_gpu_built_heads_total{by=\"cpu\"} 0\n"));
+  EXPECT_THAT(server().Log(), Not(HasSubstr("gpu_wrong")));
+}
+
 TEST_F(GpuTest, ALostGpuFailsNoRequest) {
   StartWithGpu();
   ASSERT_FALSE(HasFatalFailure());

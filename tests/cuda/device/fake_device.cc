@@ -53,6 +53,14 @@ class FakeQueue final : public DeviceQueue {
     control_->admit_count += offer_count;
     return Later([=] { AdmitRowsOnHost(offers, offer_count, step); });
   }
+  Status FindNearest(const NearestTask& task) override {
+    ++control_->nearest_count;
+    const bool is_wrong = control_->finds_wrong_keys;
+    return Later([=] {
+      FindNearestOnHost(task);
+      if (is_wrong) task.tokens[0] = (task.tokens[0] + 1) % task.token_count;
+    });
+  }
   Status Mark() override {
     marked_ = work_.size();
     return Refusal();

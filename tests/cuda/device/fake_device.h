@@ -23,13 +23,16 @@ struct FakeDeviceControl {
   std::atomic<bool> is_lost{false};
   // Asked with every call, too; may be null. Set before the device is used.
   std::function<bool()> is_lost_now;
+  // Of every launch one nearest key is another.
+  std::atomic<bool> finds_wrong_keys{false};
   // Before a queue's work is done.
   std::atomic<std::chrono::microseconds> latency{std::chrono::microseconds(0)};
 
   std::atomic<uint64_t> attend_count{0};  // sequences, and the tasks in them
   std::atomic<uint64_t> task_count{0};
-  std::atomic<uint64_t> encode_count{0};  // runs of rows
-  std::atomic<uint64_t> admit_count{0};   // caches offered rows
+  std::atomic<uint64_t> encode_count{0};   // runs of rows
+  std::atomic<uint64_t> nearest_count{0};  // batches of queries
+  std::atomic<uint64_t> admit_count{0};    // caches offered rows
 };
 
 std::unique_ptr<Device> MakeFakeDevice(uint64_t memory_bytes,

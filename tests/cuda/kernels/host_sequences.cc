@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "cuda/kernels/nearest_keys.cuh"
 #include "cuda/kernels/sparse_sequence.cuh"
 
 namespace alaya {
@@ -34,6 +35,8 @@ void AttendOnHost(const SparseShape& shape, const SparseOptions& options,
                   const SparseBatch& batch) {
   RunSparseAttention(shape, options, batch, RunOnHost());
 }
+
+void FindNearestOnHost(const NearestTask& task) { RunFindNearest(task, RunOnHost()); }
 
 void AdmitRowsOnHost(const RowOffers* offers, uint32_t offer_count, const uint32_t* step) {
   RunAdmitRows(offers, offer_count, step, RunOnHost());

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "cuda/kernels/flat_head.h"
+#include "cuda/kernels/nearest_keys.h"
 #include "cuda/kernels/sparse_task.h"
 
 namespace alaya {
@@ -20,6 +21,7 @@ void EncodeGroupsOnHost(const EncodeTask& task);
 // Both, from all rows.
 void EncodeFlatHeadOnHost(const EncodeTask& task);
 void AttendOnHost(const SparseShape& shape, const SparseOptions& options, const SparseBatch& batch);
+void FindNearestOnHost(const NearestTask& task);
 void AdmitRowsOnHost(const RowOffers* offers, uint32_t offer_count, const uint32_t* step);
 
 }  // namespace alaya
