@@ -109,6 +109,7 @@ class FlatSearch {
     const bool is_sound = dipr_ == nullptr || request_.sound;
     // A fine scan leaves a tenth of the keys to read that a coarse one does.
     may_scan_coarsely_ = !is_sound && !keeps_scores_ && keys_.IsInMemory();
+    scores_at_once_ = dipr_ != nullptr && !takes_heavy_ && keys_.IsInMemory();
     states_.resize(count_);
     for (size_t q = 0; q < count_; ++q) {
       QueryState& state = states_[q];
@@ -127,7 +128,13 @@ class FlatSearch {
       kept_scores_ = {scratch_.scores.Take(count_ * ScoreStride()).data(), count_, ScoreStride()};
       StartRest();
     }
-    for (size_t b = 0; b < header_.block_count(); ++b) ALAYA_RETURN_IF_ERROR(ScanCodes(b));
+    // Of DIPR, what filters find is marked at once.
+    if (dipr_ != nullptr) scratch_.marks.Reset(keys_.token_count());
+    if (scores_at_once_) StartScoring();
+    for (size_t b = 0; b < header_.block_count(); ++b) {
+      ALAYA_RETURN_IF_ERROR(ScanCodes(b));
+      if (scorer_) ALAYA_RETURN_IF_ERROR(scorer_->ScoreBefore(BlockRange(b).end));
+    }
     if (is_mass_) ALAYA_RETURN_IF_ERROR(CorrectScores());
     ALAYA_RETURN_IF_ERROR(ScanUncovered());
     ALAYA_RETURN_IF_ERROR(RaiseBars());
@@ -166,7 +173,6 @@ class FlatSearch {
 
   Status ScanCodes(size_t b) {
     const TokenRange tokens = BlockRange(b);
-    const uint64_t begin = tokens.begin;
     if (!IsSeen(tokens)) return OkStatus();
     PinnedFlatBlock pinned = std::move(next_block_);
     next_block_ = {};
@@ -177,26 +183,21 @@ class FlatSearch {
       ALAYA_ASSIGN_OR_RETURN(next_block_, source_.Block(b + 1));
     }
     const KeyCodes& codes = pinned.block.codes;
-    const KeyCodes& upcoming = next_block_.block.codes;
     const bool is_coarse = may_scan_coarsely_ && fine_blocks_left_ == 0;
-    const std::span<ScoreFilter> filters = MakeFilters(tokens, is_coarse);
-    MatrixView<float> scores;
-    if (is_coarse) {
-      FilterCoarseScores(queries_, codes, filters, upcoming);
-    } else {
-      if (keeps_scores_) {
-        scores = {kept_scores_.data() + begin, count_, codes.token_count(), kept_scores_.stride()};
-      } else {
-        scores = {scratch_.scores.Take(count_ * codes.token_count()).data(), count_,
-                  codes.token_count()};
+    if (HasNoBar(tokens)) {
+      // All would pass. The exact score of the one that looks best makes a bar.
+      FilterBlock(tokens, codes, is_coarse);
+      scratch_.marks.Clear(tokens.begin, tokens.end);
+      for (size_t q = 0; q < count_; ++q) {
+        if (FollowTop(filters_[q], states_[q])) ALAYA_RETURN_IF_ERROR(Probe(q));
       }
-      FineScores(queries_, codes, scores, filters, upcoming);
-      fine_blocks_left_ -= std::min<size_t>(fine_blocks_left_, 1);
     }
+    const MatrixView<float> scores = FilterBlock(tokens, codes, is_coarse);
+    if (!is_coarse) fine_blocks_left_ -= std::min<size_t>(fine_blocks_left_, 1);
     if (rest_) rest_->AddBlock(pinned.block, next_block_.block);
     size_t kept = 0;
     for (size_t q = 0; q < count_; ++q) {
-      const ScoreFilter& filter = filters[q];
+      const ScoreFilter& filter = filters_[q];
       kept += filter.count;
       Keep(filter, scores, q);
       if (top_k_ != nullptr && states_[q].tokens.size() >= states_[q].prune_count) {
@@ -208,6 +209,30 @@ class FlatSearch {
     }
     if (is_coarse && kept * kCoarseShare > tokens.size()) fine_blocks_left_ = kFineBlocks;
     return OkStatus();
+  }
+
+  // Whether nothing is known of what a query of DIPR would find good enough.
+  bool HasNoBar(TokenRange tokens) const {
+    return dipr_ != nullptr && std::ranges::any_of(states_, [&](const QueryState& state) {
+             return state.bar == -kInfinity && !Intersect(state.visible, tokens).empty();
+           });
+  }
+
+  // Passes a block through the queries' filters. Returns its scores, of a fine scan.
+  MatrixView<float> FilterBlock(TokenRange tokens, const KeyCodes& codes, bool is_coarse) {
+    const KeyCodes& upcoming = next_block_.block.codes;
+    const std::span<ScoreFilter> filters = MakeFilters(tokens, is_coarse);
+    if (is_coarse) {
+      FilterCoarseScores(queries_, codes, filters, upcoming);
+      return {};
+    }
+    const size_t size = codes.token_count();
+    const MatrixView<float> scores =
+        keeps_scores_
+            ? MatrixView(kept_scores_.data() + tokens.begin, count_, size, kept_scores_.stride())
+            : MatrixView(scratch_.scores.Take(count_ * size).data(), count_, size);
+    FineScores(queries_, codes, scores, filters, upcoming);
+    return scores;
   }
 
   // Exact scores in place of those from codes that are much worse than most: one of those (a
@@ -247,8 +272,12 @@ class FlatSearch {
   // What each query wants to know of a block's tokens.
   std::span<ScoreFilter> MakeFilters(TokenRange tokens, bool is_coarse) {
     const size_t room = tokens.size() + kFilterPadding;
-    const std::span<uint32_t> kept_tokens = scratch_.kept_tokens.Take(count_ * room);
-    const std::span<float> kept_upper = scratch_.kept_upper.Take(count_ * room);
+    std::span<uint32_t> kept_tokens;
+    std::span<float> kept_upper;
+    if (dipr_ == nullptr) {
+      kept_tokens = scratch_.kept_tokens.Take(count_ * room);
+      kept_upper = scratch_.kept_upper.Take(count_ * room);
+    }
     filters_.assign(count_, {});
     for (size_t q = 0; q < count_; ++q) {
       const TokenRange seen = Intersect(states_[q].visible, tokens);
@@ -261,6 +290,10 @@ class FlatSearch {
         filter.end = seen.end - tokens.begin;
       }
       filter.first_token = static_cast<uint32_t>(tokens.begin);
+      if (dipr_ != nullptr) {
+        filter.marks = scratch_.marks.WordsFrom(tokens.begin);
+        continue;
+      }
       filter.tokens = kept_tokens.subspan(q * room, room);
       filter.upper = kept_upper.subspan(q * room, room);
     }
@@ -291,15 +324,14 @@ class FlatSearch {
     return OkStatus();
   }
 
-  // Keeps the tokens of a block that may reach the bar. `scores`: of the block, for top-k.
+  // Keeps the tokens of a block that may reach the bar of top-k, if they are not marked.
   void Keep(const ScoreFilter& filter, MatrixView<const float> scores, size_t query_index) {
+    if (filter.marks != nullptr) return;
     QueryState& state = states_[query_index];
-    const std::span<const uint32_t> tokens = filter.tokens.first(filter.count);
-    const std::span<const float> upper = filter.upper.first(filter.count);
-    state.tokens.insert(state.tokens.end(), tokens.begin(), tokens.end());
-    state.upper.insert(state.upper.end(), upper.begin(), upper.end());
-    if (top_k_ == nullptr) return;
-    for (const uint32_t token : tokens) {
+    for (size_t i = 0; i < filter.count; ++i) {
+      const uint32_t token = filter.tokens[i];
+      state.tokens.push_back(token);
+      state.upper.push_back(filter.upper[i]);
       state.approximate.push_back(scores.row(query_index)[token - filter.first_token]);
     }
   }
@@ -448,19 +480,22 @@ class FlatSearch {
     }
   }
 
-  Status ScoreCandidates() {
+  // Candidates are scored from now on.
+  void StartScoring() {
     result_.queries.resize(count_);
-    scratch_.marks.Reset(keys_.token_count());
     heavy_.clear();
-    for (const QueryState& state : states_) {
-      scratch_.marks.MarkAll(state.tokens);
-      heavy_.push_back(HeavyOf(state));
-    }
-    const auto use = [&](std::span<const uint32_t> tokens, MatrixView<const float> scores) {
+    for (const QueryState& state : states_) heavy_.push_back(HeavyOf(state));
+    use_scores_ = [this](std::span<const uint32_t> tokens, MatrixView<const float> scores) {
       for (size_t q = 0; q < count_; ++q) TakeScored(tokens, scores.row(q), q);
     };
-    ALAYA_ASSIGN_OR_RETURN(const uint64_t scored,
-                           ScoreMarkedKeys(keys_, scratch_.marks, request_.queries, use));
+    scorer_.emplace(&keys_, &scratch_.marks, request_.queries, &use_scores_);
+  }
+
+  Status ScoreCandidates() {
+    if (dipr_ == nullptr) scratch_.marks.Reset(keys_.token_count());
+    if (!scorer_) StartScoring();
+    for (const QueryState& state : states_) scratch_.marks.MarkAll(state.tokens);
+    ALAYA_ASSIGN_OR_RETURN(const uint64_t scored, scorer_->Finish());
     result_.tokens_scored += scored;
     for (size_t q = 0; q < count_; ++q) {
       QueryCandidates& found = result_.queries[q];
@@ -531,14 +566,17 @@ class FlatSearch {
   const bool keeps_scores_;
   const size_t count_;
   bool may_scan_coarsely_ = false;
+  bool scores_at_once_ = false;
   PinnedFlatBlock next_block_;   // read early, so that the scan may run ahead into it
   size_t fine_blocks_left_ = 0;  // that coarse scores would not help with
   CodeQueries queries_;
   std::vector<QueryState> states_;
-  std::vector<ScoreFilter> filters_;   // of the block that is scanned
-  std::vector<HeavyTokens> heavy_;     // [query_count] while candidates are scored
-  MatrixView<float> kept_scores_;      // [query_count, ScoreStride()] if keeps_scores_
-  std::optional<RestAttention> rest_;  // if keeps_scores_
+  std::vector<ScoreFilter> filters_;  // of the block that is scanned
+  std::vector<HeavyTokens> heavy_;    // [query_count] while candidates are scored
+  UseScores use_scores_;
+  std::optional<MarkedKeyScorer> scorer_;  // once candidates are scored
+  MatrixView<float> kept_scores_;          // [query_count, ScoreStride()] if keeps_scores_
+  std::optional<RestAttention> rest_;      // if keeps_scores_
   SearchResult result_;
 };
 

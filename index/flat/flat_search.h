@@ -5,8 +5,10 @@
 //      plus bound reaches the bar is kept. The bar follows the best exact score: a
 //      token that looks better than it is scored exactly at once. Top-k's bar follows
 //      the exact scores of the k tokens that look best.
-//   2. What the final bar leaves is scored exactly, from the rows of the keys, or from
-//      whole blocks where most rows are needed.
+//   2. What was kept is scored exactly, from the rows of the keys, or from whole blocks where
+//      most rows are needed: for DIPR while the scan goes on, from keys that are in memory, so
+//      that its arithmetic hides their latency and later blocks meet a higher bar; else when all
+//      bars are final.
 //
 // The bound: let x be the rotated key without the centre, x' its levels, q the rotated
 // query and q' its codes. Then

@@ -1,11 +1,8 @@
 #include "index/flat/marked_keys.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
-#include <cstring>
 #include <numeric>
-#include <vector>
 
 #include "index/kernels/key_scores.h"
 #include "index/prefetch.h"
@@ -16,115 +13,19 @@ namespace {
 // A block of which more than one token in this many is marked is scored whole:
 // consecutive rows cost a fraction of gathered ones.
 constexpr size_t kDenseShare = 4;
-// Rows of several blocks are scored together: the kernel prepares its queries anew for
-// every call.
-constexpr size_t kBatchRows = 256;
-
-// So many blocks' rows are asked for before the first of them is used.
-constexpr size_t kBlocksAhead = 8;
-
-// Marked rows of a block that were asked for.
-struct FetchedRows {
-  ScratchBuffer<uint32_t> memory;
-  std::span<const uint32_t> rows;
-  uint64_t first_token = 0;
-  PinnedRows block;
-};
-
-struct Scratch {
-  std::vector<uint32_t> blocks;  // to read ahead
-  ScratchBuffer<uint32_t> tokens;
-  ScratchBuffer<std::byte> rows;
-  ScratchBuffer<float> scores;
-};
-
-// Asks for chosen rows of a block, which lie anywhere in memory: all of them at once, as
-// each takes long to come.
-void FetchRows(EncodedMatrixView block, std::span<const uint32_t> rows) {
-  for (const uint32_t row : rows) Prefetch(block.row(row), block.row_bytes());
-}
-
-// Scores rows and gives them to `use`; counts what it scores.
-class Scorer {
- public:
-  Scorer(MatrixView<const float> queries, const UseScores& use, Scratch& scratch)
-      : queries_(queries), use_(use), scratch_(scratch) {}
-
-  void Score(std::span<const uint32_t> tokens, EncodedMatrixView rows) {
-    if (tokens.empty()) return;
-    const MatrixView<float> scores(scratch_.scores.Take(queries_.rows() * tokens.size()).data(),
-                                   queries_.rows(), tokens.size());
-    KeyScores(queries_, rows, scores);
-    use_(tokens, scores);
-    scored_ += queries_.rows() * tokens.size();
-  }
-  uint64_t scored() const { return scored_; }
-
- private:
-  const MatrixView<const float> queries_;
-  const UseScores& use_;
-  Scratch& scratch_;
-  uint64_t scored_ = 0;
-};
-
-// Copies rows next to each other, so that the kernel for blocks scores them.
-class Batch {
- public:
-  Batch(size_t rows_max, Scratch& scratch, Scorer& scorer)
-      : scratch_(scratch), scorer_(scorer), tokens_(scratch.tokens.Take(rows_max)) {}
-
-  // Takes the rows, and lets their block go.
-  void Add(FetchedRows& fetched) {
-    if (fetched.rows.empty()) return;
-    const EncodedMatrixView block = fetched.block.rows;
-    if (count_ + fetched.rows.size() > tokens_.size()) Score();
-    const size_t row_bytes = block.row_bytes();
-    std::byte* copies = scratch_.rows.Take(tokens_.size() * row_bytes).data();
-    view_ = {copies, 0, block.cols, block.dtype};
-    for (const uint32_t row : fetched.rows) {
-      std::memcpy(copies + count_ * row_bytes, block.row(row), row_bytes);
-      tokens_[count_++] = static_cast<uint32_t>(fetched.first_token) + row;
-    }
-    fetched.rows = {};
-    fetched.block = {};
-  }
-
-  void Score() {
-    view_.rows = count_;
-    scorer_.Score(tokens_.first(count_), view_);
-    count_ = 0;
-  }
-
- private:
-  Scratch& scratch_;
-  Scorer& scorer_;
-  const std::span<uint32_t> tokens_;
-  size_t count_ = 0;
-  EncodedMatrixView view_;
-};
-
-// Announces the next blocks with marks from block `first` on; returns the one behind them.
-size_t ReadBlocksAhead(const KvReader& keys, const TokenMarks& marks, size_t first,
-                       std::vector<uint32_t>* blocks) {
-  const size_t block_tokens = keys.block_tokens();
-  blocks->clear();
-  size_t b = first;
-  for (; b < keys.block_count() && blocks->size() < KvReader::kReadAheadBlocks; ++b) {
-    const size_t end = std::min((b + 1) * block_tokens, keys.token_count());
-    uint32_t token = 0;
-    if (marks.List(b * block_tokens, end, {&token, 1}) > 0) {
-      blocks->push_back(static_cast<uint32_t>(b));
-    }
-  }
-  if (!blocks->empty()) keys.ReadAhead(KvKind::kKey, *blocks);
-  return b;
-}
+// Rows of several blocks are scored together, in so many or a few more: the kernel prepares its
+// queries anew for every call.
+constexpr size_t kBatchRows = 64;
 
 }  // namespace
 
 void TokenMarks::Reset(size_t token_count) {
   words_ = buffer_.Take((token_count + 63) / 64);
   std::ranges::fill(words_, uint64_t{0});
+}
+
+void TokenMarks::Clear(size_t begin, size_t end) {
+  std::ranges::fill(words_.subspan(begin / 64, (end + 63) / 64 - begin / 64), uint64_t{0});
 }
 
 size_t TokenMarks::List(size_t begin, size_t end, std::span<uint32_t> tokens) const {
@@ -141,48 +42,112 @@ size_t TokenMarks::List(size_t begin, size_t end, std::span<uint32_t> tokens) co
   return count;
 }
 
+MarkedKeyScorer::Scratch& MarkedKeyScorer::ThreadScratch() {
+  thread_local Scratch scratch;
+  return scratch;
+}
+
+void MarkedKeyScorer::Batch::Clear() {
+  tokens.clear();
+  rows.clear();
+  for (; block_count > 0; --block_count) blocks[block_count - 1] = {};
+}
+
+MarkedKeyScorer::MarkedKeyScorer(const KvReader* keys, const TokenMarks* marks,
+                                 MatrixView<const float> queries, const UseScores* use)
+    : keys_(*keys), marks_(*marks), queries_(queries), use_(*use), scratch_(ThreadScratch()) {}
+
+MarkedKeyScorer::~MarkedKeyScorer() {
+  for (Batch& batch : scratch_.batches) batch.Clear();
+}
+
+Status MarkedKeyScorer::ScoreBefore(uint64_t token_end) {
+  const size_t block_tokens = keys_.block_tokens();
+  while ((next_block_ + 1) * block_tokens <= token_end) {
+    ALAYA_RETURN_IF_ERROR(TakeBlock(next_block_++));
+  }
+  return OkStatus();
+}
+
+StatusOr<uint64_t> MarkedKeyScorer::Finish() {
+  while (next_block_ < keys_.block_count()) {
+    if (next_block_ >= read_ahead_end_) ReadBlocksAhead();
+    ALAYA_RETURN_IF_ERROR(TakeBlock(next_block_++));
+  }
+  ScoreEarlierBatch();
+  ScoreEarlierBatch();
+  return scored_;
+}
+
+// Announces the next blocks with marks.
+void MarkedKeyScorer::ReadBlocksAhead() {
+  const size_t block_tokens = keys_.block_tokens();
+  std::vector<uint32_t>& blocks = scratch_.blocks;
+  blocks.clear();
+  size_t b = next_block_;
+  for (; b < keys_.block_count() && blocks.size() < KvReader::kReadAheadBlocks; ++b) {
+    const size_t end = std::min((b + 1) * block_tokens, keys_.token_count());
+    uint32_t token = 0;
+    if (marks_.List(b * block_tokens, end, {&token, 1}) > 0) {
+      blocks.push_back(static_cast<uint32_t>(b));
+    }
+  }
+  if (!blocks.empty()) keys_.ReadAhead(KvKind::kKey, blocks);
+  read_ahead_end_ = b;
+}
+
+Status MarkedKeyScorer::TakeBlock(size_t block) {
+  const size_t begin = block * keys_.block_tokens();
+  const size_t size = std::min(keys_.block_tokens(), keys_.token_count() - begin);
+  const std::span<uint32_t> room = scratch_.rows.Take(size);
+  const std::span<const uint32_t> rows = room.first(marks_.List(begin, begin + size, room));
+  if (rows.empty()) return OkStatus();
+  ALAYA_ASSIGN_OR_RETURN(PinnedRows keys, keys_.ReadBlock(KvKind::kKey, block));
+  if (rows.size() * kDenseShare > size) {
+    ScoreEarlierBatch();
+    ScoreEarlierBatch();
+    std::iota(room.begin(), room.end(), static_cast<uint32_t>(begin));
+    const MatrixView<float> scores = ScoresOf(room);
+    KeyScores(queries_, keys.rows, scores);
+    Use(room, scores);
+    return OkStatus();
+  }
+  Batch& batch = scratch_.batches[filled_];
+  for (const uint32_t row : rows) {
+    batch.tokens.push_back(static_cast<uint32_t>(begin) + row);
+    batch.rows.push_back(keys.rows.row(row));
+    // They lie anywhere in memory: all are asked for at once, as each takes long to come.
+    Prefetch(batch.rows.back(), keys.rows.row_bytes());
+  }
+  dtype_ = keys.rows.dtype;
+  batch.blocks[batch.block_count++] = std::move(keys);
+  if (batch.block_count == kBatchBlocks || batch.rows.size() >= kBatchRows) ScoreEarlierBatch();
+  return OkStatus();
+}
+
+void MarkedKeyScorer::ScoreEarlierBatch() {
+  filled_ = 1 - filled_;
+  Batch& batch = scratch_.batches[filled_];
+  if (batch.rows.empty()) return;
+  const MatrixView<float> scores = ScoresOf(batch.tokens);
+  GatheredKeyScores(queries_, dtype_, batch.rows, scores);
+  Use(batch.tokens, scores);
+  batch.Clear();
+}
+
+MatrixView<float> MarkedKeyScorer::ScoresOf(std::span<const uint32_t> tokens) {
+  return {scratch_.scores.Take(queries_.rows() * tokens.size()).data(), queries_.rows(),
+          tokens.size()};
+}
+
+void MarkedKeyScorer::Use(std::span<const uint32_t> tokens, MatrixView<const float> scores) {
+  use_(tokens, scores);
+  scored_ += queries_.rows() * tokens.size();
+}
+
 StatusOr<uint64_t> ScoreMarkedKeys(const KvReader& keys, const TokenMarks& marks,
                                    MatrixView<const float> queries, const UseScores& use) {
-  thread_local Scratch scratch;
-  const size_t block_tokens = keys.block_tokens();
-  Scorer scorer(queries, use, scratch);
-  Batch batch(std::max(kBatchRows, block_tokens), scratch, scorer);
-  // The rows of some blocks come while those of the block before them are copied.
-  std::array<FetchedRows, kBlocksAhead + 1> fetched;
-  size_t next_place = 0;
-  const auto add_all = [&] {
-    for (size_t i = 1; i < fetched.size(); ++i) {
-      batch.Add(fetched[(next_place + i) % fetched.size()]);
-    }
-  };
-  size_t read_ahead_end = 0;  // blocks before it are announced
-  for (size_t b = 0; b < keys.block_count(); ++b) {
-    if (b == read_ahead_end) read_ahead_end = ReadBlocksAhead(keys, marks, b, &scratch.blocks);
-    const size_t begin = b * block_tokens;
-    const size_t size = std::min(block_tokens, keys.token_count() - begin);
-    FetchedRows& next = fetched[next_place];
-    std::span<uint32_t> rows = next.memory.Take(size);
-    rows = rows.first(marks.List(begin, begin + size, rows));
-    if (rows.empty()) continue;
-    ALAYA_ASSIGN_OR_RETURN(next.block, keys.ReadBlock(KvKind::kKey, b));
-    if (rows.size() * kDenseShare > size) {
-      add_all();
-      batch.Score();
-      rows = next.memory.Take(size);
-      std::iota(rows.begin(), rows.end(), static_cast<uint32_t>(begin));
-      scorer.Score(rows, next.block.rows);
-      next.block = {};
-      continue;
-    }
-    next.rows = rows;
-    next.first_token = begin;
-    FetchRows(next.block.rows, rows);
-    next_place = (next_place + 1) % fetched.size();
-    batch.Add(fetched[next_place]);
-  }
-  add_all();
-  batch.Score();
-  return scorer.scored();
+  return MarkedKeyScorer(&keys, &marks, queries, &use).Finish();
 }
 
 }  // namespace alaya

@@ -3,10 +3,12 @@
 #ifndef ALAYA_INDEX_FLAT_MARKED_KEYS_H_
 #define ALAYA_INDEX_FLAT_MARKED_KEYS_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <vector>
 
 #include "index/kv_reader.h"
 #include "index/scratch_buffer.h"
@@ -21,10 +23,15 @@ class TokenMarks {
   // Clears all.
   void Reset(size_t token_count);
 
+  // Clears those in [begin, end), where begin is a multiple of 64 and no mark lies behind end.
+  void Clear(size_t begin, size_t end);
+
   void Mark(size_t token) { words_[token / 64] |= uint64_t{1} << token % 64; }
   void MarkAll(std::span<const uint32_t> tokens) {
     for (const uint32_t token : tokens) Mark(token);
   }
+  // The bits of tokens from `first_token` on, a multiple of 64.
+  uint64_t* WordsFrom(size_t first_token) { return words_.data() + first_token / 64; }
   // Writes the marked tokens in [begin, end), minus begin, to `tokens` by rising number,
   // as many as there is room for; returns how many.
   size_t List(size_t begin, size_t end, std::span<uint32_t> tokens) const;
@@ -41,9 +48,65 @@ using UseScores =
 // Scores the marked tokens of `keys` for every query, as KeyScores does, to the last bit.
 // Where most of a block is marked, all of it is scored, and given to `use`.
 //
+// Life: construction -> ScoreBefore as marks come -> Finish. One at a time in a thread.
 // Guarantees: blocks without a mark are not read; at most nine are pinned at a time.
 // Errors: whatever a block read returns.
-// Returns: how many scores were computed.
+class MarkedKeyScorer {
+ public:
+  // All arguments must outlive this.
+  MarkedKeyScorer(const KvReader* keys, const TokenMarks* marks, MatrixView<const float> queries,
+                  const UseScores* use);
+  MarkedKeyScorer(const MarkedKeyScorer&) = delete;
+  MarkedKeyScorer& operator=(const MarkedKeyScorer&) = delete;
+  ~MarkedKeyScorer();
+
+  // No further token before `token_end` will be marked: asks for the keys of those that are, and
+  // scores what came meanwhile.
+  Status ScoreBefore(uint64_t token_end);
+  // Scores all that is left. Returns how many scores were computed.
+  StatusOr<uint64_t> Finish();
+
+ private:
+  // So many blocks at most are pinned for a batch.
+  static constexpr size_t kBatchBlocks = 4;
+
+  // Rows of a few blocks that were asked for.
+  struct Batch {
+    std::vector<uint32_t> tokens;
+    std::vector<const std::byte*> rows;
+    std::array<PinnedRows, kBatchBlocks> blocks;
+    size_t block_count = 0;
+
+    void Clear();
+  };
+  struct Scratch {
+    Batch batches[2];
+    std::vector<uint32_t> blocks;  // to read ahead
+    ScratchBuffer<uint32_t> rows;
+    ScratchBuffer<float> scores;
+  };
+  static Scratch& ThreadScratch();
+
+  Status TakeBlock(size_t block);
+  void ReadBlocksAhead();
+  // Scores the batch before the one that is filled, which is then the one before.
+  void ScoreEarlierBatch();
+  void Use(std::span<const uint32_t> tokens, MatrixView<const float> scores);
+  MatrixView<float> ScoresOf(std::span<const uint32_t> tokens);
+
+  const KvReader& keys_;
+  const TokenMarks& marks_;
+  const MatrixView<const float> queries_;
+  const UseScores& use_;
+  Scratch& scratch_;
+  size_t next_block_ = 0;
+  size_t read_ahead_end_ = 0;  // blocks before it are announced
+  size_t filled_ = 0;          // which batch
+  DType dtype_ = DType::kF32;
+  uint64_t scored_ = 0;
+};
+
+// The same for marks that are all there.
 StatusOr<uint64_t> ScoreMarkedKeys(const KvReader& keys, const TokenMarks& marks,
                                    MatrixView<const float> queries, const UseScores& use);
 

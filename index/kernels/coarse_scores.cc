@@ -201,6 +201,15 @@ struct VbmiScores {
     return enough;
   }
 
+  // After what was listed before; filter.count counts these already.
+  static HWY_INLINE void ListFound(__mmask16 found, __m512i at, __m512 upper, ScoreFilter& filter) {
+    const size_t count = filter.count - static_cast<size_t>(std::popcount(uint32_t{found}));
+    const __m512i token =
+        _mm512_add_epi32(at, _mm512_set1_epi32(static_cast<int32_t>(filter.first_token)));
+    _mm512_storeu_si512(&filter.tokens[count], _mm512_maskz_compress_epi32(found, token));
+    _mm512_storeu_ps(&filter.upper[count], _mm512_maskz_compress_ps(found, upper));
+  }
+
   // Passes a quarter of a group, with its sums, through a filter.
   static HWY_INLINE void FilterQuarter(const CodeQueries::Query& query, const uint16_t* even,
                                        const uint16_t* odd, const uint16_t* scales,
@@ -232,12 +241,12 @@ struct VbmiScores {
         _mm512_cmplt_epu32_mask(at, _mm512_set1_epi32(static_cast<int32_t>(filter.end)));
     const __mmask16 found =
         _mm512_mask_cmp_ps_mask(is_seen, upper, _mm512_set1_ps(filter.bar), _CMP_GE_OQ);
-    // No branch: it would be taken as often as not.
-    const __m512i token =
-        _mm512_add_epi32(at, _mm512_set1_epi32(static_cast<int32_t>(filter.first_token)));
-    _mm512_storeu_si512(&filter.tokens[filter.count], _mm512_maskz_compress_epi32(found, token));
-    _mm512_storeu_ps(&filter.upper[filter.count], _mm512_maskz_compress_ps(found, upper));
     filter.count += static_cast<size_t>(std::popcount(uint32_t{found}));
+    if (filter.marks != nullptr) {
+      filter.marks[place / kCodeGroupTokens] |= uint64_t{found} << place % kCodeGroupTokens;
+    } else {
+      ListFound(found, at, upper, filter);
+    }
     const __mmask16 is_top =
         _mm512_mask_cmp_ps_mask(found, score, _mm512_set1_ps(filter.top), _CMP_GT_OQ);
     if (is_top == 0) return;

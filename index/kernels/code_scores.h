@@ -90,11 +90,15 @@ struct ScoreFilter {
   size_t begin = 0;  // tokens of the block that are looked at, counted from its first
   size_t end = 0;
   uint32_t first_token = 0;  // the number of the block's first token
-  // What was found: tokens with upper = score + bound >= bar, by rising number. Both have
-  // room for end - begin + kFilterPadding (softmax.h).
+  // What was found: tokens with upper = score + bound >= bar.
+  size_t count = 0;
+  // Either one bit for each token of the block, in words of whole groups, which several filters may
+  // share: those of found tokens are set.
+  uint64_t* marks = nullptr;
+  // Or, without marks, these, by rising number. Both have room for end - begin + kFilterPadding
+  // (softmax.h).
   std::span<uint32_t> tokens;
   std::span<float> upper;
-  size_t count = 0;
   // The highest score seen, and whose it is, if above what the caller left here.
   float top = -std::numeric_limits<float>::infinity();
   uint32_t top_token = 0;

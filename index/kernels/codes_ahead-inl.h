@@ -33,8 +33,8 @@ struct CodesAhead {
         errors(Numbers(keys, is_fine ? keys.fine_error : keys.coarse_error),
                Numbers(upcoming, is_fine ? upcoming.fine_error : upcoming.coarse_error)) {}
 
-  static constexpr size_t kBytes = size_t{8} * 1024;
-  static constexpr size_t kNumberBytes = size_t{8} * kGroupNumberBytes;
+  static constexpr size_t kBytes = size_t{16} * 1024;
+  static constexpr size_t kNumberBytes = size_t{12} * kGroupNumberBytes;
   ReadAhead high;
   ReadAhead low;
   ReadAhead scales;

@@ -67,9 +67,29 @@ HWY_INLINE void StoreSums(const FloatVector (&v)[kTileKeys], float* sums) {
 #endif
 }
 
+// The keys of a tile: rows of a block. Meanwhile as many are fetched from `next`.
+struct ConsecutiveKeys {
+  const std::byte* first;
+  size_t row_bytes;
+  const std::byte* next;
+  HWY_INLINE const std::byte* Row(size_t k) const { return first + k * row_bytes; }
+  template <size_t kBytes>
+  HWY_INLINE void FetchChunk(size_t chunk, size_t k) const {
+    PrefetchLines<kBytes>(next + (chunk * kTileKeys + k) * kBytes);
+  }
+};
+
+// Rows that lie anywhere, which the caller asked for.
+struct GatheredKeys {
+  const std::byte* const* rows;
+  HWY_INLINE const std::byte* Row(size_t k) const { return rows[k]; }
+  template <size_t kBytes>
+  HWY_INLINE void FetchChunk(size_t /*chunk*/, size_t /*k*/) const {}
+};
+
 // How a tile of keys meets a tile of queries. Tiles prepares query rows once per
 // block: it says of what elements a prepared row consists, how long it is, and scores
-// kQueries of them against kTileKeys keys, while fetching as many from `next`.
+// kQueries of them against kTileKeys keys.
 
 // Any queries: elements become floats, multiplied and added in float.
 template <DType kType>
@@ -88,12 +108,11 @@ struct FloatTiles {
   }
 
   // Each key is loaded once per tile of queries, each query once per tile of keys.
-  template <size_t kQueries>
-  static void Score(MatrixView<const float> queries, EncodedMatrixView keys, const std::byte* next,
+  template <size_t kQueries, class Keys>
+  static void Score(MatrixView<const float> queries, const Keys& keys, size_t head_dim,
                     MatrixView<float> scores) {
     constexpr size_t kChunkBytes = 2 * hn::MaxLanes(FloatTag()) * Codec::kElementBytes;
     const FloatTag d;
-    const size_t row_bytes = keys.row_bytes();
     FloatVector sums[kQueries][kTileKeys];
     ALAYA_UNROLL
     for (size_t q = 0; q < kQueries; ++q) {
@@ -108,22 +127,21 @@ struct FloatTiles {
       }
       ALAYA_UNROLL
       for (size_t k = 0; k < kTileKeys; ++k) {
-        PrefetchLines<kChunkBytes>(next + k * kChunkBytes);
-        const FloatPair key = load(keys.data + k * row_bytes + element * Codec::kElementBytes);
+        keys.template FetchChunk<kChunkBytes>(element / Chunk(), k);
+        const FloatPair key = load(keys.Row(k) + element * Codec::kElementBytes);
         ALAYA_UNROLL
         for (size_t q = 0; q < kQueries; ++q) {
           sums[q][k] = hn::MulAdd(query[q].first, key.first, sums[q][k]);
           sums[q][k] = hn::MulAdd(query[q].second, key.second, sums[q][k]);
         }
       }
-      next += kTileKeys * kChunkBytes;
     };
     size_t element = 0;
-    for (; element + Chunk() <= keys.cols; element += Chunk()) {
+    for (; element + Chunk() <= head_dim; element += Chunk()) {
       add_chunk(element, [](const std::byte* key) HWY_ATTR { return Codec::Load(key); });
     }
-    if (element < keys.cols) {
-      const size_t rest = keys.cols - element;
+    if (element < head_dim) {
+      const size_t rest = head_dim - element;
       add_chunk(element,
                 [rest](const std::byte* key) HWY_ATTR { return LoadPartial<kType>(key, rest); });
     }
@@ -169,20 +187,19 @@ struct BF16Tiles {
     for (size_t i = query.size(); i < prepared.size(); ++i) prepared[i] = 0;
   }
 
-  template <size_t kQueries>
+  template <size_t kQueries, class Keys>
   __attribute__((target(HWY_TARGET_STR ",avx512bf16"))) static void Score(
-      MatrixView<const uint16_t> queries, EncodedMatrixView keys, const std::byte* next,
+      MatrixView<const uint16_t> queries, const Keys& keys, size_t head_dim,
       MatrixView<float> scores) {
-    const size_t row_bytes = keys.row_bytes();
     __m512 sums[kQueries][kTileKeys];
     ALAYA_UNROLL
     for (size_t q = 0; q < kQueries; ++q) {
       ALAYA_UNROLL
       for (size_t k = 0; k < kTileKeys; ++k) sums[q][k] = _mm512_setzero_ps();
     }
-    for (size_t element = 0; element < keys.cols; element += kChunk) {
+    for (size_t element = 0; element < head_dim; element += kChunk) {
       // What lies behind the end of a row may be nobody's.
-      const size_t rest = keys.cols - element;
+      const size_t rest = head_dim - element;
       const __mmask32 mask = rest < kChunk ? (1U << rest) - 1 : ~0U;
       __m512i query[kQueries];
       ALAYA_UNROLL
@@ -191,15 +208,14 @@ struct BF16Tiles {
       }
       ALAYA_UNROLL
       for (size_t k = 0; k < kTileKeys; ++k) {
-        PrefetchLines<2 * kChunk>(next + k * 2 * kChunk);
-        const __m512i key = _mm512_maskz_loadu_epi16(mask, keys.data + k * row_bytes + 2 * element);
+        keys.template FetchChunk<2 * kChunk>(element / kChunk, k);
+        const __m512i key = _mm512_maskz_loadu_epi16(mask, keys.Row(k) + 2 * element);
         ALAYA_UNROLL
         for (size_t q = 0; q < kQueries; ++q) {
           sums[q][k] = _mm512_dpbf16_ps(sums[q][k], reinterpret_cast<__m512bh>(query[q]),
                                         reinterpret_cast<__m512bh>(key));
         }
       }
-      next += kTileKeys * 2 * kChunk;
     }
     ALAYA_UNROLL
     for (size_t q = 0; q < kQueries; ++q) {
@@ -213,64 +229,66 @@ struct BF16Tiles {
 
 #endif  // HWY_TARGET == HWY_AVX3
 
-// One tile of keys, one tile of at most kTileQueries queries.
-template <class Tiles>
-void ScoreTile(MatrixView<const typename Tiles::Prepared> queries, EncodedMatrixView keys,
-               const std::byte* next, MatrixView<float> scores) {
-  switch (queries.rows()) {
-    case 1:
-      return Tiles::template Score<1>(queries, keys, next, scores);
-    case 2:
-      return Tiles::template Score<2>(queries, keys, next, scores);
-    case 3:
-      return Tiles::template Score<3>(queries, keys, next, scores);
-    default:
-      return Tiles::template Score<4>(queries, keys, next, scores);
-  }
-}
-
-// A last tile of fewer than kTileKeys keys; its missing keys are zeros.
-template <class Tiles>
-void ScoreLastKeys(MatrixView<const typename Tiles::Prepared> queries, EncodedMatrixView keys,
-                   MatrixView<float> scores) {
-  thread_local ScratchBuffer<std::byte> buffer;
-  const std::span<std::byte> padded = buffer.Take(kTileKeys * keys.row_bytes());
-  const std::span<const std::byte> bytes = keys.bytes();
-  std::fill(std::copy(bytes.begin(), bytes.end(), padded.begin()), padded.end(), std::byte{0});
-  for (size_t q = 0; q < queries.rows(); ++q) {
-    float tile[kTileKeys];
-    Tiles::template Score<1>(queries.rows_range(q, 1),
-                             {padded.data(), kTileKeys, keys.cols, keys.dtype}, padded.data(),
-                             {tile, 1, kTileKeys});
-    std::copy_n(tile, keys.rows, scores.row(q).data());
-  }
-}
-
-// Scores as many queries as fit the prepared buffer.
-template <class Tiles>
-void ScoreSlab(MatrixView<const typename Tiles::Prepared> queries, EncodedMatrixView keys,
-               MatrixView<float> scores, const ReadAhead& ahead) {
-  const size_t whole_keys = keys.rows - keys.rows % kTileKeys;
-  for (size_t k = 0; k < whole_keys; k += kTileKeys) {
-    const std::byte* next = ahead.At(k * keys.row_bytes() + kReadAheadBytes);
-    for (size_t q = 0; q < queries.rows(); q += kTileQueries) {
-      const size_t count = std::min(kTileQueries, queries.rows() - q);
-      ScoreTile<Tiles>(queries.rows_range(q, count), keys.rows_range(k, kTileKeys), next,
-                       {scores.row(q).data() + k, count, kTileKeys, scores.stride()});
+// One tile of keys, all queries.
+template <class Tiles, class Keys>
+void ScoreTile(MatrixView<const typename Tiles::Prepared> queries, const Keys& keys,
+               size_t head_dim, MatrixView<float> scores) {
+  for (size_t q = 0; q < queries.rows(); q += kTileQueries) {
+    const size_t count = std::min(kTileQueries, queries.rows() - q);
+    const auto some = queries.rows_range(q, count);
+    const MatrixView<float> some_scores = scores.rows_range(q, count);
+    switch (count) {
+      case 1:
+        Tiles::template Score<1>(some, keys, head_dim, some_scores);
+        break;
+      case 2:
+        Tiles::template Score<2>(some, keys, head_dim, some_scores);
+        break;
+      case 3:
+        Tiles::template Score<3>(some, keys, head_dim, some_scores);
+        break;
+      default:
+        Tiles::template Score<4>(some, keys, head_dim, some_scores);
     }
   }
-  if (whole_keys < keys.rows) {
-    const size_t rest = keys.rows - whole_keys;
-    ScoreLastKeys<Tiles>(queries, keys.rows_range(whole_keys, rest),
-                         {scores.data() + whole_keys, queries.rows(), rest, scores.stride()});
+}
+
+// A last tile of `count` keys, fewer than kTileKeys: the last one again and again in place of those
+// that are missing.
+template <class Tiles, class Keys>
+void ScoreLastKeys(MatrixView<const typename Tiles::Prepared> queries, const Keys& keys,
+                   size_t count, size_t head_dim, MatrixView<float> scores) {
+  const std::byte* rows[kTileKeys];
+  for (size_t k = 0; k < kTileKeys; ++k) rows[k] = keys.Row(std::min(k, count - 1));
+  for (size_t q = 0; q < queries.rows(); ++q) {
+    float tile[kTileKeys];
+    Tiles::template Score<1>(queries.rows_range(q, 1), GatheredKeys{rows}, head_dim,
+                             MatrixView<float>(tile, 1, kTileKeys));
+    std::copy_n(tile, count, scores.row(q).data());
   }
 }
 
-template <class Tiles>
-void ScoreQueries(MatrixView<const float> queries, EncodedMatrixView keys, MatrixView<float> scores,
-                  std::span<const std::byte> upcoming) {
+// Scores as many queries as fit the prepared buffer with keys from `keys_from`(first key) on.
+template <class Tiles, class KeysFrom>
+void ScoreSlab(MatrixView<const typename Tiles::Prepared> queries, const KeysFrom& keys_from,
+               size_t head_dim, MatrixView<float> scores) {
+  const auto scores_from = [&](size_t k, size_t count) {
+    return MatrixView<float>(scores.data() + k, queries.rows(), count, scores.stride());
+  };
+  size_t k = 0;
+  for (; k + kTileKeys <= scores.cols(); k += kTileKeys) {
+    ScoreTile<Tiles>(queries, keys_from(k), head_dim, scores_from(k, kTileKeys));
+  }
+  const size_t rest = scores.cols() - k;
+  if (rest > 0) {
+    ScoreLastKeys<Tiles>(queries, keys_from(k), rest, head_dim, scores_from(k, rest));
+  }
+}
+
+template <class Tiles, class KeysFrom>
+void ScoreQueries(MatrixView<const float> queries, const KeysFrom& keys_from,
+                  MatrixView<float> scores) {
   using Prepared = typename Tiles::Prepared;
-  const ReadAhead ahead(keys.bytes(), upcoming);
   const size_t length = Tiles::PreparedLength(queries.cols());
   const size_t slab_rows = std::max(kPreparedBytes / sizeof(Prepared) / length, kTileQueries);
   thread_local ScratchBuffer<Prepared> buffer;
@@ -281,25 +299,44 @@ void ScoreQueries(MatrixView<const float> queries, EncodedMatrixView keys, Matri
     for (size_t q = 0; q < prepared.rows(); ++q) {
       Tiles::Prepare(queries.row(begin + q), prepared.row(q));
     }
-    ScoreSlab<Tiles>(prepared, keys, scores.rows_range(begin, prepared.rows()), ahead);
+    ScoreSlab<Tiles>(prepared, keys_from, queries.cols(),
+                     scores.rows_range(begin, prepared.rows()));
+  }
+}
+
+template <class KeysFrom>
+void ScoreKeys(MatrixView<const float> queries, DType dtype, const KeysFrom& keys_from,
+               MatrixView<float> scores) {
+  switch (dtype) {
+    case DType::kF32:
+      return ScoreQueries<FloatTiles<DType::kF32>>(queries, keys_from, scores);
+    case DType::kF16:
+      return ScoreQueries<FloatTiles<DType::kF16>>(queries, keys_from, scores);
+    case DType::kBF16:
+#if HWY_TARGET == HWY_AVX3
+      if (BF16Tiles::Supported() && BF16Tiles::Represents(queries)) {
+        return ScoreQueries<BF16Tiles>(queries, keys_from, scores);
+      }
+#endif
+      return ScoreQueries<FloatTiles<DType::kBF16>>(queries, keys_from, scores);
   }
 }
 
 void KeyScores(MatrixView<const float> queries, EncodedMatrixView keys, MatrixView<float> scores,
                std::span<const std::byte> upcoming) {
-  switch (keys.dtype) {
-    case DType::kF32:
-      return ScoreQueries<FloatTiles<DType::kF32>>(queries, keys, scores, upcoming);
-    case DType::kF16:
-      return ScoreQueries<FloatTiles<DType::kF16>>(queries, keys, scores, upcoming);
-    case DType::kBF16:
-#if HWY_TARGET == HWY_AVX3
-      if (BF16Tiles::Supported() && BF16Tiles::Represents(queries)) {
-        return ScoreQueries<BF16Tiles>(queries, keys, scores, upcoming);
-      }
-#endif
-      return ScoreQueries<FloatTiles<DType::kBF16>>(queries, keys, scores, upcoming);
-  }
+  const ReadAhead ahead(keys.bytes(), upcoming);
+  const size_t row_bytes = keys.row_bytes();
+  const auto keys_from = [&](size_t k) HWY_ATTR {
+    return ConsecutiveKeys{keys.data + k * row_bytes, row_bytes,
+                           ahead.At(k * row_bytes + kReadAheadBytes)};
+  };
+  ScoreKeys(queries, keys.dtype, keys_from, scores);
+}
+
+void GatheredKeyScores(MatrixView<const float> queries, DType dtype,
+                       std::span<const std::byte* const> rows, MatrixView<float> scores) {
+  const auto keys_from = [&](size_t k) HWY_ATTR { return GatheredKeys{&rows[k]}; };
+  ScoreKeys(queries, dtype, keys_from, scores);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -310,12 +347,20 @@ HWY_AFTER_NAMESPACE();
 namespace alaya {
 
 HWY_EXPORT(KeyScores);
+HWY_EXPORT(GatheredKeyScores);
 
 void KeyScores(MatrixView<const float> queries, EncodedMatrixView keys, MatrixView<float> scores,
                std::span<const std::byte> upcoming) {
   assert(queries.cols() == keys.cols && keys.cols % 8 == 0);
   assert(scores.rows() == queries.rows() && scores.cols() == keys.rows);
   HWY_DYNAMIC_DISPATCH(KeyScores)(queries, keys, scores, upcoming);
+}
+
+void GatheredKeyScores(MatrixView<const float> queries, DType dtype,
+                       std::span<const std::byte* const> rows, MatrixView<float> scores) {
+  assert(queries.cols() % 8 == 0);
+  assert(scores.rows() == queries.rows() && scores.cols() == rows.size());
+  HWY_DYNAMIC_DISPATCH(GatheredKeyScores)(queries, dtype, rows, scores);
 }
 
 void KeyScoresReference(MatrixView<const float> queries, EncodedMatrixView keys,

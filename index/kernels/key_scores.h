@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <span>
 
+#include "storage/types/dtype.h"
 #include "storage/types/views.h"
 
 namespace alaya {
@@ -20,6 +21,12 @@ namespace alaya {
 //   fetches `upcoming`, what the caller reads next, into the cache.
 void KeyScores(MatrixView<const float> queries, EncodedMatrixView keys, MatrixView<float> scores,
                std::span<const std::byte> upcoming = {});
+
+// The same, to the last bit, for rows that lie anywhere: `rows` of elements of `dtype`.
+//
+// Cost: memory latency; ask for the rows (index/prefetch.h) as soon as they are known.
+void GatheredKeyScores(MatrixView<const float> queries, DType dtype,
+                       std::span<const std::byte* const> rows, MatrixView<float> scores);
 
 // By definition, summed in double.
 void KeyScoresReference(MatrixView<const float> queries, EncodedMatrixView keys,

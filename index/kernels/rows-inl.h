@@ -161,7 +161,7 @@ class ReadAhead {
 template <size_t kBytes>
 HWY_INLINE void PrefetchLines(const std::byte* begin) {
   ALAYA_UNROLL
-  for (size_t line = 0; line < kBytes; line += 64) __builtin_prefetch(begin + line, 0, 2);
+  for (size_t line = 0; line < kBytes; line += 64) __builtin_prefetch(begin + line, 0, 3);
 }
 
 // A row's last chunk if it is not whole: `count` elements, then zeros.

@@ -61,6 +61,42 @@ HWY_INLINE void RaiseTop(hn::Vec<hn::ScalableTag<float>> top, const float* score
   filter.top_token = filter.first_token + static_cast<uint32_t>(place + t);
 }
 
+// One bit for each lane.
+template <class D>
+HWY_INLINE uint64_t BitsOf(D d, hn::Mask<D> mask) {
+#if HWY_TARGET <= HWY_AVX3
+  (void)d;
+  return uint64_t{mask.raw};
+#else
+  uint8_t bytes[8] = {};
+  hn::StoreMaskBits(d, mask, bytes);
+  return bytes[0];
+#endif
+}
+
+// Marks what FilterGroup would list.
+HWY_INLINE void MarkGroup(const float* scores, const GroupNumbers& numbers, size_t place,
+                          ScoreFilter& filter) {
+  const hn::ScalableTag<float> d;
+  const auto error_factor = hn::Set(d, filter.factors.error_factor);
+  const auto scale_factor = hn::Set(d, filter.factors.scale_factor);
+  const auto constant = hn::Set(d, filter.factors.constant);
+  const auto bar = hn::Set(d, filter.bar);
+  auto top = hn::Set(d, -std::numeric_limits<float>::infinity());
+  uint64_t found = 0;
+  for (size_t t = 0; t < kCodeGroupTokens; t += hn::Lanes(d)) {
+    const auto score = hn::LoadU(d, scores + t);
+    const auto bound =
+        hn::MulAdd(error_factor, hn::Load(d, numbers.errors + t),
+                   hn::MulAdd(scale_factor, hn::Load(d, numbers.scales + t), constant));
+    found |= BitsOf(d, hn::Ge(hn::Add(score, bound), bar)) << t;
+    top = hn::Max(top, score);
+  }
+  filter.marks[place / kCodeGroupTokens] |= found;
+  filter.count += static_cast<size_t>(hwy::PopCount(found));
+  RaiseTop(top, scores, place, filter);
+}
+
 // `scores`: of the group that begins with token `place` of the block. `kIsWhole`: the
 // filter looks at all of them.
 template <bool kIsWhole>
@@ -102,6 +138,11 @@ HWY_INLINE void FilterGroup(const float* scores, const GroupNumbers& numbers, si
       score = hn::IfThenElse(is_seen, score, least);
       top = hn::Max(top, score);
     }
+    if (filter.marks != nullptr) {
+      filter.marks[place / kCodeGroupTokens] |= BitsOf(d, above) << t;
+      filter.count += hn::CountTrue(d, above);
+      continue;
+    }
     // No branch: most groups that come here have one or two such tokens, anywhere.
     const auto token = hn::Add(at, hn::Set(d_bits, filter.first_token));
     hn::StoreU(hn::Compress(token, hn::RebindMask(d_bits, above)), d_bits,
@@ -120,6 +161,7 @@ HWY_INLINE bool LooksAt(const ScoreFilter& filter, size_t place) {
 HWY_INLINE void FilterGroup(const float* scores, const GroupNumbers& numbers, size_t place,
                             ScoreFilter& filter) {
   if (filter.begin <= place && place + kCodeGroupTokens <= filter.end) {
+    if (filter.marks != nullptr) return MarkGroup(scores, numbers, place, filter);
     FilterGroup<true>(scores, numbers, place, filter);
   } else {
     FilterGroup<false>(scores, numbers, place, filter);

@@ -35,6 +35,17 @@ TEST(TokenMarksTest, ListsWhatWasMarkedInAnyRange) {
   }
 }
 
+TEST(TokenMarksTest, ClearsARange) {
+  TokenMarks marks;
+  marks.Reset(300);
+  for (size_t token = 0; token < 300; token += 3) marks.Mark(token);
+  marks.Clear(128, 256);
+  std::vector<uint32_t> listed(300);
+  listed.resize(marks.List(0, 300, listed));
+  for (const uint32_t token : listed) EXPECT_TRUE(token < 128 || token >= 256);
+  EXPECT_EQ(listed.size(), 100U - 43U);
+}
+
 TEST(TokenMarksTest, ResetClearsAll) {
   TokenMarks marks;
   marks.Reset(100);
@@ -88,6 +99,44 @@ TEST(ScoreMarkedKeysTest, GivesTheScoresOfWholeBlocksToTheLastBit) {
         ExpectScoresOfEvery(step, block_tokens, dtype);
       }
     }
+  }
+}
+
+// Marks may come while what was marked before is scored.
+TEST(MarkedKeyScorerTest, ScoresWhatWasMarkedInTime) {
+  constexpr size_t kTokenCount = 1000;
+  const ArrayKvReader keys(RandomFloats(kTokenCount * 8, 1.0F, 1), {}, 8, DType::kF32, 32);
+  const std::vector<float> query = RandomFloats(8, 1.0F, 2);
+  std::mt19937 random(/*seed=*/5);
+  for (const size_t marked_share : std::vector<size_t>{2, 10, 300}) {
+    TokenMarks marks;
+    marks.Reset(kTokenCount);
+    std::vector<bool> expected(kTokenCount);
+    std::vector<bool> scored(kTokenCount);
+    const UseScores use = [&](std::span<const uint32_t> tokens, MatrixView<const float> scores) {
+      ASSERT_EQ(scores.cols(), tokens.size());
+      for (const uint32_t token : tokens) {
+        ASSERT_FALSE(scored[token]);
+        scored[token] = true;
+      }
+    };
+    MarkedKeyScorer scorer(&keys, &marks, {query.data(), 1, 8}, &use);
+    for (size_t begin = 0; begin < kTokenCount; begin += 100) {
+      for (size_t token = begin; token < begin + 100; ++token) {
+        expected[token] = random() % marked_share == 0;
+        if (expected[token]) marks.Mark(token);
+      }
+      ASSERT_TRUE(scorer.ScoreBefore(begin + 100).ok());
+      EXPECT_LE(keys.pin_count(), 9);
+    }
+
+    ASSERT_TRUE(scorer.Finish().ok());
+
+    for (size_t token = 0; token < kTokenCount; ++token) {
+      // Of a block with many marks all tokens are scored.
+      EXPECT_TRUE(scored[token] || !expected[token]) << token;
+    }
+    EXPECT_EQ(keys.pin_count(), 0);
   }
 }
 

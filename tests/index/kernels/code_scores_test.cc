@@ -70,6 +70,19 @@ void ExpectByDefinition(const ScoreFilter& filter, std::span<const float> scores
   }
 }
 
+// Filters that mark tokens find those that others list.
+void ExpectSameMarked(const ScoreFilter& listing, const ScoreFilter& marking) {
+  std::vector<uint32_t> marked;
+  for (uint32_t token = 0; token < 192; ++token) {
+    if ((marking.marks[token / 64] >> token % 64 & 1) != 0) marked.push_back(1000 + token);
+  }
+  const auto listed = listing.tokens.first(listing.count);
+  EXPECT_EQ(marked, std::vector<uint32_t>(listed.begin(), listed.end()));
+  EXPECT_EQ(marking.count, listing.count);
+  EXPECT_EQ(marking.top, listing.top);
+  EXPECT_EQ(marking.top_token, listing.top_token);
+}
+
 TEST_P(CodeScoresTest, FiltersFindWhatMayReachTheirBars) {
   constexpr size_t kQueries = 5;
   constexpr size_t kTokens = 192;
@@ -95,19 +108,26 @@ TEST_P(CodeScoresTest, FiltersFindWhatMayReachTheirBars) {
       for (const bool is_fine : {false, true}) {
         std::vector<RoomyFilter> rooms;
         std::vector<ScoreFilter> filters;
+        std::vector<ScoreFilter> marking;
+        std::vector<uint64_t> marks(kQueries * kTokens / 64);
         for (size_t q = 0; q < kQueries; ++q) {
           rooms.emplace_back(begin, end, bar);
           filters.push_back(rooms.back().filter);
+          marking.push_back(rooms.back().filter);
+          marking.back().marks = &marks[q * kTokens / 64];
         }
 
         if (is_fine) {
           FineScores(queries, codes.view, scores, filters);
+          FineScores(queries, codes.view, scores, marking);
         } else {
           AllCoarseScores(queries, codes.view, scores);
           FilterCoarseScores(queries, codes.view, filters);
+          FilterCoarseScores(queries, codes.view, marking);
         }
 
         for (size_t q = 0; q < kQueries; ++q) {
+          ExpectSameMarked(filters[q], marking[q]);
           ExpectByDefinition(filters[q], scores.row(q),
                              is_fine ? codes.view.fine_scale : codes.view.coarse_scale,
                              is_fine ? codes.view.fine_error : codes.view.coarse_error, is_fine);

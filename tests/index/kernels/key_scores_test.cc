@@ -86,6 +86,33 @@ TEST_P(KeyScoresTest, EqualsTheReferenceAtEveryQueryCount) {
   }
 }
 
+TEST_P(KeyScoresTest, RowsThatLieAnywhereScoreAsBlocksDo) {
+  for (const DType dtype : kDTypes) {
+    for (const DType query_dtype : {DType::kF32, DType::kBF16}) {
+      for (size_t row_count = 0; row_count <= 9; ++row_count) {
+        const size_t head_dim = 56 + 8 * row_count;
+        const EncodedMatrix keys = Encode(RandomFloats(40 * head_dim, 1.0F, 3), head_dim, dtype);
+        const std::vector<float> queries =
+            Encode(RandomFloats(5 * head_dim, 1.0F, 2), head_dim, query_dtype).values;
+        const MatrixView<const float> query_rows(queries.data(), 5, head_dim);
+        std::vector<float> all(5 * 40);
+        KeyScores(query_rows, keys.view, {all.data(), 5, 40});
+        std::vector<const std::byte*> rows;
+        for (size_t i = 0; i < row_count; ++i) rows.push_back(keys.view.row(i * 27 % 40));
+        std::vector<float> scores(5 * row_count);
+
+        GatheredKeyScores(query_rows, dtype, rows, {scores.data(), 5, row_count});
+
+        for (size_t q = 0; q < 5; ++q) {
+          for (size_t i = 0; i < row_count; ++i) {
+            ASSERT_EQ(scores[q * row_count + i], all[q * 40 + i * 27 % 40]);
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_P(KeyScoresTest, SaturatesBeyondTheRangeOfFloat) {
   const float max = std::numeric_limits<float>::max();
   for (const size_t key_count : {size_t{1}, size_t{4}}) {
