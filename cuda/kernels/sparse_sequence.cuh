@@ -53,6 +53,28 @@ struct SparseScratch {
   size_t bytes = 0;
 };
 
+// The first step: queries as codes, and beside them windows, which need none. Block (i, task):
+// query i, or part i - query_count of the windows.
+struct BeginTasks {
+  PrepareQuery prepare;
+  AttendWindows windows;
+
+  static uint32_t SharedBytes(const SparseShape& shape) {
+    const uint32_t of_query = PrepareQuery::SharedBytes(shape.head_dim);
+    const uint32_t of_windows = AttendWindows::SharedBytes(shape);
+    return of_query > of_windows ? of_query : of_windows;
+  }
+
+  ALAYA_HOST_DEVICE void operator()(uint32_t block, uint32_t task_index, void* memory) const {
+    const uint32_t query_count = prepare.shape.query_count;
+    if (block < query_count) {
+      prepare(block, task_index, memory);
+    } else {
+      windows(block - query_count, task_index, memory);
+    }
+  }
+};
+
 template <class Launch>
 auto ScanCodes(const SparseShape& shape, const SparseBatch& batch, const SparseScratch& scratch,
                const Launch& launch) {
@@ -78,13 +100,10 @@ auto RunSparseAttention(const SparseShape& shape, const SparseOptions& options,
   const SparseScratch scratch(batch.scratch, shape);
   const uint32_t tasks = shape.task_count;
   const uint32_t head_dim = shape.head_dim;
-  auto error = launch(PrepareQuery{shape, options, batch, scratch.codes, scratch.step_counts,
-                                   scratch.wanted_counts},
-                      shape.query_count, tasks, PrepareQuery::SharedBytes(head_dim));
-  if (error == decltype(error){}) {
-    error = launch(AttendWindows{shape, options, batch, scratch.partial}, scratch.window_parts,
-                   tasks, AttendWindows::SharedBytes(shape));
-  }
+  auto error = launch(
+      BeginTasks{{shape, options, batch, scratch.codes, scratch.step_counts, scratch.wanted_counts},
+                 {shape, options, batch, scratch.partial}},
+      shape.query_count + scratch.window_parts, tasks, BeginTasks::SharedBytes(shape));
   const uint32_t chunks = ChunkCount(shape.token_count);
   if (error == decltype(error){} && chunks > 0) {
     error = ScanCodes(shape, batch, scratch, launch);
