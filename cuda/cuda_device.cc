@@ -100,8 +100,13 @@ class CudaQueue final : public DeviceQueue {
     return CudaStatus(LaunchFindNearest(task, stream_.get()), "launching nearest keys");
   }
 
+  Status ScoreStretches(const StretchTask& task) override {
+    ALAYA_RETURN_IF_ERROR(UseDevice(ordinal_));
+    return CudaStatus(LaunchScoreStretches(task, stream_.get()), "launching scores of stretches");
+  }
+
   // A sequence that comes a second time is recorded: replaying it costs one call instead of
-  // seven. Not the first time: the runtime loads a kernel at its first launch, which a
+  // six. Not the first time: the runtime loads a kernel at its first launch, which a
   // recording may not contain.
   Status Attend(const SparseShape& shape, const SparseOptions& options,
                 const SparseBatch& batch) override {

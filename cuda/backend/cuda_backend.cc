@@ -4,12 +4,15 @@
 #include <chrono>
 #include <cmath>
 #include <utility>
+#include <variant>
 #include <vector>
 
+#include "cuda/backend/coarse_attention.h"
 #include "cuda/backend/missed_rows.h"
 #include "cuda/kernels/row_cache.cuh"
 #include "index/attention/attention_merge.h"
 #include "index/attention/exact_attention.h"
+#include "index/coarse/coarse_index.h"
 #include "storage/types/check.h"
 
 namespace alaya {
@@ -25,7 +28,23 @@ constexpr float kDeviations = 3;
 constexpr std::chrono::milliseconds kPromoteInterval{1000};
 constexpr std::chrono::milliseconds kPromotePause{50};
 
-TierKey KeyOf(const DevicePart& part) { return {ToInt(part.segment), ToInt(part.layer)}; }
+TierKey KeyOf(const DevicePart& part, const PartLayout& layout) {
+  return {ToInt(part.segment), ToInt(part.layer), static_cast<uint32_t>(layout.form())};
+}
+
+// How a part has to lie on the device to answer a task; none: it cannot.
+std::optional<PartLayout> LayoutFor(const DeviceTask& task) {
+  if (std::holds_alternative<FullTarget>(task.target)) return PartLayout::WholeOf(task.shape);
+  const auto* const dipr = std::get_if<DiprTarget>(&task.target);
+  if (dipr != nullptr && task.estimate_rest) {
+    // A short part has no index on a device: attention to all of it is as good.
+    return task.shape.token_count < PartLayout::kTokensMin ? PartLayout::WholeOf(task.shape)
+                                                           : PartLayout::Of(task.shape);
+  }
+  const bool may_miss = dipr == nullptr || !dipr->sound;
+  if (!task.has_coarse || !may_miss || !CoarseIndex::Answers(task.target)) return std::nullopt;
+  return PartLayout::CoarseOf(task.shape);
+}
 
 uint64_t NanosecondsSince(std::chrono::steady_clock::time_point begin) {
   return static_cast<uint64_t>(
@@ -36,6 +55,10 @@ uint64_t NanosecondsSince(std::chrono::steady_clock::time_point begin) {
 // Who attends to which tokens of a part: all of `visible`, once.
 struct TokenSplit {
   TokenSplit(const DeviceTask& task, const PartLayout& layout) {
+    if (layout.form() != PartForm::kFlat) {
+      sink = task.visible;
+      return;
+    }
     const uint64_t token_count = task.shape.token_count;
     sink = Intersect({0, layout.sink_tokens()}, task.visible);
     recent = Intersect({token_count - layout.recent_tokens(), token_count}, task.visible);
@@ -73,12 +96,12 @@ WindowRows RowsFrom(WindowRows window, TokenRange tokens, uint64_t window_begin)
 // An answer of the lane and what the CPU adds to it.
 class CudaBackend::Accepted final : public DeviceAttention {
  public:
-  Accepted(CudaBackend* owner, const DeviceTask& task, const TokenSplit& split,
+  Accepted(CudaBackend* owner, const DeviceTask& task, const PartLayout& layout,
            std::shared_ptr<const ResidentIndex> part, std::vector<float> queries)
       : owner_(*owner),
         task_(task),
-        split_(split),
-        layout_(*PartLayout::Of(task.shape)),
+        split_(task, layout),
+        layout_(layout),
         part_(std::move(part)),
         queries_(std::move(queries)) {}
 
@@ -92,7 +115,7 @@ class CudaBackend::Accepted final : public DeviceAttention {
   void Begin() {
     LaneRequest request;
     request.part = part_;
-    const SparseShape shape = Shape(task_, split_);
+    const SparseShape shape = Shape(task_, layout_);
     const size_t row = task_.shape.head_dim;
     // The last task of a head may have fewer queries than the others: zeros fill it up.
     request.queries.resize(size_t{shape.task_count} * shape.query_count * row);
@@ -111,19 +134,24 @@ class CudaBackend::Accepted final : public DeviceAttention {
     }
     request.shape = shape;
     request.options.scale = task_.scale;
-    request.options.log_alpha = static_cast<float>(std::log(task_.alpha));
-    request.options.deviations = task_.sound ? 0 : kDeviations;
+    // Of no matter where all is attended to: as others have it, to share a launch with them.
+    const auto* const dipr = std::get_if<DiprTarget>(&task_.target);
+    const DiprTarget target = dipr == nullptr ? DiprTarget() : *dipr;
+    request.options.log_alpha = static_cast<float>(std::log(target.alpha));
+    request.options.deviations = target.sound ? 0 : kDeviations;
     request.options.rest_error = static_cast<float>(task_.rest_error);
     ticket_ = owner_.lane_->Begin(std::move(request));
   }
 
-  static SparseShape Shape(const DeviceTask& task, const TokenSplit& split) {
+  static SparseShape Shape(const DeviceTask& task, const PartLayout& layout) {
+    const TokenSplit split(task, layout);
     const uint32_t per_head = (task.queries_per_head + kTaskQueriesMax - 1) / kTaskQueriesMax;
     return {
         .head_dim = task.shape.head_dim,
         .task_count = per_head * task.shape.kv_head_count,
         .query_count = (task.queries_per_head + per_head - 1) / per_head,
-        .token_count = static_cast<uint32_t>(task.shape.token_count),
+        .token_count =
+            layout.form() == PartForm::kFlat ? static_cast<uint32_t>(task.shape.token_count) : 0,
         .window_count = static_cast<uint32_t>(std::max(split.sink.size(), split.recent.size()))};
   }
 
@@ -137,13 +165,14 @@ class CudaBackend::Accepted final : public DeviceAttention {
     }
     if (*waited == nullptr) {
       CountFailure();
-      owner_.SitOut(KeyOf(task_.part));
+      owner_.SitOut(KeyOf(task_.part, layout_));
       return ResourceExhausted("the queries want more rows than the device can name");
     }
     const auto begin = std::chrono::steady_clock::now();
     const LaneAnswer& answer = **waited;
     DeviceHeadReport report;
     report.device_ns = answer.device_ns;
+    report.rest_estimated = layout_.form() == PartForm::kFlat;
     const std::vector<float> estimated = CopyAnswer(answer, head, output, &report);
     ALAYA_RETURN_IF_ERROR(AddHostWindows(head, rows, output, &report));
     ALAYA_RETURN_IF_ERROR(AddMissed(answer, head, rows, output, &report));
@@ -240,7 +269,7 @@ class CudaBackend::Accepted final : public DeviceAttention {
       }
     }
     owner_.missed_row_count_.fetch_add(missed_count, std::memory_order_relaxed);
-    owner_.Learn(KeyOf(task_.part), static_cast<double>(missed_count));
+    owner_.Learn(KeyOf(task_.part, layout_), static_cast<double>(missed_count));
     return OkStatus();
   }
 
@@ -256,9 +285,9 @@ class CudaBackend::Accepted final : public DeviceAttention {
 
 class CudaBackend::StandingOffer final : public DeviceOffer {
  public:
-  StandingOffer(CudaBackend* owner, const DeviceTask& task, const TokenSplit& split,
+  StandingOffer(CudaBackend* owner, const DeviceTask& task, const PartLayout& layout,
                 std::shared_ptr<const ResidentIndex> part, DeviceCost cost)
-      : owner_(owner), task_(task), split_(split), part_(std::move(part)), cost_(cost) {}
+      : owner_(owner), task_(task), layout_(layout), part_(std::move(part)), cost_(cost) {}
 
   DeviceCost cost() const override { return cost_; }
 
@@ -269,8 +298,11 @@ class CudaBackend::StandingOffer final : public DeviceOffer {
     for (size_t i = 0; i < queries.rows(); ++i) {
       copy.insert(copy.end(), queries.row(i).begin(), queries.row(i).end());
     }
+    if (layout_.form() == PartForm::kCoarse) {
+      return owner_->AcceptCoarse(task_, layout_, std::move(part_), std::move(copy));
+    }
     auto accepted =
-        std::make_unique<Accepted>(owner_, task_, split_, std::move(part_), std::move(copy));
+        std::make_unique<Accepted>(owner_, task_, layout_, std::move(part_), std::move(copy));
     accepted->Begin();
     return accepted;
   }
@@ -278,7 +310,7 @@ class CudaBackend::StandingOffer final : public DeviceOffer {
  private:
   CudaBackend* const owner_;
   const DeviceTask task_;
-  const TokenSplit split_;
+  const PartLayout layout_;
   std::shared_ptr<const ResidentIndex> part_;
   const DeviceCost cost_;
 };
@@ -291,6 +323,7 @@ CudaBackendOptions CudaBackendOptions::ForBudget(uint64_t budget_bytes) {
   // A task's input and output take some 40 KiB at most.
   options.lane.task_count_max =
       static_cast<uint32_t>(std::clamp<uint64_t>(share / (64 << 10), 16, 1024));
+  options.coarse_bytes = std::clamp(share / 4, kMebibyte / 4, 64 * kMebibyte);
   options.build_bytes = std::min(share, 256 * kMebibyte);
   options.lane.admit_bytes = std::clamp(share / 16, kMebibyte / 8, 4 * kMebibyte);
   return options;
@@ -305,11 +338,14 @@ StatusOr<std::unique_ptr<CudaBackend>> CudaBackend::Open(std::unique_ptr<Device>
 
 Status CudaBackend::Start() {
   ALAYA_ASSIGN_OR_RETURN(lane_, BatchLane::Create(device_.get(), &pool_, options_.lane));
+  ALAYA_ASSIGN_OR_RETURN(stretch_lane_,
+                         StretchLane::Create(device_.get(), &pool_, options_.coarse_bytes));
   if (options_.costs) {
     costs_ = *options_.costs;
   } else {
-    ALAYA_ASSIGN_OR_RETURN(costs_, MeasureDeviceCosts(device_.get(), &pool_, lane_.get(),
-                                                      options_.calibration_tokens));
+    ALAYA_ASSIGN_OR_RETURN(
+        costs_, MeasureDeviceCosts({device_.get(), &pool_, lane_.get(), stretch_lane_.get()},
+                                   options_.calibration_tokens));
   }
   ALAYA_ASSIGN_OR_RETURN(loader_, PartLoader::Create(device_.get()));
   tier_ = std::make_unique<DeviceTier>(&pool_, loader_.get());
@@ -357,14 +393,12 @@ void CudaBackend::Promote() {
 
 std::unique_ptr<DeviceOffer> CudaBackend::Offer(const DeviceTask& task,
                                                 const DevicePartSource& source) {
-  const std::optional<PartLayout> layout = PartLayout::Of(task.shape);
+  const std::optional<PartLayout> layout = LayoutFor(task);
   if (!layout || task.queries_per_head == 0 || task.queries_per_head > kQueriesPerHeadMax) {
     return nullptr;
   }
-  const TokenSplit split(task, *layout);
-  const SparseShape shape = Accepted::Shape(task, split);
-  if (split.searched.empty() || !lane_->Fits(shape)) return nullptr;
-  const TierKey key = KeyOf(task.part);
+  if (!CanAnswer(task, *layout)) return nullptr;
+  const TierKey key = KeyOf(task.part, *layout);
   {
     const std::lock_guard lock(mutex_);
     PartExperience& experience = experience_[key];
@@ -382,18 +416,67 @@ std::unique_ptr<DeviceOffer> CudaBackend::Offer(const DeviceTask& task,
     wanted_.notify_one();
     return nullptr;
   }
+  return std::make_unique<StandingOffer>(this, task, *layout, std::move(part),
+                                         CostOf(task, *layout, experience_[key].missed_rows));
+}
+
+bool CudaBackend::CanAnswer(const DeviceTask& task, const PartLayout& layout) const {
+  if (layout.form() == PartForm::kCoarse) {
+    return stretch_lane_->Fits(StretchTaskOf(layout, task.queries_per_head, nullptr));
+  }
+  if (layout.form() == PartForm::kFlat && TokenSplit(task, layout).searched.empty()) return false;
+  return lane_->Fits(Accepted::Shape(task, layout));
+}
+
+DeviceCost CudaBackend::CostOf(const DeviceTask& task, const PartLayout& layout,
+                               double missed_rows) const {
+  const auto us = [](double call_us, double ns_each, uint64_t count) {
+    return call_us + ns_each * static_cast<double>(count) / 1000;
+  };
+  const uint64_t task_count = Accepted::Shape(task, layout).task_count;
   DeviceCost cost;
-  cost.device_us = costs_.call_us + costs_.ns_per_token / 1000 *
-                                        static_cast<double>(shape.task_count) *
-                                        static_cast<double>(task.shape.token_count);
-  cost.rows_per_head = experience_[key].missed_rows +
-                       static_cast<double>(split.host_first.size() + split.host_last.size());
-  return std::make_unique<StandingOffer>(this, task, split, std::move(part), cost);
+  switch (layout.form()) {
+    case PartForm::kFlat: {
+      const TokenSplit split(task, layout);
+      cost.kind = IndexKind::kFlat;
+      cost.device_us = us(costs_.call_us, costs_.ns_per_token, task_count * task.shape.token_count);
+      cost.rows_per_head =
+          missed_rows + static_cast<double>(split.host_first.size() + split.host_last.size());
+      break;
+    }
+    case PartForm::kWhole:
+      cost.kind = IndexKind::kExact;
+      cost.device_us = us(costs_.call_us, costs_.ns_per_row, task_count * task.visible.size());
+      break;
+    case PartForm::kCoarse:
+      cost.kind = IndexKind::kCoarse;
+      cost.device_us =
+          us(costs_.coarse_call_us, costs_.ns_per_stretch,
+             uint64_t{task.shape.kv_head_count} * task.queries_per_head * layout.stretch_count());
+      break;
+  }
+  return cost;
+}
+
+StatusOr<std::unique_ptr<DeviceAttention>> CudaBackend::AcceptCoarse(
+    const DeviceTask& task, const PartLayout& layout, std::shared_ptr<const ResidentIndex> part,
+    std::vector<float> queries) {
+  CoarsePart coarse = {layout, std::move(part), nullptr, nullptr};
+  coarse.headers = loader_->headers(coarse.index->key);
+  if (coarse.headers == nullptr) return Unavailable("the part is gone");
+  coarse.memory = device_->memory().data() + coarse.index->block.offset();
+  coarse_request_count_.fetch_add(1, std::memory_order_relaxed);
+  return std::make_unique<CoarseAttention>(task, std::move(coarse), std::move(queries),
+                                           stretch_lane_.get(), [this](const Status& status) {
+                                             failure_count_.fetch_add(1, std::memory_order_relaxed);
+                                             GiveUp(status);
+                                           });
 }
 
 DeviceStats CudaBackend::stats() const {
   const DeviceTier::Stats tier = tier_->stats();
   const BatchLane::Stats lane = lane_->stats();
+  const uint64_t coarse_requests = coarse_request_count_.load(std::memory_order_relaxed);
   const auto builds =
       nearest_keys_ == nullptr ? DeviceNearestKeys::Stats() : nearest_keys_->stats();
   return {.used_bytes = tier.memory.used_bytes,
@@ -403,8 +486,8 @@ DeviceStats CudaBackend::stats() const {
           .miss_count = tier.miss_count,
           .promotion_count = tier.promotion_count,
           .demotion_count = tier.demotion_count,
-          .request_count = lane.request_count,
-          .batch_count = lane.batch_count,
+          .request_count = lane.request_count + coarse_requests,
+          .batch_count = lane.batch_count + coarse_requests,
           .failure_count = failure_count_.load(std::memory_order_relaxed),
           .cached_row_count = cached_row_count_.load(std::memory_order_relaxed),
           .missed_row_count = missed_row_count_.load(std::memory_order_relaxed),

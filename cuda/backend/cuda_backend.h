@@ -21,12 +21,14 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "cuda/backend/batch_lane.h"
 #include "cuda/backend/device_costs.h"
 #include "cuda/backend/device_nearest_keys.h"
 #include "cuda/backend/part_layout.h"
 #include "cuda/backend/part_loader.h"
+#include "cuda/backend/stretch_lane.h"
 #include "cuda/device/device.h"
 #include "cuda/device/device_tier.h"
 #include "cuda/device/memory_pool.h"
@@ -38,6 +40,8 @@ struct CudaBackendOptions {
   BatchLane::Options lane;
   std::optional<DeviceCosts> costs;  // none: measured when the backend opens
   uint32_t calibration_tokens = 32768;
+  // For the queries of coarse indexes, and what comes back.
+  uint64_t coarse_bytes = 256 << 10;
   // For the build of fine indexes; 0: the device takes no part in it.
   uint64_t build_bytes = 0;
   // Called once, from any thread, when the device is given up, before any request says so;
@@ -86,6 +90,13 @@ class CudaBackend : public AttentionDevice {
   // On a thread of its own.
   void Promote();
 
+  bool CanAnswer(const DeviceTask& task, const PartLayout& layout) const;
+  DeviceCost CostOf(const DeviceTask& task, const PartLayout& layout, double missed_rows) const;
+  StatusOr<std::unique_ptr<DeviceAttention>> AcceptCoarse(const DeviceTask& task,
+                                                          const PartLayout& layout,
+                                                          std::shared_ptr<const ResidentIndex> part,
+                                                          std::vector<float> queries);
+
   void Learn(TierKey key, double missed_rows);
   void SitOut(TierKey key);
   void GiveUp(const Status& status);
@@ -97,9 +108,11 @@ class CudaBackend : public AttentionDevice {
   std::unique_ptr<PartLoader> loader_;
   std::unique_ptr<DeviceTier> tier_;
   std::unique_ptr<BatchLane> lane_;
+  std::unique_ptr<StretchLane> stretch_lane_;
   std::unique_ptr<DeviceNearestKeys> nearest_keys_;  // null: not wanted
   DeviceCosts costs_;
   std::atomic<uint64_t> failure_count_{0};
+  std::atomic<uint64_t> coarse_request_count_{0};
   std::atomic<uint64_t> cached_row_count_{0};
   std::atomic<uint64_t> missed_row_count_{0};
   std::once_flag given_up_once_;

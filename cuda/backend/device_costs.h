@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "cuda/backend/batch_lane.h"
+#include "cuda/backend/stretch_lane.h"
 #include "cuda/device/device.h"
 #include "cuda/device/memory_pool.h"
 #include "storage/types/status.h"
@@ -13,16 +14,26 @@
 namespace alaya {
 
 struct DeviceCosts {
-  double call_us = 0;       // an answer, however few tokens
-  double ns_per_token = 0;  // of a task's head, for all of its queries
+  double call_us = 0;         // an answer, however few tokens
+  double ns_per_token = 0;    // of a task's head, for all of its queries
+  double ns_per_row = 0;      // of a task's window, the same
+  double coarse_call_us = 0;  // bounds of a coarse index, however few stretches
+  double ns_per_stretch = 0;  // and query
+};
+
+// What is measured.
+struct DeviceLanes {
+  Device* device = nullptr;
+  MemoryPool* pool = nullptr;
+  BatchLane* lane = nullptr;
+  StretchLane* stretch_lane = nullptr;
 };
 
 // Answers made-up requests, `token_count` tokens of several heads and next to none, on an
-// idle lane. What it takes of the pool it gives back.
+// idle lanes. What it takes of the pool it gives back.
 //
 // Errors: ResourceExhausted if the pool has no room for that; Unavailable.
-StatusOr<DeviceCosts> MeasureDeviceCosts(Device* device, MemoryPool* pool, BatchLane* lane,
-                                         uint32_t token_count);
+StatusOr<DeviceCosts> MeasureDeviceCosts(const DeviceLanes& lanes, uint32_t token_count);
 
 }  // namespace alaya
 

@@ -11,14 +11,42 @@ constexpr size_t RoundUp(size_t bytes) {
   return (bytes + MemoryPool::kAlignment - 1) / MemoryPool::kAlignment * MemoryPool::kAlignment;
 }
 
+bool IsPossible(const DevicePartShape& shape) {
+  return shape.head_dim % 8 == 0 && shape.head_dim > 0 && shape.head_dim <= kHeadDimMaxOnDevice &&
+         shape.kv_head_count > 0;
+}
+
 }  // namespace
 
+std::optional<PartLayout> PartLayout::WholeOf(const DevicePartShape& shape) {
+  if (!IsPossible(shape) || shape.token_count < kWholeTokensMin ||
+      shape.token_count > kWholeTokensMax) {
+    return std::nullopt;
+  }
+  PartLayout layout;
+  layout.form_ = PartForm::kWhole;
+  layout.shape_ = shape;
+  layout.row_bytes_ = static_cast<uint32_t>(shape.head_dim * ElementBytes(shape.dtype));
+  layout.sink_tokens_ = static_cast<uint32_t>(shape.token_count);
+  layout.head_bytes_ = RoundUp(2 * shape.token_count * layout.row_bytes_);
+  return layout;
+}
+
+std::optional<PartLayout> PartLayout::CoarseOf(const DevicePartShape& shape) {
+  if (!IsPossible(shape) || shape.token_count < kTokensMin) return std::nullopt;
+  PartLayout layout;
+  layout.form_ = PartForm::kCoarse;
+  layout.shape_ = shape;
+  layout.row_bytes_ = 2 * shape.head_dim;
+  layout.head_bytes_ = RoundUp(size_t{layout.stretch_count()} * layout.row_bytes_);
+  return layout;
+}
+
 std::optional<PartLayout> PartLayout::Of(const DevicePartShape& shape) {
-  const bool is_possible = shape.head_dim % 8 == 0 && shape.head_dim > 0 &&
-                           shape.head_dim <= kHeadDimMaxOnDevice && shape.kv_head_count > 0 &&
-                           shape.token_count >= kTokensMin &&
-                           shape.token_count < uint64_t{1} << MissedRows::kTokenBits;
-  if (!is_possible) return std::nullopt;
+  if (!IsPossible(shape) || shape.token_count < kTokensMin ||
+      shape.token_count >= uint64_t{1} << MissedRows::kTokenBits) {
+    return std::nullopt;
+  }
   const auto token_count = static_cast<uint32_t>(shape.token_count);
 
   PartLayout layout;
@@ -54,7 +82,7 @@ SparseTask PartLayout::Task(std::byte* memory, uint32_t head) const {
     return DeviceRows{windows + first_row * row_bytes_, row_bytes_, shape_.dtype};
   };
   SparseTask task;
-  task.head = FlatHeadAt(base, shape_.head_dim, token_count);
+  if (form_ == PartForm::kFlat) task.head = FlatHeadAt(base, shape_.head_dim, token_count);
   task.keys.dtype = task.values.dtype = shape_.dtype;
   task.keys.stride_bytes = task.values.stride_bytes = row_bytes_;
   task.cache = RowCacheAt(base + cache_offset_, cache_sets_, shape_.head_dim, task.head.centre);

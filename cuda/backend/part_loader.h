@@ -1,5 +1,6 @@
 // Brings parts to a device: reads their rows in runs, has the device make the indexes,
-// and leaves the rows of the first and last tokens there.
+// and leaves the rows of the first and last tokens there; or all rows, or the blocks of the
+// coarse index.
 
 #ifndef ALAYA_CUDA_BACKEND_PART_LOADER_H_
 #define ALAYA_CUDA_BACKEND_PART_LOADER_H_
@@ -14,6 +15,7 @@
 #include "cuda/device/device.h"
 #include "cuda/device/device_tier.h"
 #include "index/attention/attention_device.h"
+#include "index/coarse/stretch_bounds.h"
 #include "storage/types/status.h"
 
 namespace alaya {
@@ -31,8 +33,12 @@ class PartLoader : public IndexLoader {
   std::vector<uint64_t> TakeGone();
 
   // Errors: Unavailable if the device failed; whatever a block read returns; NotFound if
-  //   the part is gone.
+  //   the part is gone, or has no such index.
   Status Load(TierKey key, const PoolBlock& block) override;
+
+  // What the bytes of a kCoarse part stand for, by head; null until it was loaded.
+  using Headers = std::shared_ptr<const std::vector<StretchHeader>>;
+  Headers headers(TierKey key) const;
 
  private:
   // Rows that are within the device's reach at a time.
@@ -41,13 +47,22 @@ class PartLoader : public IndexLoader {
   struct Source {
     PartLayout layout;
     DevicePartSource rows;
+    Headers headers;
   };
 
   PartLoader(Device* device, std::unique_ptr<DeviceQueue> queue)
       : device_(device), queue_(std::move(queue)) {}
 
+  Status LoadHeads(TierKey key, const PartLayout& layout, const DevicePartRows& rows,
+                   std::byte* memory);
   Status LoadHead(const PartLayout& layout, const KvReader& rows, std::byte* memory, uint32_t head);
+  Status LoadWholeHead(const PartLayout& layout, const KvReader& rows, std::byte* memory,
+                       uint32_t head);
+  StatusOr<StretchHeader> LoadCoarseHead(const PartLayout& layout, const IndexBlockReader* blocks,
+                                         std::byte* memory);
   Status LoadCentre(const PartLayout& layout, const KvReader& rows, const FlatHead& head);
+  // Keys and values of the run, to the staging buffer.
+  Status StageRun(const PartLayout& layout, const KvReader& rows, TokenRange run);
   // Tokens `run` of the index, and those of them that are in a window.
   Status LoadRun(const PartLayout& layout, const KvReader& rows, const FlatHead& head,
                  TokenRange run, std::byte* windows);
@@ -60,7 +75,7 @@ class PartLoader : public IndexLoader {
   const std::unique_ptr<DeviceQueue> queue_;
   std::optional<PinnedBuffer> staging_;  // keys, then values of a run
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::map<TierKey, Source> sources_;  // guarded by mutex_
 };
 

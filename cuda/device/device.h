@@ -15,6 +15,7 @@
 #include "cuda/kernels/flat_head.h"
 #include "cuda/kernels/nearest_keys.h"
 #include "cuda/kernels/sparse_task.h"
+#include "cuda/kernels/stretch_scores.h"
 #include "storage/types/status.h"
 
 namespace alaya {
@@ -55,6 +56,7 @@ class DeviceQueue {
   virtual Status Attend(const SparseShape& shape, const SparseOptions& options,
                         const SparseBatch& batch) = 0;
   virtual Status FindNearest(const NearestTask& task) = 0;
+  virtual Status ScoreStretches(const StretchTask& task) = 0;
   virtual Status AdmitRows(const RowOffers* offers, uint32_t offer_count, const uint32_t* step) = 0;
 
   // Marks the work so far; Wait waits for the last mark.

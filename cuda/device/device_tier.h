@@ -32,6 +32,7 @@ namespace alaya {
 struct TierKey {
   uint64_t segment = 0;
   uint32_t layer = 0;
+  uint32_t form = 0;  // a part may have several kinds of index
 
   friend auto operator<=>(const TierKey&, const TierKey&) = default;
 };

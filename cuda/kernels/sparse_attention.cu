@@ -2,6 +2,7 @@
 #include "cuda/kernels/nearest_keys.cuh"
 #include "cuda/kernels/sparse_attention.h"
 #include "cuda/kernels/sparse_sequence.cuh"
+#include "cuda/kernels/stretch_scores.cuh"
 
 namespace alaya {
 
@@ -30,6 +31,10 @@ cudaError_t LaunchEncodeFlatHead(const EncodeTask& task, cudaStream_t stream) {
 
 cudaError_t LaunchFindNearest(const NearestTask& task, cudaStream_t stream) {
   return RunFindNearest(task, LaunchOnStream(stream));
+}
+
+cudaError_t LaunchScoreStretches(const StretchTask& task, cudaStream_t stream) {
+  return RunScoreStretches(task, LaunchOnStream(stream));
 }
 
 }  // namespace alaya

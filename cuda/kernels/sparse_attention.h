@@ -1,5 +1,6 @@
 // Launching the programs: sparse attention (sparse_task.h), the making of an index
-// (flat_head.h), and the search for nearest keys (nearest_keys.h).
+// (flat_head.h), the search for nearest keys (nearest_keys.h), and the scores of stretches
+// (stretch_scores.h).
 
 #ifndef ALAYA_CUDA_KERNELS_SPARSE_ATTENTION_H_
 #define ALAYA_CUDA_KERNELS_SPARSE_ATTENTION_H_
@@ -12,6 +13,7 @@
 #include "cuda/kernels/nearest_keys.h"
 #include "cuda/kernels/rows.h"
 #include "cuda/kernels/sparse_task.h"
+#include "cuda/kernels/stretch_scores.h"
 
 namespace alaya {
 
@@ -43,6 +45,8 @@ cudaError_t LaunchEncodeFlatHead(const EncodeTask& task, cudaStream_t stream);
 
 // Requires: finite keys and queries.
 cudaError_t LaunchFindNearest(const NearestTask& task, cudaStream_t stream);
+
+cudaError_t LaunchScoreStretches(const StretchTask& task, cudaStream_t stream);
 
 }  // namespace alaya
 

@@ -19,7 +19,10 @@
 
 #include "index/attention/attention_part.h"
 #include "index/graph/nearest_key_finder.h"
+#include "index/index_blocks.h"
 #include "index/kv_reader.h"
+#include "index/target.h"
+#include "index/token_index.h"
 #include "storage/types/dtype.h"
 #include "storage/types/ids.h"
 #include "storage/types/status.h"
@@ -49,6 +52,8 @@ class DevicePartRows {
  public:
   virtual ~DevicePartRows() = default;
   virtual const KvReader& head(KvHeadIndex head) const = 0;
+  // The blocks of its coarse index (index/coarse); null: it has none.
+  virtual const IndexBlockReader* coarse(KvHeadIndex head) const = 0;
 };
 
 // How a device gets at a part's rows, some time later and on a thread of its own.
@@ -57,8 +62,8 @@ struct DevicePartSource {
   std::function<std::unique_ptr<const DevicePartRows>()> open;  // null: it is gone
 };
 
-// A DIPR query with an estimate of the rest, by all queries of all heads. Ranges are
-// positions in the part and the same for all queries.
+// What all queries of all heads ask of a part. Ranges are positions in the part and the same
+// for all queries.
 struct DeviceTask {
   DevicePart part;
   DevicePartShape shape;
@@ -67,15 +72,21 @@ struct DeviceTask {
   TokenRange recent;   // outside of both may be
   uint32_t queries_per_head = 0;
   float scale = 1;  // from score to logit, > 0
-  double alpha = 0.012;
-  bool sound = false;        // as in DiprTarget
-  double rest_error = 0.01;  // as in SearchRequest
+  Target target = DiprTarget();
+  bool estimate_rest = true;  // as in AttentionTask
+  double rest_error = 0.01;
+  bool explain = false;     // as in AttentionTask
+  bool has_coarse = false;  // the part has a coarse index that may answer
 };
 
 // What an accepted offer is expected to take.
 struct DeviceCost {
   double device_us = 0;      // on the device, whatever the host does meanwhile
   double rows_per_head = 0;  // left to the CPU, which scores and attends to each
+  // How it answers. kFlat: as a flat index with an estimate of the rest. kExact: by attention
+  // to all that is visible. kCoarse: the device finds the bounds of a coarse index, and the
+  // CPU does with them what it does with its own.
+  IndexKind kind = IndexKind::kFlat;
 };
 
 // What one head's share of an answer was.
@@ -84,6 +95,7 @@ struct DeviceHeadReport {
   uint64_t tokens_attended = 0;  // summed over queries
   uint64_t device_ns = 0;        // of the batch that this was in, the same for all heads
   uint64_t host_ns = 0;          // what the CPU did for this head
+  bool rest_estimated = false;
   std::vector<uint64_t> query_tokens_attended;
   std::vector<float> query_covered_mass;  // 0 to 1: of the part's mass, what was attended
 };

@@ -42,12 +42,14 @@ class StretchSearch {
     UpdateBar();
   }
 
-  Status Run(const IndexBlockReader& blocks, const CoarseSearchOptions& options) {
+  // bounds_of(query, first stretch, bounds) sets bounds.
+  template <class BoundsOf>
+  Status Run(const BoundsOf& bounds_of, const CoarseSearchOptions& options) {
     if (visible_.empty()) return OkStatus();
     const uint64_t first = visible_.begin / header_.stretch_tokens;
     const uint64_t end = (visible_.end - 1) / header_.stretch_tokens + 1;
     const std::span<float> bounds = scratch_.bounds.Take(end - first);
-    ALAYA_RETURN_IF_ERROR(StretchQuery(&header_, query_.row(0)).UpperBounds(blocks, first, bounds));
+    ALAYA_RETURN_IF_ERROR(bounds_of(query_.row(0), first, bounds));
     std::vector<uint32_t> order(bounds.size());
     std::iota(order.begin(), order.end(), 0U);
     std::ranges::stable_sort(order, std::greater(), [&](uint32_t i) { return bounds[i]; });
@@ -166,6 +168,26 @@ StatusOr<std::unique_ptr<CoarseIndex>> CoarseIndex::Open(const IndexBlockReader*
   return std::unique_ptr<CoarseIndex>(new CoarseIndex(blocks, reader, options, std::move(header)));
 }
 
+std::unique_ptr<CoarseIndex> CoarseIndex::WithBounds(StretchHeader header, const KvReader* reader,
+                                                     MatrixView<const float> queries,
+                                                     MatrixView<const float> bounds,
+                                                     const CoarseSearchOptions& options) {
+  std::unique_ptr<CoarseIndex> index(new CoarseIndex(nullptr, reader, options, std::move(header)));
+  index->queries_ = queries;
+  index->bounds_ = bounds;
+  return index;
+}
+
+Status CoarseIndex::UpperBounds(std::span<const float> query, size_t first_stretch,
+                                std::span<float> bounds) const {
+  if (blocks_ != nullptr) {
+    return StretchQuery(&header_, query).UpperBounds(*blocks_, first_stretch, bounds);
+  }
+  const auto place = static_cast<size_t>(query.data() - queries_.data()) / queries_.stride();
+  std::ranges::copy(bounds_.row(place).subspan(first_stretch, bounds.size()), bounds.begin());
+  return OkStatus();
+}
+
 bool CoarseIndex::Answers(const Target& target) {
   return std::holds_alternative<DiprTarget>(target) || std::holds_alternative<TopKTarget>(target);
 }
@@ -179,7 +201,10 @@ StatusOr<SearchResult> CoarseIndex::Search(const SearchRequest& request) const {
   SearchResult result;
   for (size_t i = 0; i < request.queries.rows(); ++i) {
     StretchSearch search(request, i, header_, *reader_, scratch);
-    ALAYA_RETURN_IF_ERROR(search.Run(*blocks_, options_));
+    ALAYA_RETURN_IF_ERROR(
+        search.Run([this](std::span<const float> query, size_t first,
+                          std::span<float> bounds) { return UpperBounds(query, first, bounds); },
+                   options_));
     result.tokens_scored += search.tokens_scored();
     result.queries.push_back(search.Finish());
   }

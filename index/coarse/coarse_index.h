@@ -14,6 +14,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "index/coarse/stretch_bounds.h"
@@ -21,6 +22,7 @@
 #include "index/kv_reader.h"
 #include "index/token_index.h"
 #include "storage/types/status.h"
+#include "storage/types/views.h"
 
 namespace alaya {
 
@@ -40,6 +42,16 @@ class CoarseIndex : public TokenIndex {
                                                      const KvReader* reader,
                                                      const CoarseSearchOptions& options = {});
 
+  // The same with bounds that are known already, of stretch 0 on, and without blocks. It
+  // searches for rows of `queries` alone.
+  //
+  // Shapes: queries [query_count, head_dim], bounds [query_count, stretch_count]; both must
+  //   outlive the index.
+  static std::unique_ptr<CoarseIndex> WithBounds(StretchHeader header, const KvReader* reader,
+                                                 MatrixView<const float> queries,
+                                                 MatrixView<const float> bounds,
+                                                 const CoarseSearchOptions& options = {});
+
   // Can it answer the target? Not mass: it does not know the mass of what it skips.
   static bool Answers(const Target& target);
 
@@ -58,10 +70,15 @@ class CoarseIndex : public TokenIndex {
               const CoarseSearchOptions& options, StretchHeader header)
       : blocks_(blocks), reader_(reader), options_(options), header_(std::move(header)) {}
 
-  const IndexBlockReader* blocks_;
+  Status UpperBounds(std::span<const float> query, size_t first_stretch,
+                     std::span<float> bounds) const;
+
+  const IndexBlockReader* blocks_;  // null: bounds are known
   const KvReader* reader_;
   CoarseSearchOptions options_;
   StretchHeader header_;
+  MatrixView<const float> queries_;  // of known bounds
+  MatrixView<const float> bounds_;
 };
 
 }  // namespace alaya

@@ -232,6 +232,11 @@ StretchQuery::StretchQuery(const StretchHeader* header, std::span<const float> q
   offset_ += magnitude * static_cast<double>(4 * d + 8) * 0x1p-24;
 }
 
+float StretchQuery::UpperBoundOf(float sum) const {
+  if (!in_range_) return kFloatMax;
+  return std::nextafter(static_cast<float>(double{sum} + offset_), kFloatMax);
+}
+
 Status StretchQuery::UpperBounds(const IndexBlockReader& blocks, size_t first_stretch,
                                  std::span<float> bounds) const {
   if (!in_range_) {
@@ -250,9 +255,7 @@ Status StretchQuery::UpperBounds(const IndexBlockReader& blocks, size_t first_st
         block.bytes.subspan(row * row_bytes, count * row_bytes);
     ByteRowScores(weights_, {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()},
                   bounds.first(count));
-    for (float& bound : bounds.first(count)) {
-      bound = std::nextafter(static_cast<float>(double{bound} + offset_), kFloatMax);
-    }
+    for (float& bound : bounds.first(count)) bound = UpperBoundOf(bound);
     first_stretch += count;
     bounds = bounds.subspan(count);
   }

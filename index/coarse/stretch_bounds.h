@@ -69,6 +69,11 @@ class StretchQuery {
   Status UpperBounds(const IndexBlockReader& blocks, size_t first_stretch,
                      std::span<float> bounds) const;
 
+  // The same of sums that somebody else took: of weights() times the bytes of a row, in float
+  // and in any order.
+  std::span<const float> weights() const { return weights_; }  // [2 * head_dim]
+  float UpperBoundOf(float sum) const;
+
  private:
   const StretchHeader* header_;
   std::vector<float> weights_;  // [2 * head_dim], of upper and lower bytes

@@ -92,8 +92,13 @@ void LoadWholeSegments(ContextStore* store, const PlanRequest& request, Sequence
 }
 
 // What a query attends to in any case is no sign of the layer.
-PlanOutcome OutcomeOf(const FanOutReport& report, const FanOutTask& task) {
+PlanOutcome OutcomeOf(const FanOutReport& report, const FanOutTask& task, const AttendPlan& plan) {
   PlanOutcome outcome;
+  // A device that attends to all shows nothing of what the target wants.
+  const bool is_whole = std::ranges::any_of(plan.segments, [](const PlanReport& segment) {
+    return segment.on_device && segment.index == IndexKind::kExact;
+  });
+  if (is_whole) return outcome;
   uint64_t always = 0;
   for (const TokenRange& visible : task.visible) {
     const uint64_t stored =
@@ -194,6 +199,7 @@ Status AttendRunner::AnswerWith(AttentionDevice* device, const TensorView& query
                                   .visible = task.visible,
                                   .target = request.target,
                                   .estimate_rest = request.estimate_rest.value_or(true),
+                                  .explain = item.options.explain,
                                   .window = request.window,
                                   .scale = ScaleOrDefault(item.options.scale, model)};
   DeviceOffers offers(device, store_, &sequence);
@@ -220,7 +226,7 @@ Status AttendRunner::AnswerWith(AttentionDevice* device, const TensorView& query
   task.explain = item.options.explain;
   ALAYA_ASSIGN_OR_RETURN(FanOutReport report, AttendAllHeads(task, result));
   SetStageTimes(report, MicrosecondsSince(begin), &result->stats);
-  const PlanOutcome outcome = OutcomeOf(report, task);
+  const PlanOutcome outcome = OutcomeOf(report, task, plan);
   ReportExecution(report, sequence, &plan);
   planner_->Observe(request, plan, outcome);
   FillStats(std::move(report), std::move(plan), &result->stats);

@@ -147,7 +147,7 @@ class FanOut {
                            task_.device[segment]->Finish(head, rows, part));
     report->tokens_scored += found.tokens_scored;
     report->tokens_attended += found.tokens_attended;
-    report->tail_estimated = true;
+    report->tail_estimated |= found.rest_estimated;
     report->search_ns += found.device_ns / task_.model->num_kv_heads;
     report->attend_ns += found.host_ns;
     report->part_ns[segment] = found.host_ns;

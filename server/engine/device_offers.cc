@@ -1,6 +1,7 @@
 #include "server/engine/device_offers.h"
 
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <utility>
 #include <variant>
@@ -8,9 +9,15 @@
 #include "index/attention/window_ranges.h"
 #include "server/engine/attention_fan_out.h"
 #include "server/engine/segment_reader.h"
+#include "server/engine/stored_index_reader.h"
 
 namespace alaya {
 namespace {
+
+// Of the segment's coarse index; null: it has none.
+const StoredIndex* CoarseOf(const Segment& segment) {
+  return segment.indexes.find(static_cast<uint8_t>(IndexKind::kCoarse));
+}
 
 // All rows of one layer of a segment, read once.
 class SegmentRows final : public DevicePartRows {
@@ -20,13 +27,21 @@ class SegmentRows final : public DevicePartRows {
     for (uint32_t head = 0; head < segment_->model->model.num_kv_heads; ++head) {
       readers_.emplace_back(store, *segment_, layer, KvHeadIndex{head});
       readers_.back().ReadOnce();
+      if (const StoredIndex* coarse = CoarseOf(*segment_); coarse != nullptr) {
+        coarse_.emplace_back(store, *segment_, *coarse, layer, KvHeadIndex{head}, &disk_reads_);
+      }
     }
   }
   const KvReader& head(KvHeadIndex head) const override { return readers_[ToInt(head)]; }
+  const IndexBlockReader* coarse(KvHeadIndex head) const override {
+    return coarse_.empty() ? nullptr : &coarse_[ToInt(head)];
+  }
 
  private:
   const std::shared_ptr<const Segment> segment_;
   std::deque<SegmentReader> readers_;  // they do not move
+  std::deque<StoredIndexReader> coarse_;
+  std::atomic<uint64_t> disk_reads_{0};
 };
 
 TokenRange Minus(TokenRange range, uint64_t begin) {
@@ -35,10 +50,8 @@ TokenRange Minus(TokenRange range, uint64_t begin) {
 
 // None: a device cannot answer this.
 std::optional<DeviceTask> TaskOf(const DeviceItem& item, const SegmentLink& link,
-                                 LayerIndex layer) {
-  const DiprTarget chosen;
-  const DiprTarget* dipr = item.target ? std::get_if<DiprTarget>(&*item.target) : &chosen;
-  if (dipr == nullptr || !item.estimate_rest) return std::nullopt;
+                                 const SegmentFacts& facts, LayerIndex layer) {
+  const Target target = item.target.value_or(DiprTarget());
   const uint64_t begin = link.range().begin;
   const TokenRange visible = Intersect(item.visible.front(), link.range());
   const bool is_same = std::ranges::all_of(
@@ -58,8 +71,11 @@ std::optional<DeviceTask> TaskOf(const DeviceItem& item, const SegmentLink& link
   task.recent = Minus(Intersect(recent, visible), begin);
   task.queries_per_head = static_cast<uint32_t>(item.query.tokens * item.model->group_size());
   task.scale = item.scale;
-  task.alpha = dipr->alpha;
-  task.sound = dipr->sound;
+  task.target = target;
+  task.estimate_rest = item.estimate_rest && std::holds_alternative<DiprTarget>(target);
+  task.explain = item.explain;
+  task.has_coarse = std::ranges::find(facts.indexes, IndexKind::kCoarse, &IndexFacts::kind) !=
+                    facts.indexes.end();
   return task;
 }
 
@@ -70,8 +86,11 @@ void DeviceOffers::Ask(const DeviceItem& item, PlanRequest* request) {
   offers_.resize(sequence_.segment_count());
   for (size_t i = 0; i < offers_.size(); ++i) {
     const SegmentLink& link = sequence_.link(i);
-    const std::optional<DeviceTask> task = TaskOf(item, link, sequence_.layer());
+    const std::optional<DeviceTask> task =
+        TaskOf(item, link, request->segments[i], sequence_.layer());
     if (!task) continue;
+    // The best k are those of the whole sequence, not of each segment.
+    if (std::holds_alternative<TopKTarget>(task->target) && offers_.size() > 1) continue;
     // Whoever holds the source does not hold the segment.
     DevicePartSource source;
     source.owner = link.segment;

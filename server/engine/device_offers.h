@@ -23,6 +23,7 @@ struct DeviceItem {
   std::vector<TokenRange> visible;  // [T], as in FanOutTask
   std::optional<Target> target;     // none: the planner's choice
   bool estimate_rest = true;        // if an index can
+  bool explain = false;
   Window window;
   float scale = 1;
 };

@@ -57,6 +57,21 @@ bool Answers(IndexKind kind, const Target& target) {
 // Can a kind estimate the attention to what it leaves out?
 bool Estimates(IndexKind kind) { return kind == IndexKind::kFlat; }
 
+// Does what a device offers answer the plan's target?
+bool Answers(const DeviceCost& device, const AttendPlan& plan) {
+  switch (device.kind) {
+    case IndexKind::kExact:
+      // Attention to all tokens is what an estimate of the rest is an estimate of.
+      return plan.estimate_rest || std::holds_alternative<FullTarget>(plan.target);
+    case IndexKind::kFlat:
+      return plan.estimate_rest;
+    case IndexKind::kCoarse:
+    case IndexKind::kFine:
+      return !plan.estimate_rest && Answers(device.kind, plan.target);
+  }
+  return false;
+}
+
 LayerTarget KeyOf(const PlanRequest& request, const AttendPlan& plan) {
   uint64_t token_count = 0;
   for (const SegmentFacts& segment : request.segments) token_count += segment.visible.size();
@@ -113,8 +128,8 @@ class CostModel {
               ScoreNs(rows, kScoredPerAttended * attended_share_, disk);
         break;
       case IndexKind::kCoarse:
-        ns += bytes * costs_.read_ns_per_byte + LoadNs(index) +
-              ScoreNs(rows, kCoarseTakenShare, disk);
+        ns += bytes * (costs_.read_ns_per_byte + queries_per_head_ * costs_.ns_per_multiply_add) +
+              LoadNs(index) + ScoreNs(rows, kCoarseTakenShare, disk);
         break;
       case IndexKind::kFine:
         ns += ScoreNs(rows, kFineVisitedShare + kScoredPerAttended * attended_share_, disk);
@@ -123,7 +138,11 @@ class CostModel {
     return ns / 1000;
   }
 
-  double DeviceUs(const DeviceCost& device) const {
+  double DeviceUs(const DeviceCost& device, const SegmentFacts& segment) const {
+    if (device.kind == IndexKind::kCoarse) {
+      // All but the bounds is the CPU's.
+      return device.device_us + IndexUs({IndexKind::kCoarse, /*bytes=*/0, 1}, segment);
+    }
     const double rows = head_count_ * device.rows_per_head;
     return device.device_us + 2 * PickNs(rows, kQueriesPerLeftRow / queries_per_head_) / 1000;
   }
@@ -225,8 +244,8 @@ std::vector<PlanReport> Candidates(const PlanRequest& request, const SegmentFact
     if (!Answers(index.kind, plan.target)) continue;
     add(index.kind, false, model.IndexUs(index, segment), index.resident_share);
   }
-  if (segment.device && plan.estimate_rest) {
-    add(IndexKind::kFlat, true, model.DeviceUs(*segment.device), 1);
+  if (segment.device && Answers(*segment.device, plan)) {
+    add(segment.device->kind, true, model.DeviceUs(*segment.device, segment), 1);
   }
   std::ranges::stable_sort(candidates, {}, &PlanReport::predicted_us);
   return candidates;

@@ -43,7 +43,7 @@ struct SegmentFacts {
   double resident_share = 1;  // of its visible pages
   std::vector<IndexFacts> indexes = {};
   bool has_exact = true;                  // may be scanned without an index
-  std::optional<DeviceCost> device = {};  // of a DIPR query with an estimate
+  std::optional<DeviceCost> device = {};  // a device's offer
 };
 
 struct PlanRequest {

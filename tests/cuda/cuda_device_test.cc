@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -12,6 +13,10 @@
 
 #include "cuda/backend/cuda_backend.h"
 #include "cuda/device/device_list.h"
+#include "index/attention/sparse_attention.h"
+#include "index/coarse/coarse_index.h"
+#include "index/graph/build_progress.h"
+#include "index/graph/query_lists.h"
 #include "tests/cuda/backend/made_part.h"
 #include "tests/support/quality.h"
 
@@ -104,6 +109,69 @@ TEST_F(CudaBackendOnDeviceTest, ManySessionsAtOnceGetTheirOwnAnswers) {
   for (std::thread& thread : threads) thread.join();
 
   EXPECT_TRUE(backend_->stats().status.ok());
+}
+
+TEST_F(CudaBackendOnDeviceTest, AShortPartIsAnsweredFromItsRows) {
+  const MadePart part(2, {3000, 2, 128, DType::kBF16});
+  DeviceTask task = part.task(4);
+  for (int step = 0; step < 3; ++step) ExpectAttention(part, task, 9);
+  task.target = FullTarget();
+  ExpectAttention(part, task, 9);
+
+  EXPECT_GT(backend_->costs().ns_per_row, 0);
+}
+
+TEST_F(CudaBackendOnDeviceTest, BoundsOfACoarseIndexAreThoseOfTheCpu) {
+  MadePart part(3, kShape);
+  part.MakeCoarse();
+  DeviceTask task = part.task(4);
+  task.target = TopKTarget{100};
+  task.estimate_rest = false;
+  task.has_coarse = true;
+  const std::vector<float> queries = part.Queries(4, 9);
+  const std::unique_ptr<DeviceOffer> offer = OfferOf(part, task);
+  ASSERT_NE(offer, nullptr) << "the part never came";
+  ASSERT_EQ(offer->cost().kind, IndexKind::kCoarse);
+  const auto attention = offer->Accept(part.Matrix(queries));
+  ASSERT_TRUE(attention.ok());
+  const auto index = *CoarseIndex::Open(&part.coarse(0), &part.head(0));
+  const SequencePart sequence = {.reader = &part.head(0), .index = index.get()};
+  const std::vector<TokenRange> visible(4, task.visible);
+  AttentionTask by_cpu;
+  by_cpu.queries = part.Matrix(queries).rows_range(0, 4);
+  by_cpu.visible = visible;
+  by_cpu.parts = {&sequence, 1};
+  by_cpu.target = task.target;
+  by_cpu.scale = task.scale;
+  std::vector<float> output(4 * size_t{kShape.head_dim});
+  std::vector<float> log_sum_exp(4);
+  std::vector<float> expected = output;
+  std::vector<float> expected_log_sum_exp = log_sum_exp;
+  ASSERT_TRUE(
+      SparseAttention(by_cpu, {{expected.data(), 4, kShape.head_dim}, expected_log_sum_exp}).ok());
+
+  ASSERT_TRUE(
+      (*attention)
+          ->Finish(KvHeadIndex{0}, part.head(0), {{output.data(), 4, kShape.head_dim}, log_sum_exp})
+          .ok());
+
+  for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(log_sum_exp[i], expected_log_sum_exp[i], 1e-2);
+}
+
+TEST_F(CudaBackendOnDeviceTest, NearestKeysAreThoseOfTheCpu) {
+  const MadePart part(4, kShape);
+  const std::vector<float> queries = part.Queries(300, 9);
+  GraphBuildOptions options;
+  options.nearest_keys = backend_->nearest_keys();
+  options.parallel_for = [](size_t count, const std::function<void(size_t)>& function) {
+    for (size_t i = 0; i < count; ++i) function(i);
+  };
+  BuildProgress progress(&options);
+
+  ASSERT_TRUE(FindQueryLists(part.head(0), part.Matrix(queries), options, progress).ok());
+
+  // Had a sample of them been wrong, the CPU would have found them.
+  EXPECT_EQ(backend_->stats().found_head_count, 1U);
 }
 
 }  // namespace

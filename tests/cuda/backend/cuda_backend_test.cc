@@ -295,7 +295,7 @@ TEST_F(CudaBackendTest, APartThatWantsTooManyRowsSitsOut) {
   large.token_count = 12'000;
   const MadePart part(1, large);
   DeviceTask task = part.task(1);
-  task.alpha = 1e-6;
+  task.target = DiprTarget{.alpha = 1e-6};
   const std::vector<float> queries = part.Queries(1, 9);
 
   EXPECT_EQ(Ask(part, task, queries).status.code(), StatusCode::kResourceExhausted);
@@ -337,6 +337,88 @@ TEST_F(CudaBackendTest, TasksThatADeviceCannotTakeGetNoOfferAndCountNoUse) {
   EXPECT_EQ(backend_->Offer(windows, part.source()), nullptr);
 
   EXPECT_EQ(backend_->stats().miss_count, 0U);
+}
+
+TEST_F(CudaBackendTest, AShortPartLiesThereWholeAndAnswersWhateverWantsAllOfIt) {
+  Open(3);
+  const MadePart part(9, {1500, 2, 128, DType::kBF16});
+  DeviceTask task = part.task(4);
+  task.visible = {0, 1400};
+  task.recent = {888, 1400};
+  const std::vector<float> queries = part.Queries(4, 3);
+  for (const Target& target : {Target(DiprTarget()), Target(FullTarget())}) {
+    task.target = target;
+
+    const std::unique_ptr<DeviceOffer> offer = OfferOf(part, task);
+    ASSERT_NE(offer, nullptr);
+    const Answer answer = Ask(part, task, queries);
+
+    EXPECT_EQ(offer->cost().kind, IndexKind::kExact);
+    EXPECT_GT(offer->cost().device_us, 0);
+    EXPECT_EQ(offer->cost().rows_per_head, 0);
+    ASSERT_TRUE(answer.status.ok()) << Message(answer.status);
+    for (size_t i = 0; i < answer.log_sum_exp.size(); ++i) {
+      const ExactAttention expected =
+          part.Expected(task, part.Matrix(queries).row(i), static_cast<uint32_t>(i / 4));
+      EXPECT_LT(OutputError(std::span(answer.output).subspan(i * 128, 128), expected.output), 1e-5);
+      EXPECT_NEAR(answer.log_sum_exp[i], expected.log_sum_exp, 1e-4);
+    }
+    for (const DeviceHeadReport& head : answer.heads) {
+      EXPECT_EQ(head.tokens_attended, 4U * 1400);
+      EXPECT_FALSE(head.rest_estimated);
+      EXPECT_EQ(head.query_covered_mass, std::vector<float>(4, 1.0F));
+    }
+  }
+  // One copy of it serves both.
+  EXPECT_EQ(backend_->stats().part_count, 1U);
+}
+
+TEST_F(CudaBackendTest, APartWithACoarseIndexAnswersWhatThatMay) {
+  Open(1);
+  MadePart part(8, kShape);
+  part.MakeCoarse();
+  DeviceTask task = part.task(1);
+  task.estimate_rest = false;
+  EXPECT_EQ(backend_->Offer(task, part.source()), nullptr);
+  task.has_coarse = true;
+  const std::vector<float> queries = part.Queries(1, 3);
+
+  const std::unique_ptr<DeviceOffer> offer = OfferOf(part, task);
+  ASSERT_NE(offer, nullptr);
+  const Answer answer = Ask(part, task, queries);
+
+  EXPECT_EQ(offer->cost().kind, IndexKind::kCoarse);
+  ASSERT_TRUE(answer.status.ok()) << Message(answer.status);
+  for (size_t i = 0; i < answer.log_sum_exp.size(); ++i) {
+    const ExactAttention expected =
+        part.Expected(task, part.Matrix(queries).row(i), static_cast<uint32_t>(i));
+    EXPECT_LE(answer.log_sum_exp[i], expected.log_sum_exp + 1e-3);
+    EXPECT_GT(answer.log_sum_exp[i], expected.log_sum_exp - 3);
+  }
+  EXPECT_GT(control_->stretch_count, 0U);
+  task.target = DiprTarget{.sound = true};
+  EXPECT_EQ(backend_->Offer(task, part.source()), nullptr) << "a coarse index may miss tokens";
+}
+
+TEST_F(CudaBackendTest, ADeviceThatIsLostUnderACoarseRequestIsGivenUp) {
+  Open(1);
+  MadePart part(8, kShape);
+  part.MakeCoarse();
+  DeviceTask task = part.task(1);
+  task.estimate_rest = false;
+  task.has_coarse = true;
+  const std::unique_ptr<DeviceOffer> offer = OfferOf(part, task);
+  ASSERT_NE(offer, nullptr);
+  const std::vector<float> queries = part.Queries(1, 3);
+  auto attention = offer->Accept(part.Matrix(queries));
+  ASSERT_TRUE(attention.ok());
+  control_->is_lost = true;
+
+  EXPECT_EQ(Finish(part, task, attention->get()).status.code(), StatusCode::kUnavailable);
+
+  EXPECT_EQ(given_up_count_, 1);
+  EXPECT_EQ(backend_->stats().failure_count, 1U);
+  EXPECT_EQ(backend_->Offer(task, part.source()), nullptr);
 }
 
 TEST(CudaBackendOpenTest, ABudgetTooSmallForEveryQuerysNeedsIsRefused) {

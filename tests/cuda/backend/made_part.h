@@ -13,7 +13,10 @@
 
 #include "cuda/device/device_tier.h"
 #include "index/attention/attention_device.h"
+#include "index/coarse/stretch_bounds.h"
 #include "index/kv_reader.h"
+#include "index/memory_index_blocks.h"
+#include "storage/types/check.h"
 #include "tests/support/exact_attention.h"
 
 namespace alaya {
@@ -73,16 +76,26 @@ class MadePart {
   void Damage() {
     for (MadeRows& head : *heads_) head.Damage();
   }
+  // From now on it has a coarse index.
+  void MakeCoarse(size_t stretch_tokens = 64) {
+    for (const MadeRows& head : *heads_) {
+      MemoryIndexBlocks& blocks = coarse_->emplace_back();
+      CoarseBuildOptions options;
+      options.stretch_tokens = stretch_tokens;
+      ALAYA_CHECK(BuildStretchBounds(head, options, blocks.Sink()).ok());
+    }
+  }
+  const MemoryIndexBlocks& coarse(uint32_t head) const { return (*coarse_)[head]; }
   // The part is gone.
   void Drop() { owner_.reset(); }
 
   DevicePartSource source() const {
     DevicePartSource source;
     source.owner = owner_;
-    source.open = [weak = std::weak_ptr<int>(owner_),
-                   heads = heads_]() -> std::unique_ptr<const DevicePartRows> {
+    source.open = [weak = std::weak_ptr<int>(owner_), heads = heads_,
+                   coarse = coarse_]() -> std::unique_ptr<const DevicePartRows> {
       if (weak.expired()) return nullptr;
-      return std::make_unique<Rows>(heads);
+      return std::make_unique<Rows>(heads, coarse);
     };
     return source;
   }
@@ -119,9 +132,15 @@ class MadePart {
 
  private:
   struct Rows : DevicePartRows {
-    explicit Rows(std::shared_ptr<const std::deque<MadeRows>> of) : heads(std::move(of)) {}
+    Rows(std::shared_ptr<const std::deque<MadeRows>> of,
+         std::shared_ptr<const std::deque<MemoryIndexBlocks>> blocks)
+        : heads(std::move(of)), indexes(std::move(blocks)) {}
     const KvReader& head(KvHeadIndex head) const override { return (*heads)[ToInt(head)]; }
+    const IndexBlockReader* coarse(KvHeadIndex head) const override {
+      return indexes->empty() ? nullptr : &(*indexes)[ToInt(head)];
+    }
     std::shared_ptr<const std::deque<MadeRows>> heads;
+    std::shared_ptr<const std::deque<MemoryIndexBlocks>> indexes;
   };
 
   const DevicePart part_;
@@ -129,6 +148,8 @@ class MadePart {
   std::shared_ptr<int> owner_ = std::make_shared<int>(0);
   // Whoever reads rows may outlive the part.
   const std::shared_ptr<std::deque<MadeRows>> heads_ = std::make_shared<std::deque<MadeRows>>();
+  const std::shared_ptr<std::deque<MemoryIndexBlocks>> coarse_ =
+      std::make_shared<std::deque<MemoryIndexBlocks>>();
 };
 
 }  // namespace alaya

@@ -78,5 +78,30 @@ TEST(PartLayoutTest, ShapesThatADeviceCannotTakeAreRefused) {
   }
 }
 
+TEST(PartLayoutTest, ShortPartsMayLieThereWhole) {
+  std::vector<std::byte> memory(1 << 20);
+  const PartLayout layout = *PartLayout::WholeOf({700, 2, 64, DType::kF32});
+
+  const SparseTask task = layout.Task(memory.data(), 1);
+
+  EXPECT_EQ(layout.bytes(), 2U * 2 * 700 * 256);
+  EXPECT_EQ(task.head.token_count, 0U);
+  EXPECT_EQ(task.windows[0].token_count, 700U);
+  EXPECT_EQ(task.windows[0].keys.data, memory.data() + layout.head_bytes());
+  EXPECT_EQ(task.windows[0].values.data, memory.data() + layout.head_bytes() + 700 * 256);
+  EXPECT_EQ(task.windows[1].token_count, 0U);
+  EXPECT_FALSE(PartLayout::WholeOf({PartLayout::kWholeTokensMin - 1, 2, 64, DType::kF32}));
+  EXPECT_FALSE(PartLayout::WholeOf({PartLayout::kWholeTokensMax + 1, 2, 64, DType::kF32}));
+  EXPECT_FALSE(PartLayout::WholeOf({700, 2, 60, DType::kF32}));
+}
+
+TEST(PartLayoutTest, ACoarseIndexTakesAHundredthOfAPart) {
+  const PartLayout layout = *PartLayout::CoarseOf({6001, 2, 128, DType::kBF16});
+
+  EXPECT_EQ(layout.stretch_count(), 94U);
+  EXPECT_EQ(layout.bytes(), 2U * 94 * 256);
+  EXPECT_FALSE(PartLayout::CoarseOf({600, 2, 128, DType::kBF16}));
+}
+
 }  // namespace
 }  // namespace alaya

@@ -61,6 +61,10 @@ class FakeQueue final : public DeviceQueue {
       if (is_wrong) task.tokens[0] = (task.tokens[0] + 1) % task.token_count;
     });
   }
+  Status ScoreStretches(const StretchTask& task) override {
+    ++control_->stretch_count;
+    return Later([=] { ScoreStretchesOnHost(task); });
+  }
   Status Mark() override {
     marked_ = work_.size();
     return Refusal();

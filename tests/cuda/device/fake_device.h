@@ -32,6 +32,7 @@ struct FakeDeviceControl {
   std::atomic<uint64_t> task_count{0};
   std::atomic<uint64_t> encode_count{0};   // runs of rows
   std::atomic<uint64_t> nearest_count{0};  // batches of queries
+  std::atomic<uint64_t> stretch_count{0};  // launches
   std::atomic<uint64_t> admit_count{0};    // caches offered rows
 };
 

@@ -6,6 +6,7 @@
 
 #include "cuda/kernels/nearest_keys.cuh"
 #include "cuda/kernels/sparse_sequence.cuh"
+#include "cuda/kernels/stretch_scores.cuh"
 
 namespace alaya {
 namespace {
@@ -35,6 +36,8 @@ void AttendOnHost(const SparseShape& shape, const SparseOptions& options,
                   const SparseBatch& batch) {
   RunSparseAttention(shape, options, batch, RunOnHost());
 }
+
+void ScoreStretchesOnHost(const StretchTask& task) { RunScoreStretches(task, RunOnHost()); }
 
 void FindNearestOnHost(const NearestTask& task) { RunFindNearest(task, RunOnHost()); }
 

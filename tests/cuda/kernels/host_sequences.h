@@ -13,6 +13,7 @@
 #include "cuda/kernels/flat_head.h"
 #include "cuda/kernels/nearest_keys.h"
 #include "cuda/kernels/sparse_task.h"
+#include "cuda/kernels/stretch_scores.h"
 
 namespace alaya {
 
@@ -22,6 +23,7 @@ void EncodeGroupsOnHost(const EncodeTask& task);
 void EncodeFlatHeadOnHost(const EncodeTask& task);
 void AttendOnHost(const SparseShape& shape, const SparseOptions& options, const SparseBatch& batch);
 void FindNearestOnHost(const NearestTask& task);
+void ScoreStretchesOnHost(const StretchTask& task);
 void AdmitRowsOnHost(const RowOffers* offers, uint32_t offer_count, const uint32_t* step);
 
 }  // namespace alaya

@@ -83,6 +83,29 @@ TEST_F(CoarseIndexTest, ASoundSearchMissesNothingAndSkipsStretches) {
   EXPECT_LT(index_->Search(request)->tokens_scored, exact_->Search(request)->tokens_scored / 4);
 }
 
+TEST_F(CoarseIndexTest, BoundsThatAreKnownServeAsThoseOfTheBlocks) {
+  Build(1000, 0.3F);
+  const StretchHeader header = *ReadStretchHeader(blocks_);
+  const size_t count = header.stretch_count();
+  std::vector<float> bounds(kQueries * count);
+  const MatrixView<const float> queries(queries_.data(), kQueries, kHeadDim);
+  for (size_t q = 0; q < kQueries; ++q) {
+    ASSERT_TRUE(StretchQuery(&header, queries.row(q))
+                    .UpperBounds(blocks_, 0, std::span(bounds).subspan(q * count, count))
+                    .ok());
+  }
+  const auto known =
+      CoarseIndex::WithBounds(header, reader_.get(), queries, {bounds.data(), kQueries, count});
+  SearchRequest request = Request(DiprTarget{.alpha = 0.3}, {100, 900});
+
+  ExpectSameTokens(*known->Search(request), *index_->Search(request));
+
+  // One query of them.
+  request.queries = queries.rows_range(1, 1);
+  request.visible = request.visible.first(1);
+  ExpectSameTokens(*known->Search(request), *index_->Search(request));
+}
+
 TEST_F(CoarseIndexTest, ABestScoreFromElsewhereExcludesMore) {
   Build(4000, /*spread=*/0.1F);
   SearchRequest request = Request(DiprTarget{0.3});

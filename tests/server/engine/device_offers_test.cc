@@ -7,11 +7,14 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "cuda/backend/cuda_backend.h"
+#include "server/engine/index_build.h"
+#include "server/engine/index_kinds.h"
 #include "tests/cuda/device/fake_device.h"
 #include "tests/server/engine/engine_fixture.h"
 #include "tests/support/element_codec.h"
@@ -24,7 +27,8 @@ constexpr uint64_t kTokens = 6000;
 
 class DeviceOffersTest : public EngineTest {
  protected:
-  DeviceOffersTest() {
+  // Costs: measured, if none are given.
+  explicit DeviceOffersTest(const std::optional<DeviceCosts>& costs = {}) {
     // The CPU has no index and scans at a walk: plans depend on the device alone.
     options_.indexes.build_thread_count = 0;
     options_.costs->read_ns_per_byte = 100;
@@ -34,6 +38,7 @@ class DeviceOffersTest : public EngineTest {
                     .missed_rows_max = 8000,
                     .admit_bytes = 1 << 18};
     options.calibration_tokens = 2048;
+    options.costs = costs;
     auto device = CudaBackend::Open(MakeFakeDevice(48 << 20, control_), options);
     EXPECT_TRUE(device.ok()) << Message(device.status());
     device_ = *std::move(device);
@@ -93,6 +98,12 @@ class DeviceOffersTest : public EngineTest {
   std::string session_;
 };
 
+// As if the device were fast: it is asked as soon as it can answer.
+class FastDeviceTest : public DeviceOffersTest {
+ protected:
+  FastDeviceTest() : DeviceOffersTest(DeviceCosts{.call_us = 0.01}) {}
+};
+
 TEST_F(DeviceOffersTest, AHotSegmentIsAnsweredByTheDeviceAndTheTailByTheCpu) {
   BringPartToDevice();
   AttendItem item = NextItem(kTokens - 100);
@@ -122,9 +133,9 @@ TEST_F(DeviceOffersTest, AHotSegmentIsAnsweredByTheDeviceAndTheTailByTheCpu) {
     attended += result.stats.head_tokens_attended[head];
   }
   EXPECT_EQ(result.stats.tokens_attended, attended);
-  ExpectNear(result, Full(item), 0.05);
   ASSERT_TRUE(engine().stats().device.has_value());
   EXPECT_EQ(engine().stats().device->part_count, 1U);
+  ExpectNear(result, Full(item), 0.05);
 }
 
 TEST_F(DeviceOffersTest, SeveralPositionsOfAnItemGoTogether) {
@@ -159,8 +170,7 @@ TEST_F(DeviceOffersTest, OtherTargetsAreTheCpus) {
   BringPartToDevice();
   const uint64_t launches = control_->attend_count;
   AttendItem item = QueryItem(sequence_, session_, kFirst, {10, 11});
-  for (const Target& target :
-       {Target(FullTarget()), Target(TopKTarget{20}), Target(MassTarget{0.5})}) {
+  for (const Target& target : {Target(TopKTarget{20}), Target(MassTarget{0.5})}) {
     item.options.target = target;
     EXPECT_FALSE(Attend(item).stats.plans.at(0).on_device);
   }
@@ -169,6 +179,51 @@ TEST_F(DeviceOffersTest, OtherTargetsAreTheCpus) {
   EXPECT_FALSE(Attend(item).stats.plans.at(0).on_device);
 
   EXPECT_EQ(control_->attend_count, launches);
+}
+
+TEST_F(FastDeviceTest, FullAttentionToAShortSegmentIsTheDevicesOnceItIsThereWhole) {
+  AttendItem item = QueryItem(sequence_, session_, kFirst, {10, 11});
+  item.options.target = FullTarget();
+  item.options.explain = true;
+  const AttendResult by_cpu = Attend(item);
+  ASSERT_FALSE(by_cpu.stats.plans.at(0).on_device);
+  AttendResult result;
+  for (int i = 0; i < 12000 && !(result = Attend(item)).stats.plans.at(0).on_device; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+
+  ASSERT_TRUE(result.stats.plans[0].on_device);
+  EXPECT_EQ(result.stats.plans[0].index, IndexKind::kExact);
+  EXPECT_THAT(result.stats.plans[0].reason, testing::HasSubstr("on the GPU"));
+  EXPECT_FALSE(result.stats.tail_estimated);
+  EXPECT_EQ(result.stats.head_tokens_attended, by_cpu.stats.head_tokens_attended);
+  ExpectNear(result, by_cpu, 1e-2);  // of bf16 outputs
+}
+
+TEST_F(FastDeviceTest, ACoarseIndexIsAnsweredWithTheDevicesBoundsAndSaysSo) {
+  const IndexKindTable kinds = StandardIndexKinds();
+  ASSERT_TRUE(BuildSegmentIndex(store_.get(), store_->ListSegments()[0],
+                                *FindIndexKind(kinds, IndexKind::kCoarse), [] { return false; })
+                  .ok());
+  AttendItem item = QueryItem(sequence_, session_, kFirst, {10, 11});
+  item.options.target = TopKTarget{20};
+  item.options.explain = true;
+  const AttendResult by_cpu = Attend(item);
+  ASSERT_FALSE(by_cpu.stats.plans.at(0).on_device);
+  ASSERT_EQ(by_cpu.stats.plans[0].index, IndexKind::kCoarse);
+  AttendResult result;
+  for (int i = 0; i < 12000 && !(result = Attend(item)).stats.plans.at(0).on_device; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+
+  ASSERT_TRUE(result.stats.plans[0].on_device);
+  EXPECT_EQ(result.stats.plans[0].index, IndexKind::kCoarse);
+  EXPECT_EQ(result.stats.plans[0].tier, Tier::kGpu);
+  EXPECT_THAT(result.stats.rejected_plans.at(0).reason,
+              testing::HasSubstr("the cost of coarse on the GPU"));
+  EXPECT_EQ(result.stats.head_tokens_attended, by_cpu.stats.head_tokens_attended);
+  EXPECT_EQ(result.output, by_cpu.output);
+  EXPECT_GT(control_->stretch_count, 0U);
 }
 
 TEST_F(DeviceOffersTest, AnItemWhoseDeviceIsLostUnderItIsAnsweredByTheCpu) {

@@ -129,6 +129,48 @@ TEST(PlannerTest, ADeviceIsForDiprWithAnEstimateAndSuitsAnOpenTarget) {
   EXPECT_TRUE(planner.Plan(request).segments[0].on_device);
 }
 
+TEST(PlannerTest, ADeviceThatHoldsAllRowsAnswersWhateverWantsAllOfThem) {
+  const Model model = SmallModel();
+  const Planner planner{MachineCosts()};
+  PlanRequest request = IndexedRequest(model, 4000, std::nullopt, {});
+  request.segments[0].device = DeviceCost{.device_us = 1, .kind = IndexKind::kExact};
+  for (const std::optional<Target>& target :
+       {std::optional<Target>(), std::optional<Target>(FullTarget()),
+        std::optional<Target>(DiprTarget())}) {
+    request.target = target;
+    const AttendPlan plan = planner.Plan(request);
+    EXPECT_TRUE(plan.segments[0].on_device);
+    EXPECT_EQ(plan.segments[0].index, IndexKind::kExact);
+  }
+  request.target = TopKTarget{10};
+  EXPECT_FALSE(planner.Plan(request).segments[0].on_device);
+  request.target = FullTarget();
+  request.segments[0].device->device_us = 1e6;
+  EXPECT_FALSE(planner.Plan(request).segments[0].on_device) << "slower than the CPU";
+}
+
+TEST(PlannerTest, ADevicesBoundsCompeteWithTheCpusCoarseIndex) {
+  const Model model = SmallModel();
+  const Planner planner{MachineCosts()};
+  PlanRequest request = IndexedRequest(model, 1'000'000, TopKTarget{10}, {IndexKind::kCoarse});
+  request.explain = true;
+  request.segments[0].device = DeviceCost{.device_us = 1, .kind = IndexKind::kCoarse};
+
+  const AttendPlan plan = planner.Plan(request);
+
+  EXPECT_TRUE(plan.segments[0].on_device);
+  EXPECT_EQ(plan.segments[0].index, IndexKind::kCoarse);
+  EXPECT_THAT(plan.rejected.at(0).reason, testing::HasSubstr("the cost of coarse on the GPU"));
+  EXPECT_GT(plan.rejected[0].predicted_us, plan.segments[0].predicted_us);
+  EXPECT_GT(plan.segments[0].predicted_us, 1) << "the CPU has its share";
+  request.target = DiprTarget{.sound = true};
+  EXPECT_FALSE(planner.Plan(request).segments[0].on_device);
+  request.target = DiprTarget();
+  EXPECT_FALSE(planner.Plan(request).segments[0].on_device) << "it estimates nothing";
+  request.estimate_rest = false;
+  EXPECT_TRUE(planner.Plan(request).segments[0].on_device);
+}
+
 TEST(PlannerTest, WhatADeviceReallyTookIsNotHeldAgainstTheCpusIndex) {
   const Model model = SmallModel();
   Planner planner{MachineCosts()};
