@@ -12,6 +12,7 @@
 #include "cuda/kernels/nearest_keys.cuh"
 #include "cuda/kernels/sparse_sequence.cuh"
 #include "cuda/kernels/sparse_task.h"
+#include "cuda/kernels/stretch_scores.cuh"
 
 #if defined(__CUDACC__)
 #include "cuda/kernels/launch.cuh"
@@ -27,7 +28,7 @@ using Launcher = LaunchOnStream;
 using Stream = void*;
 class Launcher {
  public:
-  explicit Launcher(Stream) {}
+  explicit Launcher(Stream, bool = true) {}
 
   template <class Program>
   int operator()(const Program& program, uint32_t grid_x, uint32_t grid_y,
@@ -41,10 +42,12 @@ class Launcher {
 };
 #endif
 
-// Runs launch `step` so many times, the others once.
+// Runs launch `step` so many times, the others once. Count 0: each once, and none begins before
+// the one before it has ended.
 class RepeatStep {
  public:
-  RepeatStep(Stream stream, int step, int count) : launcher_(stream), step_(step), count_(count) {}
+  RepeatStep(Stream stream, int step, int count)
+      : launcher_(stream, /*overlaps=*/count > 0), step_(step), count_(count) {}
 
   template <class Program>
   auto operator()(const Program& program, uint32_t grid_x, uint32_t grid_y,
@@ -149,7 +152,7 @@ void alaya_make_offer(const void* task_memory, uint32_t task_index, const Sparse
 }
 
 // One sequence, and the admission of a task's missed rows each, if there are offers; launch
-// number `step` of it so often.
+// number `step` of it so often (RepeatStep).
 int alaya_attend(const SparseShape* shape, const SparseOptions* options, const SparseBatch* batch,
                  const void* offers, void* stream, int step, int step_count) {
   const RepeatStep launch(static_cast<Stream>(stream), step, step_count);
@@ -177,6 +180,22 @@ int alaya_nearest(const HeadRows* rows, const float* queries, uint32_t query_cou
                             scratch,
                             tokens};
   return static_cast<int>(RunFindNearest(task, Launcher(static_cast<Stream>(stream))));
+}
+
+// Weights [heads, queries, row_bytes] times the bytes of the stretches [heads, stretches,
+// row_bytes], to sums [heads, queries, stretches]; counts: heads, queries, stretches, row_bytes.
+int alaya_score_stretches(const std::byte* rows, const float* weights, const uint32_t* counts,
+                          float* sums, void* stream) {
+  StretchTask task;
+  task.head_count = counts[0];
+  task.query_count = counts[1];
+  task.stretch_count = counts[2];
+  task.row_bytes = counts[3];
+  task.head_stride_bytes = size_t{counts[2]} * counts[3];
+  task.rows = rows;
+  task.weights = weights;
+  task.sums = sums;
+  return static_cast<int>(RunScoreStretches(task, Launcher(static_cast<Stream>(stream))));
 }
 
 }  // extern "C"

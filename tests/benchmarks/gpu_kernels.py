@@ -111,6 +111,7 @@ def compile_kernels(folder, on_host, reuse=False):
     loaded.alaya_nearest_scratch_bytes.argtypes = [c_uint32] * 3
     loaded.alaya_nearest.argtypes = [POINTER(HeadRows), c_void_p, c_uint32, c_uint32, c_void_p, c_void_p, c_void_p]
     loaded.alaya_attend.argtypes = [POINTER(Shape), POINTER(Options), POINTER(Batch), c_void_p, c_void_p, c_int, c_int]
+    loaded.alaya_score_stretches.argtypes = [c_void_p] * 5
     return loaded
 
 
@@ -195,7 +196,7 @@ class Sessions:
     @staticmethod
     def check(error):
         if error != 0:
-            sys.exit(f"gpu_bench: CUDA error {error}")
+            raise RuntimeError(f"CUDA error {error}")
 
     def rows_outside(self):
         """Rows that queries of the last step needed from outside the cache, of all heads."""
@@ -213,12 +214,12 @@ class Sessions:
         self.launch(options)
         return self.outputs.clone()
 
-    def record(self, options):
+    def record(self, options, overlaps=True):
         self.launch(options)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self.launch(options)
+            self.launch(options, step_count=1 if overlaps else 0)
         return graph
 
 
@@ -235,3 +236,17 @@ class Nearest:
         Sessions.check(self.library.alaya_nearest(
             byref(self.rows), self.queries.data_ptr(), len(self.queries), self.width, self.scratch.data_ptr(),
             self.tokens.data_ptr(), stream_of(self.device)))
+
+
+class Stretches:
+    """Scores of the coarse index's stretches: rows [heads, stretches, bytes], weights [heads, queries, bytes]."""
+
+    def __init__(self, library, rows, weights, device):
+        self.library, self.rows, self.weights, self.device = library, rows.contiguous(), weights.contiguous(), device
+        heads, stretches, row_bytes = rows.shape
+        self.counts = (c_uint32 * 4)(heads, weights.shape[1], stretches, row_bytes)
+        self.sums = torch.full((heads, weights.shape[1], stretches), math.nan, device=device)
+
+    def launch(self):
+        Sessions.check(self.library.alaya_score_stretches(
+            self.rows.data_ptr(), self.weights.data_ptr(), self.counts, self.sums.data_ptr(), stream_of(self.device)))
