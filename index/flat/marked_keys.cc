@@ -57,9 +57,7 @@ MarkedKeyScorer::MarkedKeyScorer(const KvReader* keys, const TokenMarks* marks,
                                  MatrixView<const float> queries, const UseScores* use)
     : keys_(*keys), marks_(*marks), queries_(queries), use_(*use), scratch_(ThreadScratch()) {}
 
-MarkedKeyScorer::~MarkedKeyScorer() {
-  for (Batch& batch : scratch_.batches) batch.Clear();
-}
+MarkedKeyScorer::~MarkedKeyScorer() { scratch_.batch.Clear(); }
 
 Status MarkedKeyScorer::ScoreBefore(uint64_t token_end) {
   const size_t block_tokens = keys_.block_tokens();
@@ -74,8 +72,7 @@ StatusOr<uint64_t> MarkedKeyScorer::Finish() {
     if (next_block_ >= read_ahead_end_) ReadBlocksAhead();
     ALAYA_RETURN_IF_ERROR(TakeBlock(next_block_++));
   }
-  ScoreEarlierBatch();
-  ScoreEarlierBatch();
+  ScoreBatch();
   return scored_;
 }
 
@@ -104,30 +101,29 @@ Status MarkedKeyScorer::TakeBlock(size_t block) {
   if (rows.empty()) return OkStatus();
   ALAYA_ASSIGN_OR_RETURN(PinnedRows keys, keys_.ReadBlock(KvKind::kKey, block));
   if (rows.size() * kDenseShare > size) {
-    ScoreEarlierBatch();
-    ScoreEarlierBatch();
+    ScoreBatch();
     std::iota(room.begin(), room.end(), static_cast<uint32_t>(begin));
     const MatrixView<float> scores = ScoresOf(room);
     KeyScores(queries_, keys.rows, scores);
     Use(room, scores);
     return OkStatus();
   }
-  Batch& batch = scratch_.batches[filled_];
+  Batch& batch = scratch_.batch;
   for (const uint32_t row : rows) {
     batch.tokens.push_back(static_cast<uint32_t>(begin) + row);
     batch.rows.push_back(keys.rows.row(row));
-    // They lie anywhere in memory: all are asked for at once, as each takes long to come.
-    Prefetch(batch.rows.back(), keys.rows.row_bytes());
+    if (batch.rows.size() <= kGatherAheadRows) {
+      Prefetch(batch.rows.back(), keys.rows.row_bytes());
+    }
   }
   dtype_ = keys.rows.dtype;
   batch.blocks[batch.block_count++] = std::move(keys);
-  if (batch.block_count == kBatchBlocks || batch.rows.size() >= kBatchRows) ScoreEarlierBatch();
+  if (batch.block_count == kBatchBlocks || batch.rows.size() >= kBatchRows) ScoreBatch();
   return OkStatus();
 }
 
-void MarkedKeyScorer::ScoreEarlierBatch() {
-  filled_ = 1 - filled_;
-  Batch& batch = scratch_.batches[filled_];
+void MarkedKeyScorer::ScoreBatch() {
+  Batch& batch = scratch_.batch;
   if (batch.rows.empty()) return;
   const MatrixView<float> scores = ScoresOf(batch.tokens);
   GatheredKeyScores(queries_, dtype_, batch.rows, scores);

@@ -68,7 +68,7 @@ class MarkedKeyScorer {
 
  private:
   // So many blocks at most are pinned for a batch.
-  static constexpr size_t kBatchBlocks = 4;
+  static constexpr size_t kBatchBlocks = 8;
 
   // Rows of a few blocks that were asked for.
   struct Batch {
@@ -80,7 +80,7 @@ class MarkedKeyScorer {
     void Clear();
   };
   struct Scratch {
-    Batch batches[2];
+    Batch batch;
     std::vector<uint32_t> blocks;  // to read ahead
     ScratchBuffer<uint32_t> rows;
     ScratchBuffer<float> scores;
@@ -89,8 +89,7 @@ class MarkedKeyScorer {
 
   Status TakeBlock(size_t block);
   void ReadBlocksAhead();
-  // Scores the batch before the one that is filled, which is then the one before.
-  void ScoreEarlierBatch();
+  void ScoreBatch();
   void Use(std::span<const uint32_t> tokens, MatrixView<const float> scores);
   MatrixView<float> ScoresOf(std::span<const uint32_t> tokens);
 
@@ -101,7 +100,6 @@ class MarkedKeyScorer {
   Scratch& scratch_;
   size_t next_block_ = 0;
   size_t read_ahead_end_ = 0;  // blocks before it are announced
-  size_t filled_ = 0;          // which batch
   DType dtype_ = DType::kF32;
   uint64_t scored_ = 0;
 };

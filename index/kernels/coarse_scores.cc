@@ -143,7 +143,8 @@ struct VbmiScores {
                                       const KeyCodes& keys, size_t group, const CodesAhead& ahead,
                                       __m512i least, Sums& sums) {
     const size_t rows = HighRowCount(keys.head_dim);
-    const std::byte* next = ahead.high.At(group * HighBytes(keys.head_dim) + CodesAhead::kBytes);
+    const std::byte* next =
+        ahead.high.At(group * HighBytes(keys.head_dim) + CodesAhead::kAheadBytes);
     const std::byte* high = keys.high + group * HighBytes(keys.head_dim);
     const uint8_t* tables[kQueries];
     // Sums of pairs of lanes, modulo 2^16, and of the upper lanes alone.
@@ -158,7 +159,7 @@ struct VbmiScores {
     const __m512i middle_code = _mm512_set1_epi8(0x0C);
     for (size_t r = 0; r < rows; r += 3) {
       const std::byte* row = high + r * kCodeGroupTokens;
-      PrefetchLines<192>(next + r * kCodeGroupTokens);
+      CodesAhead::PrefetchCodes<192>(next + r * kCodeGroupTokens);
       const __m512i a = _mm512_load_si512(row);
       const __m512i b =
           r + 1 < rows ? _mm512_load_si512(row + kCodeGroupTokens) : _mm512_setzero_si512();

@@ -163,8 +163,8 @@ struct VnniScores {
                                     MatrixView<float> scores) {
     const size_t high_bytes = group * HighBytes(keys.head_dim);
     const size_t low_bytes = group * LowBytes(keys.head_dim);
-    const std::byte* next_high = ahead.high.At(high_bytes + CodesAhead::kBytes);
-    const std::byte* next_low = ahead.low.At(low_bytes + CodesAhead::kBytes);
+    const std::byte* next_high = ahead.high.At(high_bytes + CodesAhead::kAheadBytes);
+    const std::byte* next_low = ahead.low.At(low_bytes + CodesAhead::kAheadBytes);
     const std::byte* high = keys.high + high_bytes;
     const std::byte* low = keys.low + low_bytes;
     const int8_t* codes[kQueries];
@@ -182,8 +182,8 @@ struct VnniScores {
     // and waits with arithmetic if there are more.
 #pragma GCC unroll 1
     for (; place + 16 <= keys.head_dim; place += 16, at += kLowRunBytes) {
-      PrefetchLines<kLowRunBytes>(next_high + at);
-      PrefetchLines<kLowRunBytes>(next_low + at);
+      CodesAhead::PrefetchCodes<kLowRunBytes>(next_high + at);
+      CodesAhead::PrefetchCodes<kLowRunBytes>(next_low + at);
       AddRun<kQueries>(high + at, 4, low + at, codes, place, sums);
     }
     if (place < keys.head_dim) {

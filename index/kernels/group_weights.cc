@@ -23,17 +23,26 @@ using FloatVector = hn::Vec<FloatTag>;
 // error of 8e-5.
 HWY_INLINE FloatVector CoarseExp2OfNegative(FloatVector x) {
   const FloatTag d;
-  const hn::RebindToSigned<FloatTag> d_int;
   const auto lowest = hn::Set(d, -124.0F);
+  const auto power_of = [&](FloatVector rest) HWY_ATTR {
+    auto power = hn::MulAdd(hn::Set(d, 5.5171500e-2F), rest, hn::Set(d, 2.4261114e-1F));
+    power = hn::MulAdd(power, rest, hn::Set(d, 6.9326102e-1F));
+    return hn::MulAdd(power, rest, hn::Set(d, 9.9992807e-1F));
+  };
+#if HWY_TARGET == HWY_AVX3
+  // One instruction multiplies by 2^whole, and the mask keeps it from subnormal numbers.
+  const __m512 whole_part = _mm512_roundscale_ps(x.raw, _MM_FROUND_TO_NEAREST_INT);
+  const FloatVector part_power = power_of(hn::Sub(x, FloatVector{whole_part}));
+  return FloatVector{_mm512_maskz_scalef_ps(hn::Gt(x, lowest).raw, part_power.raw, whole_part)};
+#else
+  const hn::RebindToSigned<FloatTag> d_int;
   const auto bounded = hn::Max(x, lowest);
   const auto whole = hn::NearestInt(bounded);
-  const auto rest = hn::Sub(bounded, hn::ConvertTo(d, whole));
-  auto power = hn::MulAdd(hn::Set(d, 5.5171500e-2F), rest, hn::Set(d, 2.4261114e-1F));
-  power = hn::MulAdd(power, rest, hn::Set(d, 6.9326102e-1F));
-  power = hn::MulAdd(power, rest, hn::Set(d, 9.9992807e-1F));
+  const auto power = power_of(hn::Sub(bounded, hn::ConvertTo(d, whole)));
   // Adding to the exponent's bits multiplies by 2^whole: no underflow above lowest.
   const auto bits = hn::Add(hn::BitCast(d_int, power), hn::ShiftLeft<23>(whole));
   return hn::IfThenElseZero(hn::Gt(x, lowest), hn::BitCast(d, bits));
+#endif
 }
 
 class Weigher {

@@ -79,12 +79,15 @@ struct ConsecutiveKeys {
   }
 };
 
-// Rows that lie anywhere, which the caller asked for.
+// Rows that lie anywhere.
 struct GatheredKeys {
   const std::byte* const* rows;
+  const std::byte* const* next;
   HWY_INLINE const std::byte* Row(size_t k) const { return rows[k]; }
   template <size_t kBytes>
-  HWY_INLINE void FetchChunk(size_t /*chunk*/, size_t /*k*/) const {}
+  HWY_INLINE void FetchChunk(size_t chunk, size_t k) const {
+    PrefetchLines<kBytes, CacheLevel::kFirst>(next[k] + chunk * kBytes);
+  }
 };
 
 // How a tile of keys meets a tile of queries. Tiles prepares query rows once per
@@ -262,7 +265,7 @@ void ScoreLastKeys(MatrixView<const typename Tiles::Prepared> queries, const Key
   for (size_t k = 0; k < kTileKeys; ++k) rows[k] = keys.Row(std::min(k, count - 1));
   for (size_t q = 0; q < queries.rows(); ++q) {
     float tile[kTileKeys];
-    Tiles::template Score<1>(queries.rows_range(q, 1), GatheredKeys{rows}, head_dim,
+    Tiles::template Score<1>(queries.rows_range(q, 1), GatheredKeys{rows, rows}, head_dim,
                              MatrixView<float>(tile, 1, kTileKeys));
     std::copy_n(tile, count, scores.row(q).data());
   }
@@ -335,7 +338,11 @@ void KeyScores(MatrixView<const float> queries, EncodedMatrixView keys, MatrixVi
 
 void GatheredKeyScores(MatrixView<const float> queries, DType dtype,
                        std::span<const std::byte* const> rows, MatrixView<float> scores) {
-  const auto keys_from = [&](size_t k) HWY_ATTR { return GatheredKeys{&rows[k]}; };
+  // Behind the last tile, the last whole one again.
+  const size_t last = rows.size() < kTileKeys ? 0 : rows.size() - kTileKeys;
+  const auto keys_from = [&](size_t k) HWY_ATTR {
+    return GatheredKeys{&rows[k], &rows[std::min(k + kGatherAheadRows, last)]};
+  };
   ScoreKeys(queries, dtype, keys_from, scores);
 }
 

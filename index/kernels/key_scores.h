@@ -24,7 +24,9 @@ void KeyScores(MatrixView<const float> queries, EncodedMatrixView keys, MatrixVi
 
 // The same, to the last bit, for rows that lie anywhere: `rows` of elements of `dtype`.
 //
-// Cost: memory latency; ask for the rows (index/prefetch.h) as soon as they are known.
+// Cost: memory latency, which it hides by asking for rows so many ahead: ask for those at the
+//   beginning (index/prefetch.h) as soon as they are known.
+inline constexpr size_t kGatherAheadRows = 16;
 void GatheredKeyScores(MatrixView<const float> queries, DType dtype,
                        std::span<const std::byte* const> rows, MatrixView<float> scores);
 

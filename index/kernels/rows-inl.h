@@ -157,11 +157,20 @@ class ReadAhead {
   std::span<const std::byte> upcoming_;
 };
 
-// Fetches the cache lines of `bytes` bytes into the second-level cache.
-template <size_t kBytes>
+// Where lines that are asked for are to lie.
+enum class CacheLevel : int {
+  kOnce = 0,  // in the first-level cache, and leave nothing behind in others
+  kSecond = 2,
+  kFirst = 3,
+};
+
+// Fetches the cache lines of `bytes` bytes.
+template <size_t kBytes, CacheLevel kLevel = CacheLevel::kSecond>
 HWY_INLINE void PrefetchLines(const std::byte* begin) {
   ALAYA_UNROLL
-  for (size_t line = 0; line < kBytes; line += 64) __builtin_prefetch(begin + line, 0, 3);
+  for (size_t line = 0; line < kBytes; line += 64) {
+    __builtin_prefetch(begin + line, 0, static_cast<int>(kLevel));
+  }
 }
 
 // A row's last chunk if it is not whole: `count` elements, then zeros.
