@@ -71,7 +71,7 @@ class KvReader {
   // Says which blocks will be read next, at most kReadAheadBlocks, so that a reader with
   // a slow source can get them at the same time. May wait for them; fails at nothing.
   virtual void ReadAhead(KvKind /*kind*/, std::span<const uint32_t> /*blocks*/) const {}
-  static constexpr size_t kReadAheadBlocks = 64;
+  static constexpr size_t kReadAheadBlocks = 128;
 
   // False if some keys may have to come from a slow source: then arithmetic that saves
   // reading them pays. A guess.

@@ -214,7 +214,7 @@ Status AttendRunner::AnswerWith(AttentionDevice* device, const TensorView& query
   if (!is_in_memory) LoadWholeSegments(store_, request, &sequence, &plan);
 
   task.backend = backend_;
-  task.pool = plan.parallel ? pool_ : nullptr;
+  if (plan.parallel) task.pool = is_in_memory ? pool_ : disk_pool_;
   task.model = &model;
   task.sequence = &sequence;
   task.device = offers.accepted();

@@ -19,17 +19,18 @@ class IndexTable;  // server/engine/index_table.h
 // Threads: any, one item of a session at a time.
 class AttendRunner {
  public:
-  // All pointers must outlive the runner; `indexes` and `device` may be null.
+  // All pointers must outlive the runner; those with defaults may be null.
   AttendRunner(ContextStore* store, AttentionBackend* backend, Planner* planner, WorkerPool* pool,
                EngineLimits limits, IndexTable* indexes = nullptr,
-               AttentionDevice* device = nullptr)
+               AttentionDevice* device = nullptr, WorkerPool* disk_pool = nullptr)
       : store_(store),
         backend_(backend),
         planner_(planner),
         pool_(pool),
         limits_(limits),
         indexes_(indexes),
-        device_(device) {}
+        device_(device),
+        disk_pool_(disk_pool != nullptr ? disk_pool : pool) {}
 
   // An item applies wholly or not at all: if its attention fails, what it appended is
   // taken back. Call on the session's strand.
@@ -50,6 +51,7 @@ class AttendRunner {
   EngineLimits limits_;
   IndexTable* indexes_;
   AttentionDevice* device_;
+  WorkerPool* disk_pool_;  // for heads that mostly wait for the disk
 };
 
 }  // namespace alaya

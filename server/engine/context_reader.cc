@@ -11,7 +11,6 @@
 #include "server/engine/prefetch.h"
 #include "server/engine/request_checks.h"
 #include "server/engine/segment_reader.h"
-#include "server/engine/token_gather.h"
 
 namespace alaya {
 namespace {
@@ -58,23 +57,44 @@ ReadPool::Pending StartLoading(ContextStore* store, const Piece& piece) {
   return store->StartLoading(piece.link->segment, pages);
 }
 
+// Appends the rows of tokens `range`, positions in the segment: a token's of all heads together,
+// as the API sends them.
+Status AppendRows(const std::deque<SegmentReader>& heads, KvKind kind, TokenRange range,
+                  std::string* rows) {
+  const size_t block_tokens = heads.front().block_tokens();
+  std::vector<PinnedRows> blocks(heads.size());
+  uint64_t token = range.begin;
+  while (token < range.end) {
+    const size_t block_index = token / block_tokens;
+    for (size_t head = 0; head < heads.size(); ++head) {
+      ALAYA_ASSIGN_OR_RETURN(blocks[head], heads[head].ReadBlock(kind, block_index));
+    }
+    const uint64_t block_begin = block_index * block_tokens;
+    const uint64_t end = std::min<uint64_t>(range.end, block_begin + block_tokens);
+    for (; token < end; ++token) {
+      for (const PinnedRows& block : blocks) {
+        rows->append(reinterpret_cast<const char*>(block.rows.row(token - block_begin)),
+                     block.rows.row_bytes());
+      }
+    }
+  }
+  return OkStatus();
+}
+
 StatusOr<ReadChunk> ReadTokens(ContextStore* store, const Piece& piece) {
   const auto& [link, layer, range] = piece;
   const Model& model = link->segment->model->model;
   const size_t bytes = range.size() * model.num_kv_heads * model.row_bytes();
-  ReadChunk chunk{.layer = layer,
-                  .token_begin = range.begin,
-                  .tokens = range.size(),
-                  .keys = std::string(bytes, '\0'),
-                  .values = std::string(bytes, '\0')};
-  const TokenRange in_segment = piece.in_segment();
+  ReadChunk chunk{
+      .layer = layer, .token_begin = range.begin, .tokens = range.size(), .keys = {}, .values = {}};
+  chunk.keys.reserve(bytes);
+  chunk.values.reserve(bytes);
+  std::deque<SegmentReader> heads;
   for (uint32_t head = 0; head < model.num_kv_heads; ++head) {
-    const SegmentReader reader(store, *link, layer, KvHeadIndex{head});
-    ALAYA_RETURN_IF_ERROR(GatherHead(reader, KvKind::kKey, in_segment, head, model.num_kv_heads,
-                                     std::as_writable_bytes(std::span(chunk.keys))));
-    ALAYA_RETURN_IF_ERROR(GatherHead(reader, KvKind::kValue, in_segment, head, model.num_kv_heads,
-                                     std::as_writable_bytes(std::span(chunk.values))));
+    heads.emplace_back(store, *link, layer, KvHeadIndex{head});
   }
+  ALAYA_RETURN_IF_ERROR(AppendRows(heads, KvKind::kKey, piece.in_segment(), &chunk.keys));
+  ALAYA_RETURN_IF_ERROR(AppendRows(heads, KvKind::kValue, piece.in_segment(), &chunk.values));
   return chunk;
 }
 

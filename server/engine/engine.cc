@@ -32,6 +32,10 @@
 namespace alaya {
 namespace {
 
+// Threads, beside a worker, for the heads of an item whose context is on disk: they mostly wait,
+// and two at a time leave the disk idle in between.
+constexpr size_t kDiskWaitersPerWorker = 2;
+
 size_t WorkerCount(uint32_t configured) {
   if (configured > 0) return configured;
   return std::max<size_t>(1, std::thread::hardware_concurrency());
@@ -70,10 +74,11 @@ class StandardEngine final : public Engine {
         catalog_(store, clock),
         planner_(costs),
         sessions_(options_.limits.max_sessions, clock),
-        attend_queue_(
-            &admission_, &sessions_,
-            AttendRunner(store, backend, &planner_, &pool_, options_.limits, &indexes_, device),
-            clock, &pool_, &tenants_),
+        attend_queue_(&admission_, &sessions_,
+                      AttendRunner(store, backend, &planner_, &pool_, options_.limits, &indexes_,
+                                   device, &disk_pool_),
+                      clock, &pool_, &tenants_),
+        disk_pool_("disk-waiter", kDiskWaitersPerWorker * WorkerCount(options_.worker_count)),
         pool_("worker", WorkerCount(options_.worker_count)),
         sweeper_(store, &sessions_, clock, options_.expiry_sweep_interval,
                  options_.limits.session_idle_timeout),
@@ -205,7 +210,8 @@ class StandardEngine final : public Engine {
   Planner planner_;
   SessionTable sessions_;
   AttendQueue attend_queue_;
-  // Last, so that it ends first: its tasks use all of the above.
+  WorkerPool disk_pool_;
+  // After all that its tasks use, so that it ends first.
   WorkerPool pool_;
   ExpirySweeper sweeper_;
   SegmentMerger segment_merger_;

@@ -121,7 +121,14 @@ const TokenIndex* OpenIndexes::Find(IndexKind kind, LayerIndex layer, KvHeadInde
 
 void OpenIndexes::OpenLayer(OpenKind* kind, LayerIndex layer) {
   std::vector<std::unique_ptr<GuardedIndex>>& heads = kind->layers[ToInt(layer)].heads;
-  for (uint32_t head = 0; head < segment_.model->model.num_kv_heads; ++head) {
+  const uint32_t head_count = segment_.model->model.num_kv_heads;
+  // Their first blocks at a time: one after the other, each would wait for the disk.
+  std::vector<PageId> first_blocks;
+  for (uint32_t head = 0; head < head_count; ++head) {
+    first_blocks.push_back(kind->stored->page(layer, KvHeadIndex{head}, 0));
+  }
+  disk_reads_.fetch_add(store_->LoadPages(segment_, first_blocks), std::memory_order_relaxed);
+  for (uint32_t head = 0; head < head_count; ++head) {
     heads.push_back(std::make_unique<GuardedIndex>(this, kind, layer, KvHeadIndex{head}));
     const Status opened = heads.back()->Open();
     // After another error, of a full page cache, this layer is scanned until the

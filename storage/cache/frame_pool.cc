@@ -18,6 +18,8 @@ constexpr size_t kHugePageBytes = size_t{2} << 20;
 
 // Memory made ready ahead of use: what a long context's first answer loads.
 constexpr size_t kBytesAhead = size_t{512} << 20;
+// That long nobody takes memory before more is made ready, if there is still some.
+constexpr std::chrono::milliseconds kQuietTime{50};
 
 // Pages that one more page of an owner takes with it at most, after its limit was lowered.
 constexpr int kEvictedForLimitMax = 64;
@@ -104,8 +106,16 @@ void FramePool::MakeReady(std::byte* arena) {
   // On Linux this is the calling thread's; it always may be lowered.
   setpriority(PRIO_PROCESS, 0, kNiceness);
   std::unique_lock lock(mutex_);
+  size_t seen_chunk = untouched_chunk_;
   for (;;) {
+    is_ready_thread_idle_ = true;
     ready_wanted_.wait(lock, [this] { return stopped_ || IsAheadWanted(); });
+    is_ready_thread_idle_ = false;
+    // Whoever takes memory needs the processor, and there is more: later, if there is quiet.
+    while (!stopped_ && !IsAheadShort() && seen_chunk != untouched_chunk_) {
+      seen_chunk = untouched_chunk_;
+      ready_wanted_.wait_for(lock, kQuietTime, [this] { return stopped_ || IsAheadShort(); });
+    }
     if (stopped_) return;
     const size_t begin = ready_chunk_;
     const size_t count = std::min(kStepChunks, chunks_.size() - begin);
@@ -314,7 +324,7 @@ PageFrame* FramePool::TakeFree(FrameSize size) {
     free_chunks_.pop_back();
   } else if (untouched_chunk_ < chunks_.size()) {
     chunk_index = untouched_chunk_++;
-    if (IsAheadWanted()) ready_wanted_.notify_one();
+    if (IsAheadShort() || (is_ready_thread_idle_ && IsAheadWanted())) ready_wanted_.notify_one();
   } else {
     return nullptr;
   }

@@ -172,6 +172,9 @@ class FramePool {
   bool IsAheadWanted() const {
     return ready_chunk_ < std::min(chunks_.size(), untouched_chunk_ + chunks_ahead_);
   }
+  bool IsAheadShort() const {
+    return ready_chunk_ < std::min(chunks_.size(), untouched_chunk_ + chunks_ahead_ / 8);
+  }
 
   // All of these require mutex_.
   PageFrame* TakeLocked(const PageId& id, FrameSize size, PageUse use, uint16_t owner);
@@ -224,6 +227,7 @@ class FramePool {
   uint64_t loaded_bytes_ = 0;
   size_t chunks_ahead_ = 0;  // so many before untouched_chunk_ are made ready
   size_t ready_chunk_ = 0;   // chunks before it are
+  bool is_ready_thread_idle_ = false;
   bool stopped_ = false;
   std::condition_variable ready_wanted_;
   std::thread ready_thread_;  // last: uses all of the above

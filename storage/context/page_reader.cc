@@ -177,7 +177,7 @@ void PageReader::LoadSlots(const Segment& segment, std::span<PageCache::Slot> sl
     return;
   }
   size_t next = 0;
-  const size_t bytes = slots.size() * (slots[0].frame.size() + kStoredPageOverheadBytes);
+  const size_t page_bytes = slots[0].frame.size() + kStoredPageOverheadBytes;
   const auto use = [&](std::string_view key, std::span<const std::byte> stored) {
     while (next < slots.size() && EncodePageKey(slots[next].id) < key) ++next;
     if (next == slots.size() || EncodePageKey(slots[next].id) != key) return;
@@ -189,7 +189,9 @@ void PageReader::LoadSlots(const Segment& segment, std::span<PageCache::Slot> sl
     std::memcpy(slot.frame.data(), payload->data(), payload->size());
     slot.payload_bytes = payload->size();
   };
-  database_->ReadPages(EncodePageKey(slots.front().id), EncodePageKey(slots.back().id), bytes, use)
+  database_
+      ->ReadPages(EncodePageKey(slots.front().id), EncodePageKey(slots.back().id),
+                  (slots.size() - 1) * page_bytes, use)
       .IgnoreError();
 }
 

@@ -89,6 +89,8 @@ rocksdb::ColumnFamilyOptions MakePagesOptions() {
   table.block_size = kPageBlockBytes;
   table.checksum = rocksdb::kXXH3;
   table.format_version = 5;
+  // Whoever reads several pages says so (ReadPages).
+  table.max_auto_readahead_size = 0;
   rocksdb::ColumnFamilyOptions options;
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   options.write_buffer_size = kWriteBufferBytes;
@@ -142,6 +144,7 @@ struct Database::Impl {
   std::vector<rocksdb::ColumnFamilyHandle*> families;  // default, catalog, pages
   rocksdb::Options page_file_options;
   bool read_only = false;
+  bool reads_directly = false;  // through DirectReadFileSystem
   std::string directory;
   rocksdb::DBOptions db_options;
   // Held shared by every call, alone to open the database anew.
@@ -294,7 +297,8 @@ StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& directory,
   rocksdb::Env* const base = options.env != nullptr ? options.env : rocksdb::Env::Default();
   std::shared_ptr<rocksdb::FileSystem> files_of_base = base->GetFileSystem();
   // A test's file system must see all that is read.
-  if (options.env == nullptr) {
+  impl->reads_directly = options.env == nullptr;
+  if (impl->reads_directly) {
     files_of_base = std::make_shared<DirectReadFileSystem>(files_of_base);
   }
   impl->env = rocksdb::NewCompositeEnv(
@@ -381,7 +385,7 @@ Status Database::ReadPage(const std::string& key,
 }
 
 Status Database::ReadPages(
-    const std::string& first, const std::string& last, size_t bytes,
+    const std::string& first, const std::string& last, size_t bytes_behind_first,
     const std::function<void(std::string_view, std::span<const std::byte>)>& use) const {
   std::shared_lock lock(impl_->mutex);
   ALAYA_RETURN_IF_ERROR(impl_->OpenForReading(&lock));
@@ -390,7 +394,9 @@ Status Database::ReadPages(
   rocksdb::ReadOptions options;
   options.fill_cache = false;
   options.verify_checksums = true;  // as in ReadPage
-  options.readahead_size = bytes;
+  // RocksDB would read so much more than the first block.
+  const ReadAheadScope read_ahead(bytes_behind_first);
+  if (!impl_->reads_directly) options.readahead_size = bytes_behind_first;
   options.iterate_upper_bound = &end;
   const std::unique_ptr<rocksdb::Iterator> page(impl_->db->NewIterator(options, impl_->pages()));
   for (page->Seek(first); page->Valid(); page->Next()) {

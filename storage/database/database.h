@@ -87,10 +87,11 @@ class Database {
   // damaged; what `use` returns.
   Status ReadPage(const std::string& key,
                   const std::function<Status(std::span<const std::byte> stored)>& use) const;
-  // Reads the pages from key `first` to key `last`, some `bytes` of them, in few large
-  // reads; calls `use` with each in their order. Stops at a damaged one.
+  // Reads the pages from key `first` to key `last` in few large reads; calls `use` with each
+  // in their order. Stops at a damaged one. `bytes_behind_first`: about what those after the
+  // first take on disk, which is read together with it.
   // Errors: DataLoss if a block is damaged.
-  Status ReadPages(const std::string& first, const std::string& last, size_t bytes,
+  Status ReadPages(const std::string& first, const std::string& last, size_t bytes_behind_first,
                    const std::function<void(std::string_view key,
                                             std::span<const std::byte> stored)>& use) const;
   // Drops all pages of a segment; the disk space is free when it returns, unless a

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -26,9 +27,9 @@ constexpr size_t kHugePageBytes = size_t{2} << 20;
 // alignment and headers add: more than there are threads that read runs (page_reader.cc).
 constexpr size_t kLargeBufferCount = 24;
 constexpr size_t kLargeBufferBytes = size_t{5} << 18;
-// Small ones take a page of keys or values: enough for all who read them at a time. They share
-// one huge page.
-constexpr size_t kSmallBufferBytes = size_t{32} << 10;
+// Small ones take a page of keys and the one of values behind it: enough for all who read them
+// at a time. They share one huge page.
+constexpr size_t kSmallBufferBytes = size_t{64} << 10;
 constexpr size_t kSmallBufferCount = kHugePageBytes / kSmallBufferBytes;
 
 size_t AlignDown(size_t x) { return x / kAlignment * kAlignment; }
@@ -103,21 +104,37 @@ class DirectBuffers {
 
 namespace {
 
+thread_local ReadAheadScope* thread_scope = nullptr;
+
+}  // namespace
+
+ReadAheadScope::ReadAheadScope(size_t bytes_ahead) : bytes_ahead_(bytes_ahead) {
+  thread_scope = this;
+}
+
+ReadAheadScope::~ReadAheadScope() {
+  thread_scope = nullptr;
+  if (!buffer_.empty()) buffers_->GiveBack(buffer_);
+}
+
 class DirectFile : public rocksdb::FSRandomAccessFileOwnerWrapper {
  public:
-  // Takes over the descriptor, which was opened with O_DIRECT.
+  // Takes over the descriptor, which was opened with O_DIRECT; negative: there is none.
   DirectFile(std::unique_ptr<rocksdb::FSRandomAccessFile> usual, int direct,
              std::shared_ptr<DirectBuffers> buffers)
       : FSRandomAccessFileOwnerWrapper(std::move(usual)),
         direct_(direct),
         buffers_(std::move(buffers)) {}
-  ~DirectFile() override { close(direct_); }
+  ~DirectFile() override {
+    if (direct_ >= 0) close(direct_);
+  }
 
   rocksdb::IOStatus Read(uint64_t offset, size_t bytes, const rocksdb::IOOptions& options,
                          rocksdb::Slice* result, char* scratch,
                          rocksdb::IODebugContext* debug) const override {
-    if (bytes >= kDirectBytesMin && scratch != nullptr && !IsCached(direct_, offset, bytes) &&
-        ReadDirectly(offset, bytes, scratch)) {
+    const bool is_large = bytes >= kDirectBytesMin && scratch != nullptr;
+    if (is_large &&
+        (ReadFromScope(offset, bytes, options, scratch) || ReadDirectly(offset, bytes, scratch))) {
       *result = rocksdb::Slice(scratch, bytes);
       return rocksdb::IOStatus::OK();
     }
@@ -125,8 +142,55 @@ class DirectFile : public rocksdb::FSRandomAccessFileOwnerWrapper {
   }
 
  private:
-  // False, and nothing is lost, if the range cannot be read this way or ends behind the file.
+  // The following are false, and nothing is lost, if the range cannot be read this way or ends
+  // behind the file.
+
+  bool ReadFromScope(uint64_t offset, size_t bytes, const rocksdb::IOOptions& options,
+                     char* target) const {
+    ReadAheadScope* const scope = thread_scope;
+    if (scope == nullptr || scope->bytes_ahead_ == 0) return false;
+    if (!Has(*scope, offset, bytes)) Fill(scope, offset, bytes, options);
+    if (!Has(*scope, offset, bytes)) return false;
+    std::memcpy(target, &scope->bytes_[offset - scope->begin_], bytes);
+    return true;
+  }
+
+  bool Has(const ReadAheadScope& scope, uint64_t offset, size_t bytes) const {
+    return scope.file_number_ == number_ && offset >= scope.begin_ &&
+           offset + bytes <= scope.begin_ + scope.bytes_.size();
+  }
+
+  // Reads the range and what lies behind it, as far as there is room.
+  void Fill(ReadAheadScope* scope, uint64_t offset, size_t bytes,
+            const rocksdb::IOOptions& options) const {
+    scope->bytes_ = {};
+    const size_t skipped = offset % kAlignment;
+    const size_t wanted = bytes + scope->bytes_ahead_;
+    if (scope->buffer_.empty()) {
+      scope->buffers_ = buffers_;
+      scope->buffer_ = buffers_->Take(AlignUp(skipped + wanted));
+    }
+    const std::span<std::byte> buffer =
+        scope->buffer_.first(std::min(AlignUp(skipped + wanted), scope->buffer_.size()));
+    if (buffer.size() < skipped + bytes) return;
+    scope->file_number_ = number_;
+    scope->begin_ = offset;
+    if (direct_ >= 0 && !IsCached(direct_, offset, wanted)) {
+      const ssize_t found =
+          pread(direct_, buffer.data(), buffer.size(), static_cast<off_t>(offset - skipped));
+      if (found <= static_cast<ssize_t>(skipped)) return;
+      scope->bytes_ = buffer.first(static_cast<size_t>(found)).subspan(skipped);
+      return;
+    }
+    rocksdb::Slice found;
+    auto* const target = reinterpret_cast<char*>(buffer.data());
+    const rocksdb::IOStatus status = FSRandomAccessFileOwnerWrapper::Read(
+        offset, std::min(wanted, buffer.size()), options, &found, target, nullptr);
+    if (status.ok() && found.data() == target) scope->bytes_ = buffer.first(found.size());
+  }
+
   bool ReadDirectly(uint64_t offset, size_t bytes, char* target) const {
+    if (direct_ < 0 || IsCached(direct_, offset, bytes)) return false;
     const std::span<std::byte> buffer = buffers_->Take(AlignUp(offset % kAlignment + bytes));
     if (buffer.empty()) return false;
     size_t done = 0;
@@ -147,11 +211,16 @@ class DirectFile : public rocksdb::FSRandomAccessFileOwnerWrapper {
     return done == bytes;
   }
 
+  static uint64_t NextNumber() {
+    static std::atomic<uint64_t> last{0};
+    return last.fetch_add(1, std::memory_order_relaxed) + 1;
+  }
+
   const int direct_;
   const std::shared_ptr<DirectBuffers> buffers_;
+  // Tells it from a file that was at this address before.
+  const uint64_t number_ = NextNumber();
 };
-
-}  // namespace
 
 DirectReadFileSystem::DirectReadFileSystem(const std::shared_ptr<rocksdb::FileSystem>& base)
     : FileSystemWrapper(base), buffers_(std::make_shared<DirectBuffers>()) {}
@@ -166,7 +235,6 @@ rocksdb::IOStatus DirectReadFileSystem::NewRandomAccessFile(
   rocksdb::IOStatus status = FileSystemWrapper::NewRandomAccessFile(path, options, file, debug);
   if (!status.ok()) return status;
   const int direct = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
-  if (direct < 0) return status;
   *file = std::make_unique<DirectFile>(std::move(*file), direct, buffers_);
   return status;
 }

@@ -9,7 +9,10 @@
 #ifndef ALAYA_STORAGE_DATABASE_DIRECT_READS_H_
 #define ALAYA_STORAGE_DATABASE_DIRECT_READS_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "rocksdb/file_system.h"
@@ -17,6 +20,30 @@
 namespace alaya {
 
 class DirectBuffers;
+class DirectFile;
+
+// While one lives, its thread reads page files in larger pieces: a read that is not of a few
+// bytes brings so many behind it along, and reads of those are served from memory. RocksDB's
+// own read-ahead does the same with fresh memory and one copy more each time.
+// One at a time per thread.
+class ReadAheadScope {
+ public:
+  explicit ReadAheadScope(size_t bytes_ahead);
+  ~ReadAheadScope();
+  ReadAheadScope(const ReadAheadScope&) = delete;
+  ReadAheadScope& operator=(const ReadAheadScope&) = delete;
+
+ private:
+  friend class DirectFile;
+
+  const size_t bytes_ahead_;
+  std::shared_ptr<DirectBuffers> buffers_;  // whose buffer_ is
+  std::span<std::byte> buffer_;             // empty until the first read
+  // What of a file lies in it.
+  uint64_t file_number_ = 0;
+  uint64_t begin_ = 0;
+  std::span<const std::byte> bytes_;
+};
 
 // RocksDB's files, those that it reads in pieces read directly.
 class DirectReadFileSystem : public rocksdb::FileSystemWrapper {

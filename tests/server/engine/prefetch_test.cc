@@ -70,6 +70,23 @@ TEST_F(PrefetchTest, WhatIsReadWholeIsThereAndTheNextLayerComes) {
   EXPECT_EQ(store_->stats().cache.prefetched, 2 * page_count);
 }
 
+TEST_F(PrefetchTest, WhatTakesMoreThanHalfOfMemoryIsNotReadWhole) {
+  constexpr uint64_t kTokens = 20'000;
+  memory_budget_bytes_ = uint64_t{16} << 20;
+  const std::vector<SegmentLink> chain = OnDisk(kTokens);
+  const uint64_t token_bytes = GroupedModel().token_bytes() / GroupedModel().num_layers;
+  ASSERT_GT(kTokens * token_bytes, memory_budget_bytes_ / 2);
+  const uint64_t half = kTokens / 2;
+  ASSERT_LT(half * token_bytes, memory_budget_bytes_ / 2);
+  const uint64_t pages_before = store_->stats().cache.page_count();
+
+  EXPECT_FALSE(LoadWhole(store_.get(), chain[0].segment, kFirst, {0, kTokens}));
+  EXPECT_EQ(store_->stats().cache.page_count(), pages_before);
+
+  EXPECT_TRUE(LoadWhole(store_.get(), chain[0].segment, kFirst, {0, half}));
+  EXPECT_GT(store_->stats().cache.page_count(), pages_before);
+}
+
 TEST_F(PrefetchTest, WhatIsInMemoryOrNotThereIsNotAnnounced) {
   const std::vector<SegmentLink> chain = OnDisk(1000);
   PrefetchSession(store_.get(), chain);

@@ -7,8 +7,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <fstream>
+#include <initializer_list>
 #include <memory>
 #include <random>
 #include <string>
@@ -86,6 +88,71 @@ TEST_F(DirectReadsTest, WhatIsCachedIsTheSame) {
       .read(whole.data(), static_cast<std::streamsize>(kFileBytes));
   ExpectSame(0, kFileBytes);
   ExpectSame(123'456, 1'000'000);
+}
+
+TEST_F(DirectReadsTest, AScopeReadsAheadWithoutChangingABit) {
+  constexpr size_t kBlockBytes = 16'500;
+  for (const bool is_cached : {false, true}) {
+    if (is_cached) std::ifstream(path_, std::ios::binary).ignore(kFileBytes);
+    for (const uint64_t first : {uint64_t{0}, uint64_t{777}, kFileBytes - 10 * kBlockBytes - 3}) {
+      const ReadAheadScope scope(9 * kBlockBytes);
+      // In order, some of them twice, one that is not ahead; then up to the end.
+      for (const size_t block : std::initializer_list<size_t>{0, 1, 2, 2, 5, 3, 9, 10}) {
+        ExpectSame(std::min<uint64_t>(first + block * kBlockBytes, kFileBytes - kBlockBytes),
+                   kBlockBytes);
+      }
+      ExpectSame(first + 1, 5);
+      ExpectSame(first, 3 * kMebibyte / 2);
+    }
+  }
+}
+
+TEST_F(DirectReadsTest, AScopeTellsFilesApart) {
+  const std::string other_path = directory_ / "000002.sst";
+  const std::string other_content(content_.rbegin(), content_.rend());
+  std::ofstream(other_path, std::ios::binary) << other_content;
+  std::unique_ptr<rocksdb::FSRandomAccessFile> other;
+  ASSERT_TRUE(files_.NewRandomAccessFile(other_path, {}, &other, nullptr).ok());
+
+  const ReadAheadScope scope(kMebibyte / 2);
+  ExpectSame(0, 20'000);
+  std::string scratch(20'000, '\0');
+  rocksdb::Slice result;
+  ASSERT_TRUE(other->Read(20'000, 20'000, {}, &result, scratch.data(), nullptr).ok());
+
+  EXPECT_TRUE(result.ToString() == other_content.substr(20'000, 20'000));
+  // A file of another time at the same address.
+  for (int i = 0; i < 20; ++i) {
+    other.reset();
+    const bool is_first = i % 2 == 0;
+    const std::string& path = is_first ? path_ : other_path;
+    const std::string& content = is_first ? content_ : other_content;
+    ASSERT_TRUE(files_.NewRandomAccessFile(path, {}, &other, nullptr).ok());
+    ASSERT_TRUE(other->Read(40'000, 20'000, {}, &result, scratch.data(), nullptr).ok());
+    EXPECT_TRUE(result.ToString() == content.substr(40'000, 20'000));
+  }
+}
+
+TEST_F(DirectReadsTest, TheEndOfTheFileCutsAScopeShort) {
+  const ReadAheadScope scope(kMebibyte);
+  ExpectSame(kFileBytes - 20'000, 20'000);
+  ExpectSame(kFileBytes - 20'000, 30'000);
+  EXPECT_EQ(Read(kFileBytes, 10'000), "");
+}
+
+TEST_F(DirectReadsTest, MoreScopesThanBuffersReadAtOnce) {
+  std::vector<std::thread> threads;
+  for (unsigned seed = 0; seed < 40; ++seed) {
+    threads.emplace_back([this, seed] {
+      std::mt19937_64 random(seed);
+      for (int i = 0; i < 10; ++i) {
+        const ReadAheadScope scope(random() % kMebibyte);
+        uint64_t offset = random() % (kFileBytes / 2);
+        for (int block = 0; block < 8; ++block, offset += 70'000) ExpectSame(offset, 65'000);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST_F(DirectReadsTest, MoreThreadsThanBuffersReadAtOnce) {
