@@ -150,14 +150,21 @@ StatusOr<PinnedPage> PageReader::ReadIndexBlock(const Segment& segment, const St
   return Annotate(page.status(), "index of segment " + std::to_string(ToInt(segment.id)));
 }
 
-PageReader::Runs PageReader::MissingRuns(std::span<const PageId> ids) const {
+PageReader::Runs PageReader::MissingRuns(const Segment& segment,
+                                         std::span<const PageId> ids) const {
+  const uint32_t last_head = segment.model->model.num_kv_heads - 1;
+  // Behind the last head's page of values the next pages of all heads begin.
+  const auto is_next = [last_head](const PageId& id, const PageId& next) {
+    return IsNextOnDisk(id, next) &&
+           (IsIndex(id.kind) || id.page_index == next.page_index || id.head == last_head);
+  };
   Runs runs;
   size_t run_bytes = 0;
   for (const PageId& id : ids) {
     if (cache_->ProbablyContains(id)) continue;
     const size_t bytes = IsIndex(id.kind) ? kPagePayloadBytesMax : kKvPagePayloadBytesMax;
     const bool goes_on =
-        !runs.ids.empty() && IsNextOnDisk(runs.ids.back(), id) && run_bytes + bytes <= kRunBytesMax;
+        !runs.ids.empty() && is_next(runs.ids.back(), id) && run_bytes + bytes <= kRunBytesMax;
     if (!goes_on) {
       runs.begins.push_back(runs.ids.size());
       run_bytes = 0;
@@ -206,21 +213,21 @@ void PageReader::LoadRun(const Segment& segment, std::span<const PageId> run) {
 }
 
 size_t PageReader::LoadPages(const Segment& segment, std::span<const PageId> ids) {
-  const Runs runs = MissingRuns(ids);
+  const Runs runs = MissingRuns(segment, ids);
   pool_.RunAll(runs.size(), [&](size_t i) { LoadRun(segment, runs[i]); });
   return runs.ids.size();
 }
 
 ReadPool::Pending PageReader::StartLoading(std::shared_ptr<const Segment> segment,
                                            std::span<const PageId> ids) {
-  const auto runs = std::make_shared<const Runs>(MissingRuns(ids));
+  const auto runs = std::make_shared<const Runs>(MissingRuns(*segment, ids));
   return pool_.Start(runs->size(), [this, segment = std::move(segment), runs](size_t i) {
     LoadRun(*segment, (*runs)[i]);
   });
 }
 
 void PageReader::Announce(std::shared_ptr<const Segment> segment, std::span<const PageId> ids) {
-  const auto runs = std::make_shared<const Runs>(MissingRuns(ids));
+  const auto runs = std::make_shared<const Runs>(MissingRuns(*segment, ids));
   pool_.Announce(runs->size(), [this, segment = std::move(segment), runs](size_t i) {
     LoadRun(*segment, (*runs)[i]);
   });

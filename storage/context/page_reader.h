@@ -44,7 +44,7 @@ class PageReader {
   struct Runs;
 
   StatusOr<size_t> Load(const Expected& expected, std::span<std::byte> frame);
-  Runs MissingRuns(std::span<const PageId> ids) const;
+  Runs MissingRuns(const Segment& segment, std::span<const PageId> ids) const;
   void LoadRun(const Segment& segment, std::span<const PageId> run);
   void LoadSlots(const Segment& segment, std::span<PageCache::Slot> slots);
 

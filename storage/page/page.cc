@@ -183,9 +183,7 @@ std::string EncodePageKey(const PageId& id) {
 bool IsNextOnDisk(const PageId& id, const PageId& next) {
   if (id.segment != next.segment || id.layer != next.layer) return false;
   if (IsIndex(id.kind)) {
-    if (id.kind != next.kind) return false;
-    return id.head == next.head ? next.page_index == id.page_index + 1
-                                : next.head == id.head + 1 && next.page_index == 0;
+    return id.kind == next.kind && id.head == next.head && next.page_index == id.page_index + 1;
   }
   if (id.kind == PageKind::kKey) {
     return next.kind == PageKind::kValue && next.page_index == id.page_index &&
