@@ -72,8 +72,8 @@ size_t PageTokens(const Model& model);
 // at any time, live in files of their own. Pages of an index sort by layer, head,
 // page_index, as it is built.
 std::string EncodePageKey(const PageId& id);
-// True if `next` follows `id` on disk. Not said of pages of an index of two heads: how many a
-// head has is not known here.
+// True if `next` may follow `id` on disk: of keys and values, if `id` has the last head or both
+// are of one page_index. Of an index only within a head, as nobody here knows where one ends.
 bool IsNextOnDisk(const PageId& id, const PageId& next);
 StatusOr<PageId> DecodePageKey(std::span<const std::byte> key);
 // [begin, end) of all keys of a segment.

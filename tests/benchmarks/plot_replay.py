@@ -30,7 +30,7 @@ def main(csv_path: str, png_path: str) -> None:
     by_hits.axhline(rows[0]["prefix_hit_percent"], color="black", linestyle=":",
                     label="unlimited memory")
     by_hits.set(ylabel="prefix hits, % of the trace's tokens")
-    by_hits.legend(fontsize=8, loc="lower right")
+    by_hits.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.94))
 
     for column, name in (("memory_p50_ms", "all in memory, p50"), ("memory_p99_ms", "p99"),
                          ("disk_p50_ms", "some from disk, p50"), ("disk_p99_ms", "p99")):
@@ -38,7 +38,7 @@ def main(csv_path: str, png_path: str) -> None:
         by_time.plot(places, [row[column] for row in rows], marker="o" if "p50" in column else "^",
                      color={"memory": "tab:blue", "disk": "tab:red"}[tier], label=name)
     by_time.set(yscale="log", ylabel="ms from CreateSession to the first answer")
-    by_time.legend(fontsize=8)
+    by_time.legend(fontsize=8, loc="center right")
 
     for axes in (by_hits, by_time):
         axes.set_xticks(list(places), labels)
