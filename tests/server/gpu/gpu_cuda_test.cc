@@ -9,7 +9,8 @@ namespace {
 // Runs on every machine.
 TEST(GpuCudaTest, OpensTheFirstDeviceOrSaysThatThereIsNone) {
   const auto devices = ListCudaDevices();
-  const auto gpu = OpenGpu({.memory_budget_bytes = 256 << 20, .on_given_up = nullptr});
+  const auto gpu =
+      OpenGpu({.memory_budget_bytes = 256 << 20, .on_given_up = {}, .on_wrong_build = {}});
 
   if (devices.ok() && !devices->empty()) {
     ASSERT_TRUE(gpu.ok()) << Message(gpu.status());
