@@ -45,7 +45,7 @@ constexpr uint64_t kBlockTokens = 512;
 constexpr uint32_t kLayers = 1;
 constexpr uint32_t kHeadDim = 16;
 constexpr uint64_t kRowBytes = kHeadDim * sizeof(uint16_t);
-constexpr uint64_t kTokenBytes = kLayers * 2 * kRowBytes;
+constexpr uint64_t kTokenBytes = uint64_t{kLayers} * 2 * kRowBytes;
 constexpr uint64_t kBlockBytes = kBlockTokens * kTokenBytes;
 
 using Request = std::vector<uint32_t>;  // numbers of blocks
@@ -247,7 +247,7 @@ class Replay {
     // Small numbers in bf16, others in every token.
     std::vector<std::byte> rows(count * kRowBytes);
     for (size_t i = 0; i + 1 < rows.size(); i += 2) {
-      rows[i] = static_cast<std::byte>(tokens[first_token + i / kRowBytes] * 37 + i);
+      rows[i] = static_cast<std::byte>(size_t{tokens[first_token + i / kRowBytes]} * 37 + i);
       rows[i + 1] = std::byte{0x3D};
     }
     const client::TensorView view{DType::kBF16, count, 1, kHeadDim, rows};
@@ -278,7 +278,7 @@ double PercentOf(uint64_t part, uint64_t whole) {
   return whole == 0 ? 0 : 100 * static_cast<double>(part) / static_cast<double>(whole);
 }
 
-double PercentileOrZero(std::vector<double> values, double fraction) {
+double PercentileOrZero(const std::vector<double>& values, double fraction) {
   return values.empty() ? 0 : Percentile(values, fraction);
 }
 
