@@ -4,6 +4,7 @@
 #include <cstring>
 #include <thread>
 
+#include "cuda/backend/elapsed.h"
 #include "cuda/kernels/sparse_sequence.cuh"
 #include "storage/types/check.h"
 
@@ -151,22 +152,20 @@ Status BatchLane::Allocate(MemoryPool* pool) {
   }
   buffers_ = std::make_unique<Buffers>(std::move(queue), std::move(input), std::move(output));
   constexpr size_t kAlignment = MemoryPool::kAlignment;
-  const auto aligned = [](size_t bytes) {
-    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  };
-  ALAYA_ASSIGN_OR_RETURN(buffers_->device_block,
-                         pool->Allocate(kAlignment + aligned(input_bytes) + aligned(output_bytes) +
-                                        options_.scratch_bytes));
+  ALAYA_ASSIGN_OR_RETURN(
+      buffers_->device_block,
+      pool->Allocate(kAlignment + MemoryPool::RoundUp(input_bytes) +
+                     MemoryPool::RoundUp(output_bytes) + options_.scratch_bytes));
   std::byte* const base = device_.memory().data() + buffers_->device_block.offset();
   buffers_->step = reinterpret_cast<uint32_t*>(base);
   buffers_->device_input = base + kAlignment;
-  buffers_->device_output = buffers_->device_input + aligned(input_bytes);
-  buffers_->scratch = buffers_->device_output + aligned(output_bytes);
+  buffers_->device_output = buffers_->device_input + MemoryPool::RoundUp(input_bytes);
+  buffers_->scratch = buffers_->device_output + MemoryPool::RoundUp(output_bytes);
   return buffers_->queue->Clear(base, kAlignment);
 }
 
 BatchLane::~BatchLane() {
-  if (buffers_ != nullptr && buffers_->queue->Mark().ok()) (void)buffers_->queue->Wait();
+  if (buffers_ != nullptr) buffers_->queue->Finish().IgnoreError();
 }
 
 bool BatchLane::Fits(const SparseShape& shape) const {
@@ -333,8 +332,7 @@ void BatchLane::AwaitDevice(std::unique_lock<std::mutex>* lock) {
 }
 
 void BatchLane::Deliver() {
-  const auto device_ns = static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - launched_at_).count());
+  const uint64_t device_ns = NanosecondsSince(launched_at_);
   const OutputLayout output(buffers_->host_output.data(), shape_, options_.missed_rows_max);
   size_t task = 0;
   for (const auto& ticket : under_way_) {

@@ -4,20 +4,11 @@
 #include <chrono>
 #include <utility>
 
+#include "cuda/backend/elapsed.h"
 #include "index/attention/sparse_attention.h"
 #include "index/coarse/coarse_index.h"
 
 namespace alaya {
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-uint64_t NanosecondsSince(Clock::time_point begin) {
-  return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count());
-}
-
-}  // namespace
 
 StretchTask StretchTaskOf(const PartLayout& layout, uint32_t queries_per_head,
                           const std::byte* memory) {
@@ -47,7 +38,7 @@ MatrixView<const float> CoarseAttention::Queries(uint32_t head) const {
 }
 
 Status CoarseAttention::FindBounds() {
-  const auto begin = Clock::now();
+  const auto begin = std::chrono::steady_clock::now();
   const StretchTask task = StretchTaskOf(part_.layout, task_.queries_per_head, part_.memory);
   std::vector<StretchQuery> queries;
   std::vector<float> weights;
@@ -74,7 +65,7 @@ StatusOr<DeviceHeadReport> CoarseAttention::Finish(KvHeadIndex head, const KvRea
     if (!bounds_status_.ok()) on_failure_(bounds_status_);
   });
   ALAYA_RETURN_IF_ERROR(bounds_status_);
-  const auto begin = Clock::now();
+  const auto begin = std::chrono::steady_clock::now();
   const size_t count = task_.queries_per_head;
   const size_t stretch_count = part_.layout.stretch_count();
   const MatrixView<const float> queries = Queries(ToInt(head));

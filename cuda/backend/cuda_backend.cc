@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cuda/backend/coarse_attention.h"
+#include "cuda/backend/elapsed.h"
 #include "cuda/backend/missed_rows.h"
 #include "cuda/kernels/row_cache.cuh"
 #include "index/attention/attention_merge.h"
@@ -44,12 +45,6 @@ std::optional<PartLayout> LayoutFor(const DeviceTask& task) {
   const bool may_miss = dipr == nullptr || !dipr->sound;
   if (!task.has_coarse || !may_miss || !CoarseIndex::Answers(task.target)) return std::nullopt;
   return PartLayout::CoarseOf(task.shape);
-}
-
-uint64_t NanosecondsSince(std::chrono::steady_clock::time_point begin) {
-  return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - begin)
-          .count());
 }
 
 // Who attends to which tokens of a part: all of `visible`, once.

@@ -105,8 +105,7 @@ StatusOr<DeviceCosts> MeasureDeviceCosts(const DeviceLanes& lanes, uint32_t toke
   MakeUpHead(FlatHeadAt(made_up.data(), kHeadDim, token_count));
   ALAYA_ASSIGN_OR_RETURN(const auto queue, lanes.device->CreateQueue());
   ALAYA_RETURN_IF_ERROR(queue->CopyToDevice(made_up.bytes(), memory));
-  ALAYA_RETURN_IF_ERROR(queue->Mark());
-  ALAYA_RETURN_IF_ERROR(queue->Wait());
+  ALAYA_RETURN_IF_ERROR(queue->Finish());
   const FlatHead many = FlatHeadAt(memory, kHeadDim, token_count);
   const FlatHead few = FlatHeadAt(memory, kHeadDim, std::min(token_count, kFewTokens));
   ALAYA_ASSIGN_OR_RETURN(const double few_ns, Measure(part, SearchOf(few), 1, lanes.lane));
@@ -116,8 +115,7 @@ StatusOr<DeviceCosts> MeasureDeviceCosts(const DeviceLanes& lanes, uint32_t toke
   costs.ns_per_token = std::max(0.0, many_ns - few_ns) / (double{kTasks} * token_count);
 
   ALAYA_RETURN_IF_ERROR(queue->Clear(memory, bytes));
-  ALAYA_RETURN_IF_ERROR(queue->Mark());
-  ALAYA_RETURN_IF_ERROR(queue->Wait());
+  ALAYA_RETURN_IF_ERROR(queue->Finish());
   const auto room = static_cast<uint32_t>(bytes / (2 * kHeadDim * ElementBytes(DType::kBF16)));
   const uint32_t rows = std::min(room, kWindowTokens);
   ALAYA_ASSIGN_OR_RETURN(const double row_ns,

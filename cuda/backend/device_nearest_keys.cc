@@ -12,10 +12,6 @@
 namespace alaya {
 namespace {
 
-constexpr size_t RoundUp(size_t bytes) {
-  return (bytes + MemoryPool::kAlignment - 1) / MemoryPool::kAlignment * MemoryPool::kAlignment;
-}
-
 Status Cancelled() { return MakeError(StatusCode::kCancelled, "index build cancelled"); }
 
 }  // namespace
@@ -36,7 +32,7 @@ struct DeviceNearestKeys::Layout {
     layout.task.width = static_cast<uint32_t>(width);
     layout.task.first_token = query.first_token;
     layout.task.token_count = static_cast<uint32_t>(token_count) - query.first_token;
-    const size_t key_bytes = RoundUp(layout.row_bytes * layout.task.token_count);
+    const size_t key_bytes = MemoryPool::RoundUp(layout.row_bytes * layout.task.token_count);
     const size_t query_bytes = head_dim * sizeof(float) + width * sizeof(uint32_t) +
                                NearestScratchBytes(1, layout.task.width, layout.task.token_count);
     const size_t rounding = 3 * MemoryPool::kAlignment;
@@ -45,7 +41,9 @@ struct DeviceNearestKeys::Layout {
         {(memory.size() - key_bytes - rounding) / query_bytes, size_t{kBatchQueriesMax},
          kStagingBytes / (std::max(head_dim, width) * sizeof(float))}));
     std::byte* next = memory.data();
-    const auto take = [&](size_t bytes) { return std::exchange(next, next + RoundUp(bytes)); };
+    const auto take = [&](size_t bytes) {
+      return std::exchange(next, next + MemoryPool::RoundUp(bytes));
+    };
     layout.keys = take(key_bytes);
     layout.queries = take(layout.batch_queries * head_dim * sizeof(float));
     layout.task.scratch =
@@ -130,7 +128,7 @@ Status DeviceNearestKeys::LoadKeys(const NearestKeyQuery& query, const Layout& l
                                      static_cast<uint32_t>(layout.row_bytes), staging_->data()));
     *lost = queue_->CopyToDevice(staging_->bytes().first(count * layout.row_bytes),
                                  layout.keys + begin * layout.row_bytes);
-    if (lost->ok()) *lost = WaitForDevice();
+    if (lost->ok()) *lost = queue_->Finish();
   }
   return OkStatus();
 }
@@ -149,16 +147,11 @@ Status DeviceNearestKeys::FindBatch(const Layout& layout, MatrixView<const float
   const size_t list_bytes = lists.cols() * sizeof(uint32_t);
   ALAYA_RETURN_IF_ERROR(queue_->CopyToHost(reinterpret_cast<const std::byte*>(task.tokens),
                                            staging_->bytes().first(lists.rows() * list_bytes)));
-  ALAYA_RETURN_IF_ERROR(WaitForDevice());
+  ALAYA_RETURN_IF_ERROR(queue_->Finish());
   for (size_t q = 0; q < lists.rows(); ++q) {
     std::memcpy(lists.row(q).data(), staging_->data() + q * list_bytes, list_bytes);
   }
   return OkStatus();
-}
-
-Status DeviceNearestKeys::WaitForDevice() {
-  ALAYA_RETURN_IF_ERROR(queue_->Mark());
-  return queue_->Wait();
 }
 
 }  // namespace alaya

@@ -62,7 +62,6 @@ class DeviceNearestKeys : public NearestKeyFinder {
   Status LoadKeys(const NearestKeyQuery& query, const Layout& layout, Status* lost);
   Status FindBatch(const Layout& layout, MatrixView<const float> queries,
                    MatrixView<uint32_t> lists);
-  Status WaitForDevice();
 
   Device& device_;
   const Callbacks callbacks_;

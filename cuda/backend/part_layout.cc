@@ -7,10 +7,6 @@
 namespace alaya {
 namespace {
 
-constexpr size_t RoundUp(size_t bytes) {
-  return (bytes + MemoryPool::kAlignment - 1) / MemoryPool::kAlignment * MemoryPool::kAlignment;
-}
-
 bool IsPossible(const DevicePartShape& shape) {
   return shape.head_dim % 8 == 0 && shape.head_dim > 0 && shape.head_dim <= kHeadDimMaxOnDevice &&
          shape.kv_head_count > 0;
@@ -28,7 +24,7 @@ std::optional<PartLayout> PartLayout::WholeOf(const DevicePartShape& shape) {
   layout.shape_ = shape;
   layout.row_bytes_ = static_cast<uint32_t>(shape.head_dim * ElementBytes(shape.dtype));
   layout.sink_tokens_ = static_cast<uint32_t>(shape.token_count);
-  layout.head_bytes_ = RoundUp(2 * shape.token_count * layout.row_bytes_);
+  layout.head_bytes_ = MemoryPool::RoundUp(2 * shape.token_count * layout.row_bytes_);
   return layout;
 }
 
@@ -38,7 +34,7 @@ std::optional<PartLayout> PartLayout::CoarseOf(const DevicePartShape& shape) {
   layout.form_ = PartForm::kCoarse;
   layout.shape_ = shape;
   layout.row_bytes_ = 2 * shape.head_dim;
-  layout.head_bytes_ = RoundUp(size_t{layout.stretch_count()} * layout.row_bytes_);
+  layout.head_bytes_ = MemoryPool::RoundUp(size_t{layout.stretch_count()} * layout.row_bytes_);
   return layout;
 }
 
@@ -65,12 +61,12 @@ std::optional<PartLayout> PartLayout::Of(const DevicePartShape& shape) {
       {(share - taken) / 2 / pair_bytes, token_count, size_t{kSinkTokens} + kRecentTokens});
   layout.sink_tokens_ = static_cast<uint32_t>(std::min<size_t>(window_tokens, kSinkTokens));
   layout.recent_tokens_ = static_cast<uint32_t>(window_tokens) - layout.sink_tokens_;
-  layout.cache_offset_ = layout.windows_offset_ + RoundUp(window_tokens * pair_bytes);
+  layout.cache_offset_ = layout.windows_offset_ + MemoryPool::RoundUp(window_tokens * pair_bytes);
   const size_t left = share - MemoryPool::kAlignment - layout.cache_offset_;
   layout.cache_sets_ = static_cast<uint32_t>(
       std::min<size_t>(left / RowCacheBytes(1, shape.head_dim), kCacheSetsMax));
   layout.head_bytes_ =
-      layout.cache_offset_ + RoundUp(RowCacheBytes(layout.cache_sets_, shape.head_dim));
+      layout.cache_offset_ + MemoryPool::RoundUp(RowCacheBytes(layout.cache_sets_, shape.head_dim));
   return layout;
 }
 

@@ -54,7 +54,7 @@ Status PartLoader::Load(TierKey key, const PoolBlock& block) {
   const Status loaded = LoadHeads(key, layout, *rows, memory);
   if (loaded.ok()) return loaded;
   // The block goes back: nothing may write to it any more.
-  const Status waited = WaitForDevice();
+  const Status waited = queue_->Finish();
   return waited.ok() ? loaded : waited;
 }
 
@@ -100,7 +100,7 @@ Status PartLoader::LoadWholeHead(const PartLayout& layout, const KvReader& rows,
     const TokenRange run = {first, std::min(first + kRunTokens, all.end)};
     ALAYA_RETURN_IF_ERROR(StageRun(layout, rows, run));
     ALAYA_RETURN_IF_ERROR(CopyWindow(layout, all, run, 0, layout.Windows(memory, head)));
-    ALAYA_RETURN_IF_ERROR(WaitForDevice());
+    ALAYA_RETURN_IF_ERROR(queue_->Finish());
   }
   return OkStatus();
 }
@@ -122,7 +122,7 @@ StatusOr<StretchHeader> PartLoader::LoadCoarseHead(const PartLayout& layout,
     std::memcpy(staging_->data(), block.bytes.data(), block.bytes.size());
     ALAYA_RETURN_IF_ERROR(
         queue_->CopyToDevice(staging_->bytes().first(block.bytes.size()), memory));
-    ALAYA_RETURN_IF_ERROR(WaitForDevice());
+    ALAYA_RETURN_IF_ERROR(queue_->Finish());
     memory += block.bytes.size();
     left -= block.bytes.size();
   }
@@ -143,7 +143,7 @@ Status PartLoader::LoadHead(const PartLayout& layout, const KvReader& rows, std:
   const RowCache& cache = task.cache;
   ALAYA_RETURN_IF_ERROR(queue_->Clear(reinterpret_cast<std::byte*>(cache.tags),
                                       RowCacheBytes(cache.set_count, cache.head_dim)));
-  return WaitForDevice();
+  return queue_->Finish();
 }
 
 Status PartLoader::LoadCentre(const PartLayout& layout, const KvReader& rows,
@@ -159,7 +159,7 @@ Status PartLoader::LoadCentre(const PartLayout& layout, const KvReader& rows,
   task.head = head;
   task.row_count = count;
   ALAYA_RETURN_IF_ERROR(queue_->EncodeCentre(task));
-  return WaitForDevice();
+  return queue_->Finish();
 }
 
 Status PartLoader::LoadRun(const PartLayout& layout, const KvReader& rows, const FlatHead& head,
@@ -179,7 +179,7 @@ Status PartLoader::LoadRun(const PartLayout& layout, const KvReader& rows, const
   ALAYA_RETURN_IF_ERROR(CopyWindow(layout, {0, layout.sink_tokens()}, run, 0, windows));
   ALAYA_RETURN_IF_ERROR(CopyWindow(layout, {token_count - layout.recent_tokens(), token_count}, run,
                                    layout.sink_tokens(), windows));
-  return WaitForDevice();
+  return queue_->Finish();
 }
 
 Status PartLoader::StageRun(const PartLayout& layout, const KvReader& rows, TokenRange run) {
@@ -205,11 +205,6 @@ Status PartLoader::CopyWindow(const PartLayout& layout, TokenRange window, Token
   const size_t staged_values = size_t{kRunTokens} * row_bytes;
   ALAYA_RETURN_IF_ERROR(queue_->CopyToDevice(staging_->bytes().subspan(from, bytes), keys));
   return queue_->CopyToDevice(staging_->bytes().subspan(staged_values + from, bytes), values);
-}
-
-Status PartLoader::WaitForDevice() {
-  ALAYA_RETURN_IF_ERROR(queue_->Mark());
-  return queue_->Wait();
 }
 
 }  // namespace alaya

@@ -69,7 +69,6 @@ class PartLoader : public IndexLoader {
   // Tokens of the run to row `first_row` of the windows on.
   Status CopyWindow(const PartLayout& layout, TokenRange window, TokenRange run, uint32_t first_row,
                     std::byte* windows);
-  Status WaitForDevice();
 
   Device* const device_;
   const std::unique_ptr<DeviceQueue> queue_;

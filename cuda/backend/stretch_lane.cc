@@ -42,8 +42,7 @@ Status StretchLane::Score(StretchTask task, std::span<const float> weights, std:
   ALAYA_RETURN_IF_ERROR(queue_->CopyToDevice(host_->bytes().first(weights.size_bytes()), memory));
   ALAYA_RETURN_IF_ERROR(queue_->ScoreStretches(task));
   ALAYA_RETURN_IF_ERROR(queue_->CopyToHost(memory + weights.size_bytes(), host_sums));
-  ALAYA_RETURN_IF_ERROR(queue_->Mark());
-  ALAYA_RETURN_IF_ERROR(queue_->Wait());
+  ALAYA_RETURN_IF_ERROR(queue_->Finish());
   std::memcpy(sums.data(), host_sums.data(), sums.size_bytes());
   return OkStatus();
 }

@@ -62,6 +62,12 @@ class DeviceQueue {
   // Marks the work so far; Wait waits for the last mark.
   virtual Status Mark() = 0;
   virtual Status Wait() = 0;
+
+  // Waits for all work so far.
+  Status Finish() {
+    ALAYA_RETURN_IF_ERROR(Mark());
+    return Wait();
+  }
 };
 
 // Threads: any. Outlives its queues and buffers.

@@ -46,7 +46,7 @@ StatusOr<PoolBlock> MemoryPool::Allocate(uint64_t bytes) {
                              std::to_string(now.budget_bytes) + " free, at most " +
                              std::to_string(now.largest_free_bytes) + " in one piece");
   }
-  const uint64_t taken = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  const uint64_t taken = RoundUp(bytes);
   const uint64_t offset = best->first;
   const uint64_t left = best->second - taken;
   free_.erase(best);

@@ -46,6 +46,10 @@ class PoolBlock {
 class MemoryPool {
  public:
   static constexpr uint64_t kAlignment = 256;
+  // What `bytes` take of a pool.
+  static constexpr uint64_t RoundUp(uint64_t bytes) {
+    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  }
 
   struct Stats {
     uint64_t budget_bytes = 0;

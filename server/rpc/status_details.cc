@@ -55,16 +55,25 @@ const char* DefaultReason(StatusCode code) {
 
 namespace {
 
-Status FieldError(StatusCode code, std::string_view reason, const FieldPath& field,
-                  std::string_view message) {
-  const std::string path = field.ToString();
+google::rpc::ErrorInfo InfoWith(std::string_view reason) {
   google::rpc::ErrorInfo info;
   info.set_reason(std::string(reason));
   info.set_domain(kDomain);
-  (*info.mutable_metadata())["field"] = path;
-  Status status = MakeError(code, path + ": " + std::string(message));
+  return info;
+}
+
+Status ErrorWith(const google::rpc::ErrorInfo& info, StatusCode code, std::string_view message) {
+  Status status = MakeError(code, message);
   status.SetPayload(kErrorInfoType, absl::Cord(info.SerializeAsString()));
   return status;
+}
+
+Status FieldError(StatusCode code, std::string_view reason, const FieldPath& field,
+                  std::string_view message) {
+  const std::string path = field.ToString();
+  google::rpc::ErrorInfo info = InfoWith(reason);
+  (*info.mutable_metadata())["field"] = path;
+  return ErrorWith(info, code, path + ": " + std::string(message));
 }
 
 }  // namespace
@@ -79,12 +88,7 @@ Status RequestLimitError(const FieldPath& field, std::string_view message) {
 }
 
 Status ReasonedError(StatusCode code, std::string_view reason, std::string_view message) {
-  google::rpc::ErrorInfo info;
-  info.set_reason(std::string(reason));
-  info.set_domain(kDomain);
-  Status status = MakeError(code, message);
-  status.SetPayload(kErrorInfoType, absl::Cord(info.SerializeAsString()));
-  return status;
+  return ErrorWith(InfoWith(reason), code, message);
 }
 
 namespace {
@@ -126,10 +130,8 @@ void ToProto(const Status& status, google::rpc::Status* proto) {
     return;
   }
   const auto violation = ViolationOf(status);
-  google::rpc::ErrorInfo info;
-  info.set_reason(violation ? "QUOTA_EXCEEDED" : DefaultReason(status.code()));
-  info.set_domain(kDomain);
-  detail->set_value(info.SerializeAsString());
+  const char* const reason = violation ? "QUOTA_EXCEEDED" : DefaultReason(status.code());
+  detail->set_value(InfoWith(reason).SerializeAsString());
   if (violation) AddQuotaDetails(*violation, proto);
 }
 
