@@ -18,6 +18,7 @@ ALAYACTL = os.environ.get("ALAYACTL_BINARY", REPOSITORY / "build/release/client/
 # What another test runs, or nobody should run inside one; the reason follows.
 RUN_ELSEWHERE = {
     "deploy/quickstart": "benchmarks/quickstart_demo runs the tour; tests/run installs and builds",
+    "tests/run": "runs this test",
     "deploy/install-deps": "the first step of tests/run",
     "cmake --preset dev && cmake --build --preset dev && ctest --preset dev": "tests/run dev",
     "cmake --preset release && cmake --build --preset release": "tests/run release",
