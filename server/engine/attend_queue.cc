@@ -52,15 +52,14 @@ void AttendQueue::Attend(AttendItem item, Deadline deadline, std::function<bool(
       sessions_->Find(job->item.tenant, job->item.session_id);
   if (!found.ok()) return AnswerWithError(job, found.status());
 
-  const std::shared_ptr<TenantAccount> account = tenants_->AccountOf(job->item.tenant);
+  std::shared_ptr<Session> session = *std::move(found);
   StatusOr<TenantAccount::Share> share =
-      TenantAccount::TakeShare(account, QuotaKind::kAttendItems, 1);
+      TenantAccount::TakeShare(session->account(), QuotaKind::kAttendItems, 1);
   if (!share.ok()) return AnswerWithError(job, share.status());
-  if (Status refused = CheckLoad(*account, deadline); !refused.ok()) {
+  if (Status refused = CheckLoad(*session->account(), deadline); !refused.ok()) {
     return AnswerWithError(job, std::move(refused));
   }
   job->share = *std::move(share);
-  std::shared_ptr<Session> session = *std::move(found);
   Strand& strand = session->strand();
   strand.Post([this, job, session = std::move(session)] {
     Run(job.get(), session.get());

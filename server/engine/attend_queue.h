@@ -24,7 +24,7 @@ class AttendQueue {
  public:
   // All pointers must outlive every answer.
   AttendQueue(Admission* admission, const SessionTable* sessions, AttendRunner runner,
-              const Clock* clock, WorkerPool* pool, TenantQuota* tenants)
+              const Clock* clock, WorkerPool* pool, const TenantQuota* tenants)
       : admission_(admission),
         sessions_(sessions),
         runner_(runner),
@@ -53,7 +53,7 @@ class AttendQueue {
   AttendRunner runner_;
   const Clock* clock_;
   WorkerPool* pool_;
-  TenantQuota* tenants_;
+  const TenantQuota* tenants_;
   std::atomic<double> run_us_{0};  // of an item, lately
   std::atomic<uint64_t> attended_tokens_{0};
   std::atomic<uint64_t> scored_tokens_{0};

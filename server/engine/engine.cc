@@ -293,9 +293,9 @@ StatusOr<SessionInfo> StandardEngine::CreateSession(const CreateSessionParams& p
   ALAYA_ASSIGN_OR_RETURN(TenantAccount::Share share,
                          TenantAccount::TakeShare(account, QuotaKind::kSessions, 1));
   Tail tail(start.model->model, tail_budgets_.Of(account), options_.indexes.tail_min_tokens);
-  const auto session = std::make_shared<Session>(
-      SessionOwner{ids_.Next(), params.tenant, start.model, clock_->now()}, std::move(start.prefix),
-      std::move(tail), &pool_);
+  const auto session =
+      std::make_shared<Session>(SessionOwner{ids_.Next(), account, start.model, clock_->now()},
+                                std::move(start.prefix), std::move(tail), &pool_);
   session->Hold(std::move(share));
   ALAYA_RETURN_IF_ERROR(sessions_.Insert(session));
   return session->info();
@@ -321,9 +321,8 @@ StatusOr<ImportResult> StandardEngine::StoreSession(const StoreSessionParams& pa
 StatusOr<std::string> StandardEngine::ForkSession(std::string_view tenant, std::string_view id) {
   ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
   ALAYA_ASSIGN_OR_RETURN(const auto session, sessions_.Find(tenant, id));
-  ALAYA_ASSIGN_OR_RETURN(
-      TenantAccount::Share share,
-      TenantAccount::TakeShare(tenants_.AccountOf(tenant), QuotaKind::kSessions, 1));
+  ALAYA_ASSIGN_OR_RETURN(TenantAccount::Share share,
+                         TenantAccount::TakeShare(session->account(), QuotaKind::kSessions, 1));
   Status status;
   std::shared_ptr<Session> fork;
   session->strand().Run([&] {

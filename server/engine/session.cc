@@ -11,7 +11,7 @@ namespace alaya {
 
 Session::Session(SessionOwner owner, SessionPrefix prefix, Tail tail, WorkerPool* pool)
     : owner_(std::move(owner)),
-      strand_(pool, pool->LaneOf(owner_.tenant)),
+      strand_(pool, pool->LaneOf(owner_.account->tenant())),
       prefix_(std::move(prefix)),
       tail_(std::move(tail)) {
   info_.session_id = owner_.session_id;

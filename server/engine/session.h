@@ -34,7 +34,7 @@ struct SessionPrefix {
 
 struct SessionOwner {
   std::string session_id;
-  std::string tenant;
+  std::shared_ptr<TenantAccount> account;
   std::shared_ptr<const RegisteredModel> model;
   WallTime create_time;
 };
@@ -47,7 +47,8 @@ class Session {
   Session(SessionOwner owner, SessionPrefix prefix, Tail tail, WorkerPool* pool);
 
   const std::string& id() const { return owner_.session_id; }
-  const std::string& tenant() const { return owner_.tenant; }
+  const std::shared_ptr<TenantAccount>& account() const { return owner_.account; }
+  const std::string& tenant() const { return account()->tenant(); }
   const Model& model() const { return owner_.model->model; }
   const std::shared_ptr<const RegisteredModel>& registered_model() const { return owner_.model; }
   Strand& strand() { return strand_; }

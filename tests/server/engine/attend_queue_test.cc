@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <latch>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -23,6 +24,17 @@ using std::chrono::steady_clock;
 class AttendQueueTest : public EngineTest {
  protected:
   AttendQueueTest() : sequence_(GroupedModel(), 400, /*seed=*/41) {}
+
+  // Returns when the engine's only worker waits for the latch: nothing is answered until then.
+  void HoldTheWorker(const std::shared_ptr<std::latch>& release) {
+    const auto is_held = std::make_shared<std::latch>(1);
+    engine().Attend(QueryItem(sequence_, "none", kFirst, {0, 1}), Deadline::max(), nullptr,
+                    [is_held, release](const AttendResult& /*result*/) {
+                      is_held->count_down();
+                      release->wait();
+                    });
+    is_held->wait();
+  }
 
   const TestSequence sequence_;
 };
@@ -150,16 +162,10 @@ TEST_F(AttendQueueTest, ATenantThatFillsItsShareOfTheQueueLeavesRoomForOthers) {
   const std::vector<std::string> tenants = {"busy", "busy", "busy", "calm", "calm"};
   const std::map<std::string, std::string> sessions = {{"busy", open("busy")},
                                                        {"calm", open("calm")}};
-  std::latch worker_is_held(1);
-  std::latch release(1);
+  const auto release = std::make_shared<std::latch>(1);
   std::latch answered(static_cast<ptrdiff_t>(tenants.size()));
   std::vector<Status> statuses(tenants.size());
-  engine().Attend(QueryItem(sequence_, "none", kFirst, {0, 1}), Deadline::max(), nullptr,
-                  [&](const AttendResult& /*result*/) {
-                    worker_is_held.count_down();
-                    release.wait();
-                  });
-  worker_is_held.wait();
+  HoldTheWorker(release);
 
   for (size_t i = 0; i < tenants.size(); ++i) {
     AttendItem item = QueryItem(sequence_, sessions.at(tenants[i]), kFirst, {0, 1});
@@ -169,7 +175,7 @@ TEST_F(AttendQueueTest, ATenantThatFillsItsShareOfTheQueueLeavesRoomForOthers) {
       answered.count_down();
     });
   }
-  release.count_down();
+  release->count_down();
   answered.wait();
 
   EXPECT_TRUE(statuses[0].ok() && statuses[1].ok()) << Message(statuses[0]);
@@ -177,6 +183,34 @@ TEST_F(AttendQueueTest, ATenantThatFillsItsShareOfTheQueueLeavesRoomForOthers) {
   EXPECT_TRUE(statuses[3].ok()) << Message(statuses[3]);
   EXPECT_EQ(QuotaViolationOf(statuses[4])->subject, "server");
   EXPECT_EQ(engine().stats().attend_items_in_flight, 0U);
+}
+
+TEST_F(AttendQueueTest, OpenSessionsAndTheirForksFollowALimitThatIsChanged) {
+  options_.worker_count = 1;
+  Register(sequence_.model());
+  const std::string session = CreateSession(sequence_, 0).session_id;
+  const auto fork = engine().ForkSession(kTenant, session);
+  ASSERT_TRUE(fork.ok()) << Message(fork.status());
+  const std::vector<std::string> sessions = {session, *fork, *fork};
+  const auto release = std::make_shared<std::latch>(1);
+  std::latch answered(static_cast<ptrdiff_t>(sessions.size()));
+  std::vector<Status> statuses(sessions.size());
+  HoldTheWorker(release);
+
+  engine().tenants().SetLimits({.others = {.max_attend_items_in_flight = 2}});
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    engine().Attend(AppendItem(sequence_, sessions[i], kFirst, {0, 1}), Deadline::max(), nullptr,
+                    [&, i](const AttendResult& result) {
+                      statuses[i] = result.status;
+                      answered.count_down();
+                    });
+  }
+  release->count_down();
+  answered.wait();
+
+  EXPECT_TRUE(statuses[0].ok() && statuses[1].ok()) << Message(statuses[0]);
+  ASSERT_TRUE(QuotaViolationOf(statuses[2]).has_value()) << Message(statuses[2]);
+  EXPECT_EQ(QuotaViolationOf(statuses[2])->subject, "tenant:" + std::string(kTenant));
 }
 
 TEST_F(AttendQueueTest, ADrainAnswersWhatWasAdmittedAndRefusesTheRest) {

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace alaya {
@@ -11,14 +12,15 @@ namespace {
 
 class SessionTableTest : public testing::Test {
  protected:
-  std::shared_ptr<Session> NewSession(std::string id, std::string tenant) {
+  std::shared_ptr<Session> NewSession(std::string id, std::string_view tenant) {
     return std::make_shared<Session>(
-        SessionOwner{std::move(id), std::move(tenant), model_, WallTime()}, SessionPrefix(),
-        Tail(model_->model, &budget_), &pool_);
+        SessionOwner{std::move(id), tenants_.AccountOf(tenant), model_, WallTime()},
+        SessionPrefix(), Tail(model_->model, &budget_), &pool_);
   }
 
   const std::shared_ptr<const RegisteredModel> model_ = std::make_shared<RegisteredModel>(
       RegisteredModel{ModelId{1}, {"m", 1, 1, 1, 8, DType::kF32}});
+  TenantQuota tenants_{TenantLimitsTable()};
   TailBudget budget_{1 << 20};
   WorkerPool pool_{"test", 1};
   class ManualClock final : public Clock {
