@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "client/rpc_status.h"
 #include "tests/integration/expected_answer.h"
 #include "tests/integration/service_calls.h"
 
@@ -35,6 +36,16 @@ void SetTarget(std::mt19937_64& random, pb::AttendItem& item) {
   }
 }
 
+// The same for all errors of a kind: the words before the first number, name or cause.
+std::string RefusalName(const Status& status) {
+  const std::string message(Message(status));
+  std::string words = message.substr(0, message.find_first_of(":0123456789\"'/"));
+  words.erase(words.find_last_not_of(' ') + 1);
+  const auto info = client::ErrorInfoOf(status);
+  return absl::StatusCodeToString(status.code()) + " " +
+         (info ? info->reason() : std::string("without a reason")) + ": " + words;
+}
+
 }  // namespace
 
 Status KillWorker::Run(const client::Client& client, uint64_t seed) {
@@ -62,7 +73,7 @@ Status KillWorker::RunUntil(const std::atomic<bool>& stop, const client::Client&
     }
     if (status.ok()) continue;
     if (!tolerates(status)) return status;
-    ++counts_["refused"];
+    ++refusals_[RefusalName(status)];
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   return OkStatus();
@@ -157,6 +168,15 @@ Status KillWorker::Remove(const client::Client& client, const std::string& id) {
   ALAYA_RETURN_IF_ERROR(Delete(client, id).status());
   oracle_.Removed(id);
   ++counts_["delete"];
+  return OkStatus();
+}
+
+Status KillWorker::RemoveLeftovers(const client::Client& client) {
+  if (options_.evictable) return OkStatus();
+  for (const std::string& id : oracle_.passing_ids()) {
+    const Status deleted = Delete(client, id).status();
+    if (deleted.code() != StatusCode::kNotFound) ALAYA_RETURN_IF_ERROR(deleted);
+  }
   return OkStatus();
 }
 

@@ -44,12 +44,18 @@ class KillWorker {
   Status RunUntil(const std::atomic<bool>& stop, const client::Client& client, uint64_t seed,
                   const std::function<bool(const Status&)>& tolerates);
 
+  // Deletes what was to expire and is still there: its expiry was refused, or the clock had
+  // jumped ahead when its time was set. Never what waits for its eviction.
+  Status RemoveLeftovers(const client::Client& client);
+
   const std::string& name() const { return options_.name; }
   StoredOracle& oracle() { return oracle_; }
   // Backups that were acknowledged since the last call.
   std::vector<std::string> TakeBackups() { return std::exchange(backups_, {}); }
   // Calls that were acknowledged, by name.
   const std::map<std::string, size_t>& counts() const { return counts_; }
+  // Calls that RunUntil saw refused and went on, by code, reason and what the message begins with.
+  const std::map<std::string, size_t>& refusals() const { return refusals_; }
 
  private:
   using Random = std::mt19937_64;
@@ -76,6 +82,7 @@ class KillWorker {
   uint64_t next_id_ = 1;
   std::vector<std::string> backups_;
   std::map<std::string, size_t> counts_;
+  std::map<std::string, size_t> refusals_;
 };
 
 }  // namespace alaya

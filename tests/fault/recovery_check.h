@@ -27,9 +27,9 @@ struct KnownContext {
   size_t stored_tokens = 0;
 };
 
-// The server accepts a new connection, answers a new session on `known` rightly, writes,
-// and lets go of everything: sessions (those left over are closed here), tails, pins, calls
-// and items in flight, and sockets beyond `sockets_max`. Waits for that some seconds, since
+// The server accepts a new connection, answers a new session on `known` rightly, stores
+// a context, and lets go of everything: sessions (those left over are closed here), tails, pins,
+// calls and items in flight, and sockets beyond `sockets_max`. Waits for that some seconds, since
 // broken connections and cancelled calls end a little later.
 //
 // Errors: what does not hold.

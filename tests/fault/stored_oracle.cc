@@ -25,10 +25,13 @@ void StoredOracle::Removed(const std::string& id) {
 
 void StoredOracle::MayGo(const std::string& id) { contexts_.at(id).state = State::kMayGo; }
 
-std::vector<std::string> StoredOracle::stored_ids() const {
+std::vector<std::string> StoredOracle::stored_ids() const { return IdsIn(State::kStored); }
+std::vector<std::string> StoredOracle::passing_ids() const { return IdsIn(State::kMayGo); }
+
+std::vector<std::string> StoredOracle::IdsIn(State state) const {
   std::vector<std::string> ids;
   for (const auto& [id, context] : contexts_) {
-    if (context.state == State::kStored) ids.push_back(id);
+    if (context.state == state) ids.push_back(id);
   }
   return ids;
 }

@@ -31,6 +31,8 @@ class StoredOracle {
 
   // Ids that are surely there.
   std::vector<std::string> stored_ids() const;
+  // Ids that may be there, and may be gone at any moment.
+  std::vector<std::string> passing_ids() const;
   Sequence sequence(const std::string& id) const { return contexts_.at(id).sequence; }
   size_t acknowledged_count() const { return acknowledged_count_; }
 
@@ -41,6 +43,7 @@ class StoredOracle {
 
  private:
   enum class State { kStored, kUnknown, kMayGo, kGone };
+  std::vector<std::string> IdsIn(State state) const;
   struct Context {
     Sequence sequence;
     State state = State::kUnknown;
