@@ -38,9 +38,9 @@ struct Pending {
 
   // Takes those before `end` away.
   Pending TakeBefore(uint64_t end) {
-    const auto first_after = std::ranges::lower_bound(
-        tokens, end, {}, [](const ScoredToken& token) { return uint64_t{token.token}; });
-    const auto count = static_cast<size_t>(first_after - tokens.begin());
+    // One by one: most blocks have few, and all are passed once.
+    size_t count = 0;
+    while (count < tokens.size() && tokens[count].token < end) ++count;
     const Pending taken = {tokens.first(count), weights.first(count)};
     tokens = tokens.subspan(count);
     weights = weights.subspan(count);
@@ -113,9 +113,9 @@ void AddWholeBlock(std::span<const Pending> taken, uint64_t block_begin, Encoded
 uint64_t NextBlock(std::span<const Pending> pending, uint64_t block_tokens) {
   uint64_t next = std::numeric_limits<uint64_t>::max();
   for (const Pending& query : pending) {
-    if (!query.tokens.empty()) next = std::min(next, query.tokens[0].token / block_tokens);
+    if (!query.tokens.empty()) next = std::min<uint64_t>(next, query.tokens[0].token);
   }
-  return next;
+  return next / block_tokens;
 }
 
 // The next blocks that have a token of some query, from `first_block` on; by rising number.
@@ -153,6 +153,7 @@ Status AddGatheredAttention(const GatheredAttentionTask& task, AttentionPart tot
   std::fill_n(sums.data(), count * head_dim, 0.0F);
 
   const uint64_t block_tokens = task.reader->block_tokens();
+  const bool is_in_memory = task.reader->IsInMemory();
   uint64_t read_ahead_end = 0;  // blocks before it are announced
   // Takes the next block with pending tokens.
   const auto fetch = [&](FetchedBlock* block) -> Status {
@@ -160,7 +161,7 @@ Status AddGatheredAttention(const GatheredAttentionTask& task, AttentionPart tot
     block->values = {};
     const uint64_t b = NextBlock(pending, block_tokens);
     if (b >= task.reader->block_count()) return OkStatus();
-    if (b >= read_ahead_end) {
+    if (!is_in_memory && b >= read_ahead_end) {
       const std::span<const uint32_t> next = NextBlocks(pending, b, block_tokens, &scratch.blocks);
       task.reader->ReadAhead(KvKind::kValue, next);
       read_ahead_end = uint64_t{next.back()} + 1;

@@ -68,8 +68,9 @@ Status MarkedKeyScorer::ScoreBefore(uint64_t token_end) {
 }
 
 StatusOr<uint64_t> MarkedKeyScorer::Finish() {
+  const bool is_in_memory = keys_.IsInMemory();
   while (next_block_ < keys_.block_count()) {
-    if (next_block_ >= read_ahead_end_) ReadBlocksAhead();
+    if (!is_in_memory && next_block_ >= read_ahead_end_) ReadBlocksAhead();
     ALAYA_RETURN_IF_ERROR(TakeBlock(next_block_++));
   }
   ScoreBatch();

@@ -30,9 +30,11 @@ RestAttention::RestAttention(const FlatSource* source, const SearchRequest* requ
                              std::span<const RestQuery> queries, MatrixView<const float> scores)
     : source_(*source), request_(*request), scores_(scores), queries_(queries.size()) {
   thread_local ScratchBuffer<float> weight_buffer;
+  thread_local ScratchBuffer<float> square_buffer;
   thread_local ScratchBuffer<float> top_buffer;
   const size_t room = scores.cols() / kCodeGroupTokens;
   const std::span<float> weights = weight_buffer.Take(queries.size() * room);
+  const std::span<float> square_sums = square_buffer.Take(queries.size() * room);
   const std::span<float> tops = top_buffer.Take(queries.size() * room);
   for (size_t q = 0; q < queries.size(); ++q) {
     queries_[q].facts = queries[q];
@@ -46,6 +48,7 @@ RestAttention::RestAttention(const FlatSource* source, const SearchRequest* requ
             std::min<size_t>(covered.size(), (first_group + 1) * kCodeGroupTokens - covered.begin),
         .scale = request->scale};
     queries_[q].estimate.emplace(all, GroupSums{weights.subspan(q * room, group_count),
+                                                square_sums.subspan(q * room, group_count),
                                                 tops.subspan(q * room, group_count)});
   }
 }

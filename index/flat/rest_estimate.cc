@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cassert>
 #include <cmath>
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <numbers>
 
 #include "index/kernels/softmax.h"
+#include "index/prefetch.h"
 #include "index/scratch_buffer.h"
 
 namespace alaya {
@@ -17,11 +19,19 @@ namespace {
 // The bar is found among steps of this many nats.
 constexpr double kStepNats = 0.125;
 constexpr size_t kStepCount = 256;
+constexpr auto kStepsPerNat = static_cast<float>(1 / kStepNats);
 
 struct Scratch {
   ScratchBuffer<uint32_t> places;
   ScratchBuffer<float> scores;
 };
+
+// -ln x, for x from 0 to 1, to within 0.06: a float's bits are about linear in its logarithm.
+float CoarseNatsBelowOne(float x) {
+  constexpr auto kNatsPerBit = static_cast<float>(std::numbers::ln2 / (1 << 23));
+  const int32_t bits = std::bit_cast<int32_t>(1.0F) - std::bit_cast<int32_t>(x);
+  return kNatsPerBit * static_cast<float>(std::max(bits, 0));
+}
 
 size_t StepOf(float steps_below_reference) {
   return static_cast<size_t>(std::min(steps_below_reference, static_cast<float>(kStepCount - 1)));
@@ -46,6 +56,7 @@ void RestEstimate::Add(size_t count, float top) {
   const size_t group_count =
       1 + (count - std::min(count, first_group_tokens) + kGroupTokens - 1) / kGroupTokens;
   const GroupSums groups = {groups_.weights.subspan(added_groups_, group_count),
+                            groups_.square_sums.subspan(added_groups_, group_count),
                             groups_.tops.subspan(added_groups_, group_count)};
   const WeightTotals totals = GroupWeights(scores_.scores.subspan(added_, count), scores_.scale,
                                            reference_, first_group_tokens, groups);
@@ -73,6 +84,9 @@ void RestEstimate::RaiseReference(float top) {
   for (float& weight : groups_.weights.first(added_groups_)) {
     weight = static_cast<float>(double{weight} * factor);
   }
+  for (float& square_sum : groups_.square_sums.first(added_groups_)) {
+    square_sum = static_cast<float>(double{square_sum} * factor * factor);
+  }
   totals_.sum *= factor;
   totals_.square_sum *= factor * factor;
 }
@@ -87,11 +101,18 @@ double RestEstimate::LogOfWeightOne() const {
 template <class Use>
 void RestEstimate::ForScoresFrom(float bar, const Use& use) const {
   thread_local Scratch scratch;
+  // Scores of long contexts have left the caches.
+  constexpr size_t kGroupsAhead = 16;
+  const float* const ahead = scores_.scores.data() + kGroupsAhead * kGroupTokens;
   for (size_t group = 0, begin = 0; group < added_groups_;) {
     // Neighbouring groups that have such a score at once.
     size_t end = begin;
     size_t last = group;
-    for (; last < added_groups_ && groups_.tops[last] >= bar; ++last) {
+    const size_t run_end = std::min(added_groups_, group + kGroupsAhead);
+    for (; last < run_end && groups_.tops[last] >= bar; ++last) {
+      if (last + kGroupsAhead < added_groups_ && groups_.tops[last + kGroupsAhead] >= bar) {
+        Prefetch(ahead + end, kGroupTokens * sizeof(float));
+      }
       end += last == 0 ? scores_.first_group_tokens : kGroupTokens;
     }
     end = std::min(end, added_);
@@ -106,7 +127,7 @@ void RestEstimate::ForScoresFrom(float bar, const Use& use) const {
     }
     group = last;
     begin = end;
-    if (group < added_groups_) {
+    if (group < added_groups_ && groups_.tops[group] < bar) {
       begin += group == 0 ? scores_.first_group_tokens : kGroupTokens;
       ++group;
     }
@@ -141,23 +162,20 @@ void RestEstimate::ListFrom(float bar, uint32_t first_token, std::vector<uint32_
 }
 
 double RestEstimate::LeastWeight(double budget) const {
-  // Weights below t have sum w^2 <= sum over groups of min(t, top weight) * weight, as none of
-  // a group's is above its top.
-  thread_local ScratchBuffer<float> scratch;
-  const std::span<const float> tops = groups_.tops.first(added_groups_);
-  const std::span<float> top_weights = scratch.Take(tops.size());
-  CoarseWeights(tops, scores_.scale, reference_, top_weights);
-  const auto steps_per_score = static_cast<float>(double{scores_.scale} / kStepNats);
-  std::array<double, kStepCount> squares{};  // at most, of groups whose top is in a step
+  // A group's weights below t have sum w^2 <= min(t * sum w, sum w^2) of all its weights. Which is
+  // less changes where t is their ratio, and either holds on both sides, so a coarse logarithm
+  // does.
+  std::array<double, kStepCount> squares{};  // of groups whose ratio is in a step
   std::array<double, kStepCount> sums{};
   double lower_squares = 0;
-  for (size_t g = 0; g < tops.size(); ++g) {
-    const double weight = double{groups_.weights[g]};
-    const double square = weight * double{top_weights[g]};
-    const size_t step = StepOf((reference_ - tops[g]) * steps_per_score);
-    squares[step] += square;
-    sums[step] += weight;
-    lower_squares += square;
+  for (size_t g = 0; g < added_groups_; ++g) {
+    const float weight = groups_.weights[g];
+    const float square = groups_.square_sums[g];
+    if (!(weight > 0)) continue;
+    const size_t step = StepOf(CoarseNatsBelowOne(square / weight) * kStepsPerNat);
+    squares[step] += double{square};
+    sums[step] += double{weight};
+    lower_squares += double{square};
   }
   double upper_sum = 0;
   for (size_t step = 0; step < kStepCount; ++step) {

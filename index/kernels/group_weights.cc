@@ -108,6 +108,7 @@ WeightTotals GroupWeights(std::span<const float> scores, float scale, float top,
       group_top = std::max(group_top, scores[i]);
     }
     groups.weights[g] = group_sum;
+    groups.square_sums[g] = group_square_sum;
     groups.tops[g] = group_top;
     totals.sum += double{group_sum};
     totals.square_sum += double{group_square_sum};
@@ -135,6 +136,7 @@ void CoarseWeights(std::span<const float> scores, float scale, float top,
 WeightTotals GroupWeights(std::span<const float> scores, float scale, float top,
                           size_t first_group_tokens, GroupSums groups) {
   assert(groups.weights.size() == groups.tops.size());
+  assert(groups.weights.size() == groups.square_sums.size());
   assert(first_group_tokens >= 1 && first_group_tokens <= kGroupTokens);
   assert(scores.size() <= first_group_tokens + (groups.weights.size() - 1) * kGroupTokens);
   return HWY_DYNAMIC_DISPATCH(GroupWeights)(scores, scale, top, first_group_tokens, groups);

@@ -26,8 +26,9 @@ void CoarseWeights(std::span<const float> scores, float scale, float top, std::s
 
 // Of every group of tokens.
 struct GroupSums {
-  std::span<float> weights;  // sum of the tokens' CoarseWeights
-  std::span<float> tops;     // the highest score
+  std::span<float> weights;      // sum of the tokens' CoarseWeights
+  std::span<float> square_sums;  // of their squares
+  std::span<float> tops;         // the highest score
 };
 
 // Writes `groups` and returns the sums over all tokens. Groups follow each other, the

@@ -86,6 +86,7 @@ size_t FilterScores(std::span<const float> scores, float bar, uint32_t first_tok
   const hn::RebindToUnsigned<FloatTag> d_token;
   const size_t lanes = hn::Lanes(d);
   const auto bars = hn::Set(d, bar);
+  const auto places = hn::Iota(d_token, 0);  // of which GCC makes sixteen stores where it varies
   size_t count = 0;
   size_t i = 0;
   for (; i + lanes <= scores.size(); i += lanes) {
@@ -93,7 +94,7 @@ size_t FilterScores(std::span<const float> scores, float bar, uint32_t first_tok
     const auto above = hn::Ge(score, bars);
     if (hn::AllFalse(d, above)) continue;
     // Compress and a whole store: storing only the chosen lanes is slow on Zen 4.
-    const auto token = hn::Iota(d_token, first_token + static_cast<uint32_t>(i));
+    const auto token = hn::Add(places, hn::Set(d_token, first_token + static_cast<uint32_t>(i)));
     hn::StoreU(hn::Compress(token, hn::RebindMask(d_token, above)), d_token, &tokens[count]);
     hn::StoreU(hn::Compress(score, above), d, &kept[count]);
     count += hn::CountTrue(d, above);

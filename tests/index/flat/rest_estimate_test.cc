@@ -55,11 +55,12 @@ struct Rest {
       : weights(1 +
                 (tokens.count() - std::min(tokens.count(), first_group_tokens) + kGroupTokens - 1) /
                     kGroupTokens),
+        square_sums(weights.size()),
         tops(weights.size()),
         estimate({.scores = tokens.approximate,
                   .first_group_tokens = first_group_tokens,
                   .scale = kScale},
-                 {weights, tops}) {
+                 {weights, square_sums, tops}) {
     size_t begin = 0;
     float top = -std::numeric_limits<float>::infinity();
     while (begin < tokens.count()) {
@@ -73,6 +74,7 @@ struct Rest {
     estimate.set_deviation(double{tokens.deviation});
   }
   std::vector<float> weights;
+  std::vector<float> square_sums;
   std::vector<float> tops;
   RestEstimate estimate;
 };

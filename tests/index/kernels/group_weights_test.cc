@@ -24,10 +24,12 @@ TEST_P(GroupWeightsTest, SumsEqualTheDefinition) {
       const std::vector<float> scores = RandomFloats(token_count, 40, /*seed=*/7);
       const float top = *std::ranges::max_element(scores);
       std::vector<float> sums(group_count);
+      std::vector<float> square_sums(group_count);
       std::vector<float> tops(group_count);
       std::vector<double> expected(group_count);
 
-      const WeightTotals totals = GroupWeights(scores, 0.1F, top, first_group_tokens, {sums, tops});
+      const WeightTotals totals =
+          GroupWeights(scores, 0.1F, top, first_group_tokens, {sums, square_sums, tops});
 
       const WeightTotals expected_totals =
           GroupWeightsReference(scores, 0.1F, top, first_group_tokens, expected);
@@ -37,7 +39,13 @@ TEST_P(GroupWeightsTest, SumsEqualTheDefinition) {
         EXPECT_NEAR(double{sums[g]}, expected[g], 2e-4 * expected[g]) << "group " << g;
         const size_t begin = g == 0 ? 0 : first_group_tokens + (g - 1) * kGroupTokens;
         const size_t end = std::min(first_group_tokens + g * kGroupTokens, token_count);
-        EXPECT_EQ(tops[g], std::ranges::max(std::span(scores).subspan(begin, end - begin)));
+        const std::span<const float> group = std::span(scores).subspan(begin, end - begin);
+        EXPECT_EQ(tops[g], std::ranges::max(group));
+        double expected_squares = 0;
+        for (const float score : group) {
+          expected_squares += std::exp(2 * double{0.1F} * (double{score} - double{top}));
+        }
+        EXPECT_NEAR(double{square_sums[g]}, expected_squares, 4e-4 * expected_squares);
       }
     }
   }
@@ -59,9 +67,10 @@ TEST_P(GroupWeightsTest, EveryLogitHasItsWeight) {
 TEST_P(GroupWeightsTest, WeightsBeyondFloatsRangeAreNothing) {
   const std::vector<float> scores = {0, -1e30F, -3.0e38F, -1};
   std::vector<float> sums(1);
+  std::vector<float> square_sums(1);
   std::vector<float> tops(1);
 
-  const WeightTotals totals = GroupWeights(scores, 1, 0, 64, {sums, tops});
+  const WeightTotals totals = GroupWeights(scores, 1, 0, 64, {sums, square_sums, tops});
 
   EXPECT_NEAR(totals.sum, 1 + std::exp(-1.0), 3e-4);
 }
