@@ -34,7 +34,7 @@ constexpr size_t kPruneCountMin = 1024;
 
 // A coarse scan is worth its exact scores while it keeps at most one token in this many,
 // counted for all queries; else the next blocks are scanned finely.
-constexpr size_t kCoarseShare = 4;
+constexpr size_t kCoarseShare = 8;
 constexpr size_t kFineBlocks = 16;
 
 // For a share of the mass, tokens whose codes have more than so many times the usual error are

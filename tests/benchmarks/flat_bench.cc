@@ -5,9 +5,6 @@
 // in between, the floor reads all keys and values, which also leaves nothing of the
 // codes in the caches. The table gives medians.
 //
-//   flat_bench [--tiny] [--runs N] [--layer L] [--csv FILE] [--rest-error E] [--way NAME]
-//              [--tokens N]...
-//
 // Columns: wall time of search and attention of all heads; the floor's over it; the same
 // of the processor time of the busiest thread; processor time of all threads for search
 // and for attention; share of the DIPR set that was found
@@ -17,11 +14,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <span>
 #include <string>
-#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -29,7 +24,9 @@
 #include "index/exact_index.h"
 #include "index/kernels/instruction_set.h"
 #include "storage/types/check.h"
+#include "storage/types/status.h"
 #include "tests/benchmarks/benchmark_layer.h"
+#include "tests/benchmarks/benchmark_main.h"
 #include "tests/benchmarks/our_indexes.h"
 #include "tests/benchmarks/team.h"
 #include "tests/support/attention_workload.h"
@@ -82,6 +79,8 @@ struct Settings {
   size_t runs = 21;
   uint32_t layer = 2;
   bool is_tiny = false;
+  std::vector<size_t> lengths = {4096, 16384, 32768, 131072};
+  std::string csv_path;
   std::FILE* csv = nullptr;
   double rest_error = 0.01;
   std::string way;  // only this one; empty: all
@@ -260,42 +259,49 @@ void Report(size_t token_count, const Layer& layer, const std::vector<Way>& ways
   std::fflush(stdout);
 }
 
-int Main(std::span<char*> arguments) {
-  Settings settings;
-  std::vector<size_t> lengths;
-  for (size_t i = 1; i < arguments.size(); ++i) {
-    const std::string_view argument = arguments[i];
-    const bool has_value = i + 1 < arguments.size();
-    if (argument == "--tiny") {
-      settings.is_tiny = true;
-    } else if (argument == "--runs" && has_value) {
-      settings.runs = std::max<size_t>(1, std::strtoul(arguments[++i], nullptr, 10));
-    } else if (argument == "--layer" && has_value) {
-      settings.layer = static_cast<uint32_t>(std::strtoul(arguments[++i], nullptr, 10));
-    } else if (argument == "--tokens" && has_value) {
-      lengths.push_back(std::strtoul(arguments[++i], nullptr, 10));
-    } else if (argument == "--rest-error" && has_value) {
-      settings.rest_error = std::strtod(arguments[++i], nullptr);
-    } else if (argument == "--way" && has_value) {
-      settings.way = arguments[++i];
-    } else if (argument == "--csv" && has_value) {
-      settings.csv = std::fopen(arguments[++i], "w");
-      if (settings.csv == nullptr) return 2;
-    } else {
-      std::fprintf(stderr,
-                   "usage: flat_bench [--tiny] [--runs N] [--layer L] [--csv FILE] "
-                   "[--rest-error E] [--way NAME] [--tokens N]...\n");
-      return 2;
-    }
-  }
+std::vector<Way> AllWays() {
+  return {{"floor", Way::Kind::kFloor},
+          {"exact", Way::Kind::kFull},
+          {"sound", Way::Kind::kFlat, true, false},
+          {"statistical", Way::Kind::kFlat, false, false},
+          {"sound + rest", Way::Kind::kFlat, true, true},
+          {"statistical + rest", Way::Kind::kFlat, false, true},
+          {.name = "mass 0.9", .mass = 0.9},
+          {.name = "mass 0.9 by scan", .mass = 0.9, .scans_all = true}};
+}
+
+std::vector<std::string> WayNames() {
+  std::vector<std::string> names;
+  for (const Way& way : AllWays()) names.emplace_back(way.name);
+  return names;
+}
+
+// The floor, exact attention and one other; empty: all.
+std::vector<Way> Ways(const std::string& only) {
+  std::vector<Way> ways = AllWays();
+  std::erase_if(ways, [&](const Way& way) {
+    return way.kind == Way::Kind::kFlat && !only.empty() && way.name != only;
+  });
+  return ways;
+}
+
+Status Run(Settings settings) {
   Model model = StandardModel(/*num_layers=*/settings.layer + 1);
   if (settings.is_tiny) {
     settings.runs = 1;
-    lengths = {3000};
+    settings.lengths = {3000};
     model.num_kv_heads = 2;
     model.num_query_heads = 8;
   }
-  if (lengths.empty()) lengths = {4096, 16384, 32768, 131072};
+  if (!settings.csv_path.empty()) {
+    settings.csv = std::fopen(settings.csv_path.c_str(), "w");
+    if (settings.csv == nullptr) {
+      return InvalidArgument("--csv " + settings.csv_path + ": cannot be written");
+    }
+    std::fprintf(settings.csv,
+                 "tokens,layer,way,us,floor_ratio,recall,scored_share,attended,error,"
+                 "build_ms_per_32k,index_bytes\n");
+  }
   const size_t cores = std::max(1U, std::thread::hardware_concurrency());
   Team team(cores);
   std::printf("%zu threads, %s, layer %u, medians of %zu runs in turns\n\n", cores,
@@ -304,34 +310,38 @@ int Main(std::span<char*> arguments) {
       "| tokens | way | us | floor / way | CPU us | floor / way | search | attend | recall | "
       "scored "
       "| attended | error | checksum |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
-  if (settings.csv != nullptr) {
-    std::fprintf(settings.csv,
-                 "tokens,layer,way,us,floor_ratio,recall,scored_share,attended,error,"
-                 "build_ms_per_32k,index_bytes\n");
-  }
-  for (const size_t token_count : lengths) {
+  for (const size_t token_count : settings.lengths) {
     Layer layer(model, token_count, settings, team);
-    std::vector<Way> ways = {{"floor", Way::Kind::kFloor},
-                             {"exact", Way::Kind::kFull},
-                             {"sound", Way::Kind::kFlat, true, false},
-                             {"statistical", Way::Kind::kFlat, false, false},
-                             {"sound + rest", Way::Kind::kFlat, true, true},
-                             {"statistical + rest", Way::Kind::kFlat, false, true},
-                             {.name = "mass 0.9", .mass = 0.9},
-                             {.name = "mass 0.9 by scan", .mass = 0.9, .scans_all = true}};
-    std::erase_if(ways, [&](const Way& way) {
-      return way.kind == Way::Kind::kFlat && !settings.way.empty() && way.name != settings.way;
-    });
+    std::vector<Way> ways = Ways(settings.way);
     layer.Measure(ways);
     Report(token_count, layer, ways, settings);
   }
   if (settings.csv != nullptr) std::fclose(settings.csv);
-  return 0;
+  return OkStatus();
 }
 
 }  // namespace
 }  // namespace alaya
 
-int main(int argument_count, char** arguments) {
-  return alaya::Main({arguments, static_cast<size_t>(argument_count)});
+int main(int argc, char** argv) {
+  alaya::Settings settings;
+  CLI::App app(
+      "The flat index against the memory floor and exact attention, one layer, in process.");
+  app.add_option("--runs", settings.runs, "Decode steps, all ways in turns")
+      ->check(CLI::Range(size_t{1}, size_t{1} << 20))
+      ->capture_default_str();
+  app.add_option("--tokens", settings.lengths, "Lengths of the context")
+      ->check(CLI::Range(size_t{1024}, size_t{1} << 24))
+      ->capture_default_str();
+  app.add_option("--layer", settings.layer, "Layer of the workload; the first ones are diffuse")
+      ->capture_default_str();
+  app.add_option("--rest-error", settings.rest_error,
+                 "Error that the estimate of the rest is asked for")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--way", settings.way, "Only this row of the table, beside floor and exact")
+      ->check(CLI::IsMember(alaya::WayNames()));
+  app.add_option("--csv", settings.csv_path, "Writes the table to this file too");
+  app.add_flag("--tiny", settings.is_tiny, alaya::kTinyHelp);
+  return alaya::BenchmarkMain(app, argc, argv, [&] { return alaya::Run(settings); });
 }
