@@ -15,6 +15,7 @@ struct ContextReader::State {
     if (finished) return;
     context.TryCancel();
     // gRPC wants every call finished; the outcome of a cancelled one says nothing.
+    pb::ReadContextResponse chunk;
     while (call->Read(&chunk)) {
     }
     (void)call->Finish();
@@ -22,7 +23,6 @@ struct ContextReader::State {
 
   grpc::ClientContext context;
   std::unique_ptr<grpc::ClientReader<pb::ReadContextResponse>> call;
-  pb::ReadContextResponse chunk;
   bool finished = false;
   Status final_status;
 };
@@ -39,15 +39,20 @@ ContextReader::ContextReader(ContextReader&&) noexcept = default;
 ContextReader& ContextReader::operator=(ContextReader&&) noexcept = default;
 
 StatusOr<std::optional<pb::ReadContextResponse>> ContextReader::Next() {
-  if (!state_->finished && state_->call->Read(&state_->chunk)) {
-    return std::optional(std::move(state_->chunk));
-  }
+  pb::ReadContextResponse chunk;
+  ALAYA_ASSIGN_OR_RETURN(const bool is_chunk, Next(&chunk));
+  if (!is_chunk) return std::optional<pb::ReadContextResponse>();
+  return std::optional(std::move(chunk));
+}
+
+StatusOr<bool> ContextReader::Next(pb::ReadContextResponse* chunk) {
+  if (!state_->finished && state_->call->Read(chunk)) return true;
   if (!state_->finished) {
     state_->finished = true;
     state_->final_status = ToStatus(state_->call->Finish());
   }
   ALAYA_RETURN_IF_ERROR(state_->final_status);
-  return std::optional<pb::ReadContextResponse>();
+  return false;
 }
 
 }  // namespace alaya::client

@@ -30,6 +30,9 @@ class ContextReader {
   //
   // Errors: the server's; then what was read before is not the whole answer.
   StatusOr<std::optional<pb::ReadContextResponse>> Next();
+  // The same into *chunk; false at the end. Faster for whoever passes the same message each
+  // time, as its memory is used again.
+  StatusOr<bool> Next(pb::ReadContextResponse* chunk);
 
  private:
   struct State;

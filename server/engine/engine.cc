@@ -124,12 +124,13 @@ class StandardEngine final : public Engine {
                            catalog_.FindContext(params.tenant, params.context_id));
     return SearchStoredContext({store_, &indexes_, &pool_}, options_.limits, *context, params);
   }
-  Status ReadContext(std::string_view tenant, std::string_view id, std::optional<TokenRange> range,
-                     std::span<const uint32_t> layers,
-                     const std::function<bool(ReadChunk)>& sink) override {
+  StatusOr<std::unique_ptr<ContextReading>> ReadContext(std::string_view tenant,
+                                                        std::string_view id,
+                                                        std::optional<TokenRange> range,
+                                                        std::span<const uint32_t> layers) override {
     ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
-    ALAYA_ASSIGN_OR_RETURN(const auto context, catalog_.FindContext(tenant, id));
-    return ReadStoredContext(store_, *context, range, layers, sink);
+    ALAYA_ASSIGN_OR_RETURN(auto context, catalog_.FindContext(tenant, id));
+    return BeginReading(store_, &admission_, std::move(context), range, layers);
   }
 
   StatusOr<SessionInfo> CreateSession(const CreateSessionParams& params) override;

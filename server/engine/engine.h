@@ -165,8 +165,25 @@ struct ReadChunk {
   LayerIndex layer{};
   uint64_t token_begin = 0;
   uint64_t tokens = 0;
-  std::string keys;
-  std::string values;
+  std::span<const std::byte> keys;
+  std::span<const std::byte> values;
+  std::shared_ptr<const void> memory;  // in which both lie
+};
+
+// One reading of a stored context. Destruction waits for reads that are under way.
+// Threads: one at a time.
+class ContextReading {
+ public:
+  virtual ~ContextReading() = default;
+
+  // What the memory of a chunk takes at most; about 1 MiB.
+  virtual uint64_t chunk_bytes_max() const = 0;
+  // From now on so many chunks are brought from disk ahead of the one that Next returns;
+  // at first none is.
+  virtual void ReadAhead(size_t chunk_count) = 0;
+  // The next chunk: layers in the order asked for, tokens rising; none at the end. Waits for
+  // the disk. Errors: DataLoss for a damaged page; Unavailable once the engine drains.
+  virtual StatusOr<std::optional<ReadChunk>> Next() = 0;
 };
 
 struct EngineStats {
@@ -218,11 +235,12 @@ class Engine {
       const UpdateContextParams& params) = 0;
   virtual StatusOr<uint64_t> DeleteContext(std::string_view tenant, std::string_view id) = 0;
   virtual StatusOr<SearchAnswer> SearchContext(const SearchParams& params) = 0;
-  // Calls `sink` for each chunk of at most about 1 MiB, layers in the order given
-  // (empty: all, rising), tokens rising; stops when it returns false.
-  virtual Status ReadContext(std::string_view tenant, std::string_view id,
-                             std::optional<TokenRange> range, std::span<const uint32_t> layers,
-                             const std::function<bool(ReadChunk)>& sink) = 0;
+  // Reads keys and values back; no layers: all, rising. The context may be deleted meanwhile.
+  // A range that reaches beyond the context ends with it.
+  // Errors: InvalidArgument for a range or layer that cannot be.
+  virtual StatusOr<std::unique_ptr<ContextReading>> ReadContext(
+      std::string_view tenant, std::string_view id, std::optional<TokenRange> range,
+      std::span<const uint32_t> layers) = 0;
 
   virtual StatusOr<SessionInfo> CreateSession(const CreateSessionParams& params) = 0;
   // Queues an item and returns at once; never blocks, fit for a gRPC callback.

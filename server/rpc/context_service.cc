@@ -34,8 +34,8 @@ grpc::ServerUnaryReactor* ContextServiceHandler::MatchContext(
       });
 }
 
-grpc::ServerWriteReactor<v1::ReadContextResponse>* ContextServiceHandler::ReadContext(
-    grpc::CallbackServerContext* call, const v1::ReadContextRequest* request) {
+grpc::ServerWriteReactor<grpc::ByteBuffer>* ContextServiceHandler::ReadContext(
+    grpc::CallbackServerContext* call, const grpc::ByteBuffer* request) {
   return ReadStream::Start(service_, call, request);
 }
 

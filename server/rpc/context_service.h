@@ -8,7 +8,8 @@
 
 namespace alaya {
 
-class ContextServiceHandler final : public v1::ContextService::CallbackService {
+class ContextServiceHandler final : public v1::ContextService::WithRawCallbackMethod_ReadContext<
+                                        v1::ContextService::CallbackService> {
  public:
   // `service` must outlive it.
   explicit ContextServiceHandler(const ServiceContext& service) : service_(service) {}
@@ -18,8 +19,8 @@ class ContextServiceHandler final : public v1::ContextService::CallbackService {
   grpc::ServerUnaryReactor* MatchContext(grpc::CallbackServerContext* call,
                                          const v1::MatchContextRequest* request,
                                          v1::MatchContextResponse* response) override;
-  grpc::ServerWriteReactor<v1::ReadContextResponse>* ReadContext(
-      grpc::CallbackServerContext* call, const v1::ReadContextRequest* request) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* ReadContext(grpc::CallbackServerContext* call,
+                                                          const grpc::ByteBuffer* request) override;
   grpc::ServerUnaryReactor* GetContext(grpc::CallbackServerContext* call,
                                        const v1::GetContextRequest* request,
                                        v1::GetContextResponse* response) override;

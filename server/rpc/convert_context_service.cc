@@ -100,15 +100,6 @@ StatusOr<ReadParams> FromProto(const v1::ReadContextRequest& proto) {
   return params;
 }
 
-void ToProto(ReadChunk chunk, const Model& model, v1::ReadContextResponse* proto) {
-  proto->set_layer(ToInt(chunk.layer));
-  proto->set_token_begin(chunk.token_begin);
-  ToProto(model.dtype, {chunk.tokens, model.num_kv_heads, model.head_dim}, std::move(chunk.keys),
-          proto->mutable_key());
-  ToProto(model.dtype, {chunk.tokens, model.num_kv_heads, model.head_dim}, std::move(chunk.values),
-          proto->mutable_value());
-}
-
 StatusOr<ListContextsParams> FromProto(const v1::ListContextsRequest& proto,
                                        std::string_view tenant) {
   ListContextsParams params;

@@ -41,7 +41,6 @@ struct ReadParams {
   std::vector<uint32_t> layers;  // empty: all
 };
 StatusOr<ReadParams> FromProto(const v1::ReadContextRequest& proto);
-void ToProto(ReadChunk chunk, const Model& model, v1::ReadContextResponse* proto);
 
 struct ListContextsParams {
   ContextFilter filter;

@@ -1,15 +1,20 @@
 #include "server/rpc/read_stream.h"
 
-#include <numeric>
+#include <chrono>
 #include <string>
+#include <string_view>
 #include <utility>
 
+#include "alaya/v1/context_service.pb.h"
+#include "grpcpp/impl/codegen/proto_utils.h"
+#include "server/rpc/chunk_message.h"
+#include "server/rpc/convert_context_service.h"
 #include "server/rpc/status_details.h"
 
 namespace alaya {
 
 ReadStream::ReadStream(const ServiceContext& service, grpc::CallbackServerContext* call,
-                       const v1::ReadContextRequest* request)
+                       const grpc::ByteBuffer* request)
     : service_(service),
       deadline_(DeadlineOf(*call)),
       request_(request),
@@ -17,7 +22,7 @@ ReadStream::ReadStream(const ServiceContext& service, grpc::CallbackServerContex
 
 ReadStream::Reactor* ReadStream::Start(const ServiceContext& service,
                                        grpc::CallbackServerContext* call,
-                                       const v1::ReadContextRequest* request) {
+                                       const grpc::ByteBuffer* request) {
   const std::shared_ptr<ReadStream> stream(new ReadStream(service, call, request));
   stream->self_ = stream;
   const std::lock_guard lock(stream->mutex_);
@@ -37,6 +42,8 @@ void ReadStream::StartProducer() {
 
 void ReadStream::Produce() {
   const StatusOr<bool> everything_read = ProduceChunks();
+  // Here, as its end waits for the disk.
+  if (!everything_read.ok() || *everything_read) reading_.reset();
   const std::lock_guard lock(mutex_);
   producing_ = false;
   if (!everything_read.ok()) {
@@ -51,71 +58,66 @@ void ReadStream::Produce() {
 }
 
 StatusOr<bool> ReadStream::ProduceChunks() {
-  if (context_ == nullptr) {
-    ALAYA_RETURN_IF_ERROR(record_.TakeBytes(request_->ByteSizeLong()).status());
-    ALAYA_RETURN_IF_ERROR(Resolve());
+  if (reading_ == nullptr) {
+    ALAYA_RETURN_IF_ERROR(record_.TakeBytes(request_->Length()).status());
+    ALAYA_RETURN_IF_ERROR(Begin());
   }
-  while (layer_position_ < params_.layers.size()) {
+  for (;;) {
     if (cancelled_) return MakeError(StatusCode::kCancelled, "the caller cancelled");
     ALAYA_RETURN_IF_ERROR(record_.caller().CheckStillValid());
     if (std::chrono::steady_clock::now() >= deadline_) {
       return MakeError(StatusCode::kDeadlineExceeded, "the deadline passed during the read");
     }
-    const uint32_t layer = params_.layers[layer_position_];
-    bool stopped = false;
-    ALAYA_RETURN_IF_ERROR(service_.engine->ReadContext(
-        record_.caller().tenant(), params_.context_id, TokenRange{next_token_, range_.end},
-        std::span(&layer, 1), [this, &stopped](ReadChunk chunk) {
-          stopped = !Push(std::move(chunk));
-          return !stopped;
-        }));
-    if (!stopped || next_token_ >= range_.end) {
-      ++layer_position_;
-      next_token_ = range_.begin;
-    }
-    if (stopped) return layer_position_ == params_.layers.size();
+    ALAYA_ASSIGN_OR_RETURN(const std::optional<ReadChunk> chunk, reading_->Next());
+    if (!chunk) return true;
+    if (!Push(*chunk)) return false;
   }
-  return true;
 }
 
-Status ReadStream::Resolve() {
-  ALAYA_ASSIGN_OR_RETURN(params_, FromProto(*request_));
-  ALAYA_ASSIGN_OR_RETURN(
-      auto context, service_.engine->GetContext(record_.caller().tenant(), params_.context_id));
+Status ReadStream::Begin() {
+  v1::ReadContextRequest request;
+  grpc::ByteBuffer bytes = *request_;
+  if (!grpc::SerializationTraits<v1::ReadContextRequest>::Deserialize(&bytes, &request).ok()) {
+    return ReasonedError(StatusCode::kInvalidArgument, "MESSAGE_MALFORMED",
+                         "the message is no ReadContextRequest");
+  }
+  ALAYA_ASSIGN_OR_RETURN(const ReadParams params, FromProto(request));
+  const std::string_view tenant = record_.caller().tenant();
+  ALAYA_ASSIGN_OR_RETURN(const auto context,
+                         service_.engine->GetContext(tenant, params.context_id));
   const uint64_t token_count = context->token_count();
-  const uint32_t layer_count = context->model->model.num_layers;
-  range_ = {0, token_count};
-  if (params_.token_range) {
-    range_ = Intersect(*params_.token_range, range_);
+  if (params.token_range) {
     // An explicit end past the last token would be answered short, without a word.
-    if (range_.empty() || request_->token_range().end() > token_count) {
+    if (Intersect(*params.token_range, {0, token_count}).empty() ||
+        request.token_range().end() > token_count) {
       return RequestError("TOKEN_RANGE", {"token_range"},
-                          "[" + std::to_string(request_->token_range().begin()) + ", " +
-                              std::to_string(request_->token_range().end()) + "), context '" +
+                          "[" + std::to_string(request.token_range().begin()) + ", " +
+                              std::to_string(request.token_range().end()) + "), context '" +
                               context->id + "' has " + std::to_string(token_count) + " tokens");
     }
   }
-  for (const uint32_t layer : params_.layers) {
-    if (layer >= layer_count) {
+  model_ = context->model;
+  for (const uint32_t layer : params.layers) {
+    if (layer >= model_->model.num_layers) {
       return RequestError("LAYER_UNKNOWN", {"layers"},
-                          std::to_string(layer) + ", model '" + context->model->model.name +
-                              "' has " + std::to_string(layer_count) + " layers");
+                          std::to_string(layer) + ", model '" + model_->model.name + "' has " +
+                              std::to_string(model_->model.num_layers) + " layers");
     }
   }
-  if (params_.layers.empty()) {
-    params_.layers.resize(layer_count);
-    std::iota(params_.layers.begin(), params_.layers.end(), 0U);
+  ALAYA_ASSIGN_OR_RETURN(reading_, service_.engine->ReadContext(tenant, params.context_id,
+                                                                params.token_range, params.layers));
+  StatusOr<TenantAccount::Share> loading =
+      record_.TakeBytes(kChunksLoading * reading_->chunk_bytes_max());
+  if (loading.ok()) {
+    loading_bytes_ = *std::move(loading);
+    reading_->ReadAhead(kChunksLoading);
   }
-  next_token_ = range_.begin;
-  context_ = std::move(context);
   return OkStatus();
 }
 
-bool ReadStream::Push(ReadChunk chunk) {
-  next_token_ = chunk.token_begin + chunk.tokens;
-  Chunk next;
-  ToProto(std::move(chunk), context_->model->model, &next.response);
-  CallRecord::Taken taken = record_.TakeBytesAnyway(next.response.ByteSizeLong());
+bool ReadStream::Push(const ReadChunk& chunk) {
+  Chunk next{.message = ToMessage(chunk, model_->model), .bytes = {}};
+  CallRecord::Taken taken = record_.TakeBytesAnyway(next.message.Length());
   next.bytes = std::move(taken.share);
   const std::lock_guard lock(mutex_);
   over_limits_ = !taken.within_limits;
@@ -131,7 +133,7 @@ bool ReadStream::WantsChunks() const {
 void ReadStream::StartNextWrite() {
   if (writing_ || chunks_.empty()) return;
   writing_ = true;
-  StartWrite(&chunks_.front().response);
+  StartWrite(&chunks_.front().message);
 }
 
 void ReadStream::OnWriteDone(bool ok) {
@@ -151,7 +153,7 @@ void ReadStream::OnWriteDone(bool ok) {
 void ReadStream::FinishIfDone() {
   if (finished_ || !result_ || producing_ || writing_ || !chunks_.empty()) return;
   finished_ = true;
-  context_.reset();
+  loading_bytes_.Release();
   record_.Finish(*result_);
   Finish(ToGrpcStatus(*result_));
 }

@@ -2,38 +2,40 @@
 //
 // Pool tasks produce chunks, gRPC writes them. A task stops when kChunksAheadMax wait
 // to be written, or one does that was beyond a limit on bytes, and the next one continues
-// where it stopped: a slow client holds a few chunks of memory and no thread.
+// where it stopped: a slow client holds a few chunks of memory and no thread. While one is
+// written, the disk brings the next kChunksLoading, if the limits on bytes allow.
+//
+// Messages are raw bytes, so that what was read is sent from where it lies (chunk_message.h).
 
 #ifndef ALAYA_SERVER_RPC_READ_STREAM_H_
 #define ALAYA_SERVER_RPC_READ_STREAM_H_
 
 #include <atomic>
 #include <cstddef>
-#include <cstdint>
 #include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <string_view>
-#include <vector>
 
-#include "alaya/v1/context_service.pb.h"
 #include "grpcpp/server_context.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
-#include "server/rpc/convert_context_service.h"
+#include "server/engine/engine.h"
 #include "server/rpc/service_context.h"
 
 namespace alaya {
 
-class ReadStream final : public grpc::ServerWriteReactor<v1::ReadContextResponse>,
+class ReadStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                          public std::enable_shared_from_this<ReadStream> {
  public:
-  using Reactor = grpc::ServerWriteReactor<v1::ReadContextResponse>;
+  using Reactor = grpc::ServerWriteReactor<grpc::ByteBuffer>;
   static constexpr size_t kChunksAheadMax = 8;
+  static constexpr size_t kChunksLoading = 6;
 
-  // The reactor for a new call; it owns itself. All pointers outlive it.
+  // The reactor for a new call, whose request is a v1::ReadContextRequest; it owns itself. All
+  // pointers outlive it.
   static Reactor* Start(const ServiceContext& service, grpc::CallbackServerContext* call,
-                        const v1::ReadContextRequest* request);
+                        const grpc::ByteBuffer* request);
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override { cancelled_ = true; }
@@ -41,16 +43,16 @@ class ReadStream final : public grpc::ServerWriteReactor<v1::ReadContextResponse
 
  private:
   ReadStream(const ServiceContext& service, grpc::CallbackServerContext* call,
-             const v1::ReadContextRequest* request);
+             const grpc::ByteBuffer* request);
 
   // On the pool: queues chunks until enough wait, all are read or an error occurs.
   void Produce();
   // True if everything is read, false if it stopped because enough chunks wait.
   StatusOr<bool> ProduceChunks();
-  // Resolves the request against the context; sets params_, context_ and next_token_.
-  Status Resolve();
+  // Resolves the request against the context; sets model_ and reading_.
+  Status Begin();
   // Queues a chunk; false if the producer should stop.
-  bool Push(ReadChunk chunk);
+  bool Push(const ReadChunk& chunk);
 
   // With mutex_ held:
   bool WantsChunks() const;
@@ -60,21 +62,19 @@ class ReadStream final : public grpc::ServerWriteReactor<v1::ReadContextResponse
 
   const ServiceContext& service_;
   const Deadline deadline_;
-  const v1::ReadContextRequest* const request_;
+  const grpc::ByteBuffer* const request_;
   CallRecord record_;
   std::shared_ptr<ReadStream> self_;  // from Start to OnDone
   std::atomic<bool> cancelled_{false};
 
   // Of the producer, of which there is one at a time:
-  ReadParams params_;
-  std::shared_ptr<const StoredContext> context_;
-  TokenRange range_;
-  size_t layer_position_ = 0;  // in params_.layers
-  uint64_t next_token_ = 0;
+  std::shared_ptr<const RegisteredModel> model_;
+  std::unique_ptr<ContextReading> reading_;
+  TenantAccount::Share loading_bytes_;  // of chunks that the disk brings
 
   std::mutex mutex_;
   struct Chunk {
-    v1::ReadContextResponse response;
+    grpc::ByteBuffer message;
     TenantAccount::Share bytes;
   };
   std::deque<Chunk> chunks_;  // the first one is being written

@@ -140,6 +140,14 @@ class ContextStoreImpl : public ContextStore {
   void Announce(std::shared_ptr<const Segment> segment, std::span<const PageId> ids) override {
     reader_->Announce(std::move(segment), ids);
   }
+  Status ScanPages(
+      const Segment& segment, std::span<const PageId> ids,
+      const std::function<void(size_t i, std::span<const std::byte> payload)>& use) override {
+    return reader_->ScanPages(segment, ids, use);
+  }
+  ReadPool::Pending StartReading(std::function<void()> read) override {
+    return reader_->StartReading(std::move(read));
+  }
   uint64_t memory_budget_bytes() const override { return options_.memory_budget_bytes; }
   uint64_t ResidentTokens(const std::vector<SegmentLink>& chain) const override {
     return reader_->ResidentTokens(chain);

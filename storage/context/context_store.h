@@ -184,6 +184,15 @@ class ContextStore {
   // The same for pages that will be needed soon: in the background, in this order, after
   // what somebody waits for.
   virtual void Announce(std::shared_ptr<const Segment> segment, std::span<const PageId> ids) = 0;
+  // Reads pages of keys and values, named in the order in which they lie, that nobody will ask
+  // for again soon: what is in memory is taken from there, the rest passes it by in large reads.
+  // Calls `use` once with the payload of each ids[i], in any order.
+  // Errors: as ReadPage; some were used then.
+  virtual Status ScanPages(
+      const Segment& segment, std::span<const PageId> ids,
+      const std::function<void(size_t i, std::span<const std::byte> payload)>& use) = 0;
+  // Runs `read` on a thread that is there to wait for the disk; returns at once.
+  virtual ReadPool::Pending StartReading(std::function<void()> read) = 0;
   virtual uint64_t memory_budget_bytes() const = 0;
   // Tokens at the chain's beginning whose keys and values are all in memory.
   virtual uint64_t ResidentTokens(const std::vector<SegmentLink>& chain) const = 0;

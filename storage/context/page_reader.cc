@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <variant>
@@ -58,6 +59,11 @@ StatusOr<IndexPageInfo> ExpectedBlock(const Segment& segment, const StoredIndex*
                        .indexed_segment = segment.id};
 }
 
+size_t KvPageBytesMax(const Segment& segment) {
+  const Model& model = segment.model->model;
+  return PageTokens(model) * model.row_bytes();
+}
+
 }  // namespace
 
 // A page as it must be.
@@ -95,6 +101,7 @@ struct PageReader::Runs {
   std::vector<PageId> ids;
   std::vector<size_t> begins;  // of each run, in `ids`
 
+  static Runs Of(const Segment& segment, std::vector<PageId> ids);
   size_t size() const { return begins.size(); }
   std::span<const PageId> operator[](size_t i) const {
     const size_t end = i + 1 < begins.size() ? begins[i + 1] : ids.size();
@@ -109,14 +116,35 @@ PageReader::PageReader(const Database* database, PageCache* cache, DamageObserve
       pool_(kAwaitedThreads + kAnnouncedThreads, kAnnouncedThreads) {}
 PageReader::~PageReader() = default;
 
-StatusOr<size_t> PageReader::Load(const Expected& expected, std::span<std::byte> frame) {
+PageReader::Runs PageReader::Runs::Of(const Segment& segment, std::vector<PageId> ids) {
+  const uint32_t last_head = segment.model->model.num_kv_heads - 1;
+  // Behind the last head's page of values the next pages of all heads begin.
+  const auto is_next = [last_head](const PageId& id, const PageId& next) {
+    return IsNextOnDisk(id, next) &&
+           (IsIndex(id.kind) || id.page_index == next.page_index || id.head == last_head);
+  };
+  Runs runs{.ids = std::move(ids), .begins = {}};
+  size_t run_bytes = 0;
+  for (size_t i = 0; i < runs.ids.size(); ++i) {
+    const PageId& id = runs.ids[i];
+    const size_t bytes = IsIndex(id.kind) ? kPagePayloadBytesMax : kKvPagePayloadBytesMax;
+    const bool goes_on = i > 0 && is_next(runs.ids[i - 1], id) && run_bytes + bytes <= kRunBytesMax;
+    if (!goes_on) {
+      runs.begins.push_back(i);
+      run_bytes = 0;
+    }
+    run_bytes += bytes;
+  }
+  return runs;
+}
+
+Status PageReader::ReadAlone(const Expected& expected,
+                             const std::function<void(std::span<const std::byte>)>& use) {
   const PageId& id = expected.id();
-  size_t payload_bytes = 0;
   Status status = database_->ReadPage(EncodePageKey(id), [&](std::span<const std::byte> stored) {
     const StatusOr<std::span<const std::byte>> payload = expected.Decode(stored);
     if (!payload.ok()) return payload.status();
-    std::memcpy(frame.data(), payload->data(), payload->size());
-    payload_bytes = payload->size();
+    use(*payload);
     return OkStatus();
   });
   if (status.code() == StatusCode::kNotFound) status = DataLoss(ToString(id) + " is missing");
@@ -125,7 +153,15 @@ StatusOr<size_t> PageReader::Load(const Expected& expected, std::span<std::byte>
     status = Annotate(status, ToString(id));
     if (on_damage_ && !IsIndex(id.kind)) on_damage_(Message(status));
   }
-  if (!status.ok()) return status;
+  return status;
+}
+
+StatusOr<size_t> PageReader::Load(const Expected& expected, std::span<std::byte> frame) {
+  size_t payload_bytes = 0;
+  ALAYA_RETURN_IF_ERROR(ReadAlone(expected, [&](std::span<const std::byte> payload) {
+    std::memcpy(frame.data(), payload.data(), payload.size());
+    payload_bytes = payload.size();
+  }));
   return payload_bytes;
 }
 
@@ -152,27 +188,29 @@ StatusOr<PinnedPage> PageReader::ReadIndexBlock(const Segment& segment, const St
 
 PageReader::Runs PageReader::MissingRuns(const Segment& segment,
                                          std::span<const PageId> ids) const {
-  const uint32_t last_head = segment.model->model.num_kv_heads - 1;
-  // Behind the last head's page of values the next pages of all heads begin.
-  const auto is_next = [last_head](const PageId& id, const PageId& next) {
-    return IsNextOnDisk(id, next) &&
-           (IsIndex(id.kind) || id.page_index == next.page_index || id.head == last_head);
+  std::vector<PageId> missing;
+  std::ranges::copy_if(ids, std::back_inserter(missing),
+                       [this](const PageId& id) { return !cache_->ProbablyContains(id); });
+  return Runs::Of(segment, std::move(missing));
+}
+
+void PageReader::ReadTogether(const Segment& segment, std::span<const PageId> run,
+                              size_t page_bytes_max, const PageUser& use) {
+  size_t next = 0;
+  const auto use_stored = [&](std::string_view key, std::span<const std::byte> stored) {
+    while (next < run.size() && EncodePageKey(run[next]) < key) ++next;
+    if (next == run.size() || EncodePageKey(run[next]) != key) return;
+    const size_t i = next++;
+    const StatusOr<Expected> expected = Expected::Of(segment, run[i]);
+    if (!expected.ok()) return;
+    const StatusOr<std::span<const std::byte>> payload = expected->Decode(stored);
+    if (payload.ok()) use(i, *payload);
   };
-  Runs runs;
-  size_t run_bytes = 0;
-  for (const PageId& id : ids) {
-    if (cache_->ProbablyContains(id)) continue;
-    const size_t bytes = IsIndex(id.kind) ? kPagePayloadBytesMax : kKvPagePayloadBytesMax;
-    const bool goes_on =
-        !runs.ids.empty() && is_next(runs.ids.back(), id) && run_bytes + bytes <= kRunBytesMax;
-    if (!goes_on) {
-      runs.begins.push_back(runs.ids.size());
-      run_bytes = 0;
-    }
-    runs.ids.push_back(id);
-    run_bytes += bytes;
-  }
-  return runs;
+  const size_t bytes_behind_first = (run.size() - 1) * (page_bytes_max + kStoredPageOverheadBytes);
+  database_
+      ->ReadPages(EncodePageKey(run.front()), EncodePageKey(run.back()), bytes_behind_first,
+                  use_stored)
+      .IgnoreError();
 }
 
 // What goes wrong is left to whoever reads the page for its content.
@@ -183,31 +221,18 @@ void PageReader::LoadSlots(const Segment& segment, std::span<PageCache::Slot> sl
     slots[0].payload_bytes = Load(*expected, slots[0].frame).value_or(0);
     return;
   }
-  size_t next = 0;
-  const size_t page_bytes = slots[0].frame.size() + kStoredPageOverheadBytes;
-  const auto use = [&](std::string_view key, std::span<const std::byte> stored) {
-    while (next < slots.size() && EncodePageKey(slots[next].id) < key) ++next;
-    if (next == slots.size() || EncodePageKey(slots[next].id) != key) return;
-    PageCache::Slot& slot = slots[next++];
-    const StatusOr<Expected> expected = Expected::Of(segment, slot.id);
-    if (!expected.ok()) return;
-    const StatusOr<std::span<const std::byte>> payload = expected->Decode(stored);
-    if (!payload.ok()) return;
-    std::memcpy(slot.frame.data(), payload->data(), payload->size());
-    slot.payload_bytes = payload->size();
-  };
-  database_
-      ->ReadPages(EncodePageKey(slots.front().id), EncodePageKey(slots.back().id),
-                  (slots.size() - 1) * page_bytes, use)
-      .IgnoreError();
+  std::vector<PageId> ids(slots.size());
+  std::ranges::transform(slots, ids.begin(), &PageCache::Slot::id);
+  ReadTogether(segment, ids, slots[0].frame.size(),
+               [slots](size_t i, std::span<const std::byte> payload) {
+                 std::memcpy(slots[i].frame.data(), payload.data(), payload.size());
+                 slots[i].payload_bytes = payload.size();
+               });
 }
 
 void PageReader::LoadRun(const Segment& segment, std::span<const PageId> run) {
-  size_t bytes_max = kPagePayloadBytesMax;
-  if (!IsIndex(run.front().kind)) {
-    const Model& model = segment.model->model;
-    bytes_max = PageTokens(model) * model.row_bytes();
-  }
+  const size_t bytes_max =
+      IsIndex(run.front().kind) ? kPagePayloadBytesMax : KvPageBytesMax(segment);
   cache_->Prefetch(run, bytes_max, segment.tenant,
                    [&](std::span<PageCache::Slot> slots) { LoadSlots(segment, slots); });
 }
@@ -231,6 +256,42 @@ void PageReader::Announce(std::shared_ptr<const Segment> segment, std::span<cons
   pool_.Announce(runs->size(), [this, segment = std::move(segment), runs](size_t i) {
     LoadRun(*segment, (*runs)[i]);
   });
+}
+
+Status PageReader::ScanPages(const Segment& segment, std::span<const PageId> ids,
+                             const PageUser& use) {
+  std::vector<PageId> missing;
+  std::vector<size_t> places;  // of those, in `ids`
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (const PinnedPage page = cache_->Find(ids[i], PageUse::kOnce); page.valid()) {
+      use(i, page.payload());
+    } else {
+      missing.push_back(ids[i]);
+      places.push_back(i);
+    }
+  }
+  const Runs runs = Runs::Of(segment, std::move(missing));
+  std::vector<bool> used(runs.ids.size());
+  for (size_t run = 0; run < runs.size(); ++run) {
+    const size_t first = runs.begins[run];
+    if (runs[run].size() == 1) continue;
+    ReadTogether(segment, runs[run], KvPageBytesMax(segment),
+                 [&](size_t i, std::span<const std::byte> payload) {
+                   used[first + i] = true;
+                   use(places[first + i], payload);
+                 });
+  }
+  for (size_t i = 0; i < used.size(); ++i) {
+    if (used[i]) continue;
+    ALAYA_ASSIGN_OR_RETURN(const Expected expected, Expected::Of(segment, runs.ids[i]));
+    ALAYA_RETURN_IF_ERROR(
+        ReadAlone(expected, [&](std::span<const std::byte> payload) { use(places[i], payload); }));
+  }
+  return OkStatus();
+}
+
+ReadPool::Pending PageReader::StartReading(std::function<void()> read) {
+  return pool_.Start(1, [read = std::move(read)](size_t /*i*/) { read(); });
 }
 
 // Looks at the first and last layer and head: pages of a token come and go together,

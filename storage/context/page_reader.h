@@ -5,7 +5,9 @@
 #define ALAYA_STORAGE_CONTEXT_PAGE_READER_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -27,6 +29,8 @@ class PageReader {
   PageReader(const Database* database, PageCache* cache, DamageObserver on_damage = nullptr);
   ~PageReader();
 
+  using PageUser = std::function<void(size_t i, std::span<const std::byte> payload)>;
+
   // These are ContextStore's.
   StatusOr<PinnedPage> ReadPage(const Segment& segment, const PageId& id, PageUse use);
   StatusOr<PinnedPage> ReadIndexBlock(const Segment& segment, const StoredIndex& index,
@@ -35,6 +39,8 @@ class PageReader {
   ReadPool::Pending StartLoading(std::shared_ptr<const Segment> segment,
                                  std::span<const PageId> ids);
   void Announce(std::shared_ptr<const Segment> segment, std::span<const PageId> ids);
+  Status ScanPages(const Segment& segment, std::span<const PageId> ids, const PageUser& use);
+  ReadPool::Pending StartReading(std::function<void()> read);
   uint64_t ResidentTokens(const std::vector<SegmentLink>& chain) const;
 
   uint64_t checksum_failures() const { return checksum_failures_.load(std::memory_order_relaxed); }
@@ -43,7 +49,14 @@ class PageReader {
   struct Expected;
   struct Runs;
 
+  // Reads one page from disk and says what is wrong with it.
+  Status ReadAlone(const Expected& expected,
+                   const std::function<void(std::span<const std::byte> payload)>& use);
+  // The page into a frame; returns its bytes.
   StatusOr<size_t> Load(const Expected& expected, std::span<std::byte> frame);
+  // Pages that follow each other on disk; leaves out those with which something is wrong.
+  void ReadTogether(const Segment& segment, std::span<const PageId> run, size_t page_bytes_max,
+                    const PageUser& use);
   Runs MissingRuns(const Segment& segment, std::span<const PageId> ids) const;
   void LoadRun(const Segment& segment, std::span<const PageId> run);
   void LoadSlots(const Segment& segment, std::span<PageCache::Slot> slots);

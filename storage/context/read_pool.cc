@@ -1,5 +1,6 @@
 #include "storage/context/read_pool.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace alaya {
@@ -29,6 +30,12 @@ ReadPool::~ReadPool() {
   }
   added_.notify_all();
   for (std::thread& thread : threads_) thread.join();
+}
+
+// Not all for one call: that would take longer than many a read.
+void ReadPool::WakeUpTo(size_t count) {
+  if (count >= threads_.size()) return added_.notify_all();
+  for (size_t i = 0; i < count; ++i) added_.notify_one();
 }
 
 ReadPool::Queue* ReadPool::NextQueue() {
@@ -73,7 +80,7 @@ ReadPool::Pending ReadPool::Start(size_t count, Task task) {
   batch->task = std::move(task);
   const std::lock_guard lock(mutex_);
   awaited_.push_back(batch);
-  added_.notify_all();
+  WakeUpTo(count);
   return {this, batch};
 }
 
@@ -101,7 +108,7 @@ void ReadPool::Announce(size_t count, Task task) {
   batch->task = std::move(task);
   announced_.push_back(batch);
   announced_count_ += count;
-  added_.notify_all();
+  WakeUpTo(std::min(count, announced_max_));
 }
 
 size_t ReadPool::announced_count() const {

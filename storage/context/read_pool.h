@@ -71,6 +71,7 @@ class ReadPool {
   void Wait(const std::shared_ptr<Batch>& batch);
 
   // All of these require mutex_.
+  void WakeUpTo(size_t count);
   Queue* NextQueue();
   void RunOne(Queue* queue, std::unique_lock<std::mutex>* lock);
   void Work();

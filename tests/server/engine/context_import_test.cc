@@ -42,7 +42,7 @@ class ContextImportTest : public EngineTest {
   void ExpectReadsBack(const std::string& id, TokenRange range) {
     uint64_t next = range.begin;
     uint32_t layer = 0;
-    const Status status = engine().ReadContext(kTenant, id, range, {}, [&](const ReadChunk& chunk) {
+    const Status status = ReadAll(id, range, {}, [&](const ReadChunk& chunk) {
       if (next == range.end) {
         next = range.begin;
         ++layer;
@@ -54,9 +54,8 @@ class ContextImportTest : public EngineTest {
       const TokenRange tokens{chunk.token_begin, next};
       const auto keys = sequence_.key(chunk.layer, tokens).data;
       const auto values = sequence_.value(chunk.layer, tokens).data;
-      EXPECT_TRUE(std::ranges::equal(std::as_bytes(std::span(chunk.keys)), keys));
-      EXPECT_TRUE(std::ranges::equal(std::as_bytes(std::span(chunk.values)), values));
-      return true;
+      EXPECT_TRUE(std::ranges::equal(chunk.keys, keys));
+      EXPECT_TRUE(std::ranges::equal(chunk.values, values));
     });
     EXPECT_TRUE(status.ok()) << Message(status);
     EXPECT_EQ(next, range.end);

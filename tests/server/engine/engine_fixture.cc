@@ -60,6 +60,18 @@ ImportResult EngineTest::Import(const TestSequence& sequence, uint64_t token_cou
   return result.ok() ? *result : ImportResult();
 }
 
+Status EngineTest::ReadAll(const std::string& id, std::optional<TokenRange> range,
+                           const std::vector<uint32_t>& layers,
+                           const std::function<void(const ReadChunk&)>& use) {
+  ALAYA_ASSIGN_OR_RETURN(const auto reading, engine().ReadContext(kTenant, id, range, layers));
+  reading->ReadAhead(2);
+  for (;;) {
+    ALAYA_ASSIGN_OR_RETURN(const std::optional<ReadChunk> chunk, reading->Next());
+    if (!chunk) return OkStatus();
+    use(*chunk);
+  }
+}
+
 SessionInfo EngineTest::CreateSession(const TestSequence& sequence, uint64_t token_count,
                                       std::optional<uint64_t> reuse_limit) {
   auto info = engine().CreateSession({.tenant = kTenant,

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -71,6 +72,10 @@ class EngineTest : public testing::Test {
   // Imports the first tokens of a sequence, in chunks, and returns the answer.
   ImportResult Import(const TestSequence& sequence, uint64_t token_count,
                       std::optional<std::string> id = {});
+  // Reads a context of kTenant from its first chunk to its last.
+  Status ReadAll(const std::string& id, std::optional<TokenRange> range,
+                 const std::vector<uint32_t>& layers,
+                 const std::function<void(const ReadChunk&)>& use);
   SessionInfo CreateSession(const TestSequence& sequence, uint64_t token_count,
                             std::optional<uint64_t> reuse_limit = {});
 

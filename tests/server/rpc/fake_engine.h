@@ -4,12 +4,15 @@
 #ifndef ALAYA_TESTS_SERVER_RPC_FAKE_ENGINE_H_
 #define ALAYA_TESTS_SERVER_RPC_FAKE_ENGINE_H_
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -53,6 +56,8 @@ class FakeEngine final : public Engine {
   ImportRecord import_record;
   std::atomic<uint64_t> chunks_read{0};
   uint64_t readable_tokens = 64;
+  // Reading it answers DataLoss.
+  std::optional<uint64_t> damaged_token;
 
   // Blocks until `count` items have come in all; false after 10 seconds.
   bool WaitForItems(size_t count) {
@@ -124,23 +129,15 @@ class FakeEngine final : public Engine {
     return answer;
   }
   // Chunks of one token.
-  Status ReadContext(std::string_view /*tenant*/, std::string_view /*id*/,
-                     std::optional<TokenRange> range, std::span<const uint32_t> layers,
-                     const std::function<bool(ReadChunk)>& sink) override {
-    for (const uint32_t layer : layers) {
-      for (uint64_t token = range->begin; token < range->end; ++token) {
-        ++chunks_read;
-        const std::string row(8 * sizeof(float), '\1');
-        if (!sink({.layer = LayerIndex{layer},
-                   .token_begin = token,
-                   .tokens = 1,
-                   .keys = row,
-                   .values = row})) {
-          return OkStatus();
-        }
-      }
-    }
-    return OkStatus();
+  StatusOr<std::unique_ptr<ContextReading>> ReadContext(std::string_view /*tenant*/,
+                                                        std::string_view /*id*/,
+                                                        std::optional<TokenRange> range,
+                                                        std::span<const uint32_t> layers) override {
+    const std::vector<uint32_t> all = {0, 1};
+    if (layers.empty()) layers = all;
+    const TokenRange readable{0, readable_tokens};
+    return std::unique_ptr<ContextReading>(
+        new Reading(this, range ? Intersect(*range, readable) : readable, layers));
   }
 
   StatusOr<SessionInfo> CreateSession(const CreateSessionParams& params) override {
@@ -206,6 +203,47 @@ class FakeEngine final : public Engine {
 
    private:
     ImportRecord* const record_;
+  };
+
+  class Reading final : public ContextReading {
+   public:
+    Reading(FakeEngine* engine, TokenRange range, std::span<const uint32_t> layers)
+        : engine_(engine),
+          range_(range),
+          layers_(layers.begin(), layers.end()),
+          next_token_(range.begin) {}
+    uint64_t chunk_bytes_max() const override { return 2 * kRowBytes; }
+    void ReadAhead(size_t /*chunk_count*/) override {}
+    StatusOr<std::optional<ReadChunk>> Next() override {
+      if (next_layer_ == layers_.size()) return std::optional<ReadChunk>();
+      if (next_token_ == engine_->damaged_token) return DataLoss("page 7 has a wrong checksum");
+      ++engine_->chunks_read;
+      // Token t of layer l has keys of t and values of l.
+      const auto rows = std::make_shared<std::vector<std::byte>>(2 * kRowBytes);
+      std::fill_n(rows->begin(), kRowBytes, static_cast<std::byte>(next_token_));
+      std::fill_n(rows->begin() + kRowBytes, kRowBytes,
+                  static_cast<std::byte>(layers_[next_layer_]));
+      const ReadChunk chunk{.layer = LayerIndex{layers_[next_layer_]},
+                            .token_begin = next_token_,
+                            .tokens = 1,
+                            .keys = std::span(*rows).first(kRowBytes),
+                            .values = std::span(*rows).last(kRowBytes),
+                            .memory = rows};
+      if (++next_token_ == range_.end) {
+        next_token_ = range_.begin;
+        ++next_layer_;
+      }
+      return chunk;
+    }
+
+   private:
+    static constexpr ptrdiff_t kRowBytes = 8 * sizeof(float);
+
+    FakeEngine* const engine_;
+    const TokenRange range_;
+    const std::vector<uint32_t> layers_;
+    uint64_t next_token_;
+    size_t next_layer_ = 0;
   };
 
   static SessionInfo MakeSession(std::string id, std::string model) {

@@ -11,6 +11,7 @@
 
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "grpcpp/generic/generic_stub.h"
 #include "server/rpc/read_stream.h"
 #include "tests/server/rpc/rpc_fixture.h"
 
@@ -192,11 +193,48 @@ TEST_F(ServicesTest, ReadContextStreamsEveryTokenOfEveryLayerInOrder) {
       ASSERT_TRUE(reader->Read(&chunk));
       EXPECT_EQ(chunk.layer(), layer);
       EXPECT_EQ(chunk.token_begin(), token);
-      EXPECT_EQ(chunk.key().data().size(), 8 * sizeof(float));
+      EXPECT_EQ(chunk.key().data(), std::string(8 * sizeof(float), static_cast<char>(token)));
+      EXPECT_EQ(chunk.value().data(), std::string(8 * sizeof(float), static_cast<char>(layer)));
     }
   }
   EXPECT_FALSE(reader->Read(&chunk));
   EXPECT_TRUE(reader->Finish().ok());
+}
+
+TEST_F(ServicesTest, ReadContextEndsBeforeWhatIsDamaged) {
+  engine_.damaged_token = 5;
+  v1::ReadContextRequest request;
+  request.set_context_id("c1");
+  grpc::ClientContext context;
+  const auto reader = contexts_->ReadContext(&context, request);
+
+  v1::ReadContextResponse chunk;
+  for (uint64_t token = 0; token < 5; ++token) ASSERT_TRUE(reader->Read(&chunk));
+  EXPECT_FALSE(reader->Read(&chunk));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::DATA_LOSS);
+}
+
+TEST_F(ServicesTest, ReadContextRefusesAMessageOfAnotherKind) {
+  const grpc::Slice nonsense("\xFF\xFF\xFF");
+  grpc::GenericStub stub(channel_);
+  grpc::ClientContext context;
+  grpc::CompletionQueue done;
+  const auto call = stub.PrepareCall(&context, "/alaya.v1.ContextService/ReadContext", &done);
+  void* tag = nullptr;
+  bool ok = false;
+  call->StartCall(nullptr);
+  done.Next(&tag, &ok);
+  call->WriteLast(grpc::ByteBuffer(&nonsense, 1), {}, nullptr);
+  done.Next(&tag, &ok);
+  grpc::Status status;
+  call->Finish(&status, nullptr);
+  done.Next(&tag, &ok);
+
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(InfoOf(status).reason(), "MESSAGE_MALFORMED");
+  done.Shutdown();
+  while (done.Next(&tag, &ok)) {
+  }
 }
 
 TEST_F(ServicesTest, ReadContextWaitsForASlowReader) {

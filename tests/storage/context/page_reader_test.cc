@@ -4,7 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <thread>
+#include <vector>
 
 #include "store_fixture.h"
 
@@ -110,6 +114,68 @@ TEST_F(PageReaderTest, ResidentTokensEndAtTheFirstGap) {
 
   EXPECT_EQ(store_->ResidentTokens(context->chain), page_tokens);
   EXPECT_EQ(store_->ResidentTokens(ChainPrefix(context->chain, page_tokens - 1)), page_tokens - 1);
+}
+
+TEST_F(PageReaderTest, AScanGivesEveryPageOnceAndLeavesMemoryAlone) {
+  const auto context = OnDisk(1000);
+  const Segment& segment = *context->chain[0].segment;
+  const std::vector<PageId> ids = AllPages(segment);
+  // Some are in memory: they come from there.
+  std::vector<PageId> loaded;
+  for (size_t i = 0; i < ids.size(); i += 3) loaded.push_back(ids[i]);
+  store_->LoadPages(segment, loaded);
+  const uint64_t used_bytes = store_->stats().cache.used_bytes;
+
+  std::vector<std::vector<std::byte>> pages(ids.size());
+  ASSERT_OK(store_->ScanPages(segment, ids, [&](size_t i, std::span<const std::byte> payload) {
+    EXPECT_TRUE(pages[i].empty());
+    pages[i].assign(payload.begin(), payload.end());
+  }));
+
+  EXPECT_EQ(store_->stats().cache.used_bytes, used_bytes);
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const auto page = store_->ReadPage(segment, ids[i]);
+    ASSERT_OK(page.status());
+    EXPECT_TRUE(std::ranges::equal(pages[i], page->payload())) << ToString(ids[i]);
+  }
+}
+
+TEST_F(PageReaderTest, AScanSaysWhichPageIsDamagedAndNeverGivesIt) {
+  const auto context = OnDisk(1000);
+  const Segment& segment = *context->chain[0].segment;
+  const std::vector<PageId> ids = AllPages(segment);
+  store_.reset();
+  for (const auto& entry : std::filesystem::directory_iterator(directory_ / "data/db")) {
+    if (entry.path().extension() != ".sst" || entry.file_size() < 100'000) continue;
+    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(100'000);
+    file.put('\x5A');
+  }
+  Reopen();
+  const auto again = store_->FindContext("default", "a");
+  ASSERT_OK(again.status());
+
+  std::vector<size_t> given;
+  const Status scanned =
+      store_->ScanPages(*(*again)->chain[0].segment, ids,
+                        [&](size_t i, std::span<const std::byte>) { given.push_back(i); });
+
+  EXPECT_EQ(scanned.code(), StatusCode::kDataLoss);
+  EXPECT_NE(Message(scanned).find("page "), std::string::npos) << Message(scanned);
+  EXPECT_GT(given.size(), 0U);
+  for (const size_t i : given) {
+    EXPECT_TRUE(store_->ReadPage(*(*again)->chain[0].segment, ids[i]).ok()) << ToString(ids[i]);
+  }
+  EXPECT_GE(store_->stats().checksum_failures, 1U);
+}
+
+TEST_F(PageReaderTest, AScanRefusesPagesThatDoNotExist) {
+  const auto context = OnDisk(100);
+  const Segment& segment = *context->chain[0].segment;
+  const std::vector<PageId> wrong = {{.segment = segment.id, .layer = 7}};
+
+  EXPECT_EQ(store_->ScanPages(segment, wrong, [](size_t, std::span<const std::byte>) {}).code(),
+            StatusCode::kInvalidArgument);
 }
 
 TEST_F(PageReaderTest, PagesThatDoNotExistAreLeftToReadPageToReport) {
