@@ -1,6 +1,6 @@
 // What encryption and keys cost an Attend on a warm stream.
 //
-//   security_bench [--tiny] [--tokens N] [--f32]
+//   security_bench [--tiny] [--tokens N] [--query-heads N] [--f32]
 //
 // Servers that differ in nothing else: two take plain connections from anybody, two want
 // TLS and an API key; two of each, as a process keeps the luck of the memory that it was
@@ -46,6 +46,7 @@ struct BenchPlan {
   size_t context_tokens = 4096;
   size_t rounds = 40;
   size_t requests_per_round = 100;
+  uint32_t query_heads = 32;  // four times the key-value heads
   DType dtype = DType::kBF16;
 };
 
@@ -134,7 +135,10 @@ Status Run(const BenchPlan& plan) {
   secure.api_key = kKey;
 
   const size_t request_count = plan.rounds * plan.requests_per_round;
-  const KvSequence sequence(MakeModel("bench", {.layers = 1, .dtype = plan.dtype}),
+  const KvSequence sequence(MakeModel("bench", {.layers = 1,
+                                                .query_heads = plan.query_heads,
+                                                .kv_heads = plan.query_heads / 4,
+                                                .dtype = plan.dtype}),
                             plan.context_tokens + request_count,
                             /*seed=*/1);
   Samples plain{.name = "plain TCP", .client_us = {}, .engine_us = {}, .overhead_us = {}};
@@ -197,6 +201,8 @@ int main(int argc, char** argv) {
       "--tiny", [&] { plan = {.context_tokens = 512, .rounds = 2, .requests_per_round = 5}; },
       alaya::kTinyHelp);
   app.add_option("--tokens", plan.context_tokens, "Of the context")->capture_default_str();
+  app.add_option("--query-heads", plan.query_heads, "Of the model; a multiple of 4")
+      ->capture_default_str();
   app.add_flag("--f32", is_f32, "Tensors of f32 instead of bf16");
   return alaya::BenchmarkMain(app, argc, argv, [&] {
     if (is_f32) plan.dtype = alaya::DType::kF32;
