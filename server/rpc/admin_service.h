@@ -7,9 +7,9 @@
 #include <functional>
 #include <string>
 
-#include "alaya/v1/admin_service.grpc.pb.h"
+#include "alaya/v1/admin_service.pb.h"
 #include "server/rpc/rpc_options.h"
-#include "server/rpc/service_context.h"
+#include "server/rpc/rpc_service.h"
 
 namespace alaya {
 
@@ -25,37 +25,28 @@ struct ServerSelf {
   std::function<int(int)> exchange_log_level;
 };
 
-class AdminServiceHandler final : public v1::AdminService::CallbackService {
+class AdminServiceHandler final : public RpcService {
  public:
   // `service`, `options` and `self` must outlive it.
   AdminServiceHandler(const ServiceContext& service, const RpcOptions& options,
-                      const ServerSelf& self)
-      : service_(service), options_(options), self_(self) {}
-
-  grpc::ServerUnaryReactor* RegisterModel(grpc::CallbackServerContext* call,
-                                          const v1::RegisterModelRequest* request,
-                                          v1::RegisterModelResponse* response) override;
-  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* call,
-                                       const v1::ListModelsRequest* request,
-                                       v1::ListModelsResponse* response) override;
-  grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* call,
-                                          const v1::GetServerInfoRequest* request,
-                                          v1::GetServerInfoResponse* response) override;
-  grpc::ServerUnaryReactor* GetStats(grpc::CallbackServerContext* call,
-                                     const v1::GetStatsRequest* request,
-                                     v1::GetStatsResponse* response) override;
-  grpc::ServerUnaryReactor* CreateBackup(grpc::CallbackServerContext* call,
-                                         const v1::CreateBackupRequest* request,
-                                         v1::CreateBackupResponse* response) override;
-  grpc::ServerUnaryReactor* CompactStorage(grpc::CallbackServerContext* call,
-                                           const v1::CompactStorageRequest* request,
-                                           v1::CompactStorageResponse* response) override;
-  grpc::ServerUnaryReactor* SetLogLevel(grpc::CallbackServerContext* call,
-                                        const v1::SetLogLevelRequest* request,
-                                        v1::SetLogLevelResponse* response) override;
+                      const ServerSelf& self);
 
  private:
-  const ServiceContext& service_;
+  Status RegisterModel(const Caller& caller, const v1::RegisterModelRequest& request,
+                       v1::RegisterModelResponse* response);
+  Status ListModels(const Caller& caller, const v1::ListModelsRequest& request,
+                    v1::ListModelsResponse* response);
+  Status GetServerInfo(const Caller& caller, const v1::GetServerInfoRequest& request,
+                       v1::GetServerInfoResponse* response);
+  Status GetStats(const Caller& caller, const v1::GetStatsRequest& request,
+                  v1::GetStatsResponse* response);
+  Status CreateBackup(const Caller& caller, const v1::CreateBackupRequest& request,
+                      v1::CreateBackupResponse* response);
+  Status CompactStorage(const Caller& caller, const v1::CompactStorageRequest& request,
+                        v1::CompactStorageResponse* response);
+  Status SetLogLevel(const Caller& caller, const v1::SetLogLevelRequest& request,
+                     v1::SetLogLevelResponse* response);
+
   const RpcOptions& options_;
   const ServerSelf& self_;
 };

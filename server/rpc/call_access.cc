@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
 #include <string>
 
 #include "server/access/method_roles.h"
@@ -28,7 +29,9 @@ Status Unauthenticated(std::string_view reason, std::string_view message) {
   return ReasonedError(StatusCode::kUnauthenticated, reason, message);
 }
 
-StatusOr<std::string_view> KeyOf(const CallAccess::Metadata& metadata) {
+using Metadata = std::multimap<grpc::string_ref, grpc::string_ref>;
+
+StatusOr<std::string_view> KeyOf(const Metadata& metadata) {
   const auto [first, end] = metadata.equal_range("authorization");
   if (first == end) {
     return Unauthenticated("KEY_MISSING",
@@ -58,20 +61,15 @@ Status Caller::CheckStillValid() const {
   return Unauthenticated("KEY_REVOKED", "the API key was taken away while the call ran");
 }
 
-StatusOr<std::shared_ptr<const Credential>> CallAccess::Authenticate(
-    const Metadata& metadata) const {
-  ALAYA_ASSIGN_OR_RETURN(const std::string_view key, KeyOf(metadata));
-  StatusOr<std::shared_ptr<const Credential>> credential = keys_->Find(key);
-  if (!credential.ok()) return Unauthenticated("KEY_UNKNOWN", Message(credential.status()));
-  return credential;
-}
-
 StatusOr<Caller> CallAccess::Admit(const grpc::CallbackServerContext& call,
                                    std::string_view method) const {
   std::shared_ptr<const Credential> credential = everybody_;
   if (credential == nullptr) {
     if (keys_ == nullptr || (!unix_needs_key_ && CameThroughUnixSocket(call))) return Caller();
-    ALAYA_ASSIGN_OR_RETURN(credential, Authenticate(call.client_metadata()));
+    ALAYA_ASSIGN_OR_RETURN(const std::string_view key, KeyOf(call.client_metadata()));
+    auto found = keys_->Find(key);
+    if (!found.ok()) return Unauthenticated("KEY_UNKNOWN", Message(found.status()));
+    credential = *std::move(found);
   }
   Caller caller(std::move(credential));
   const auto required = RequiredRole(method);

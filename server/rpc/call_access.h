@@ -3,7 +3,6 @@
 #ifndef ALAYA_SERVER_RPC_CALL_ACCESS_H_
 #define ALAYA_SERVER_RPC_CALL_ACCESS_H_
 
-#include <map>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -54,11 +53,6 @@ class CallAccess {
   // The caller, who may call the method (its short name).
   // Errors: Unauthenticated, PermissionDenied; both with a reason.
   StatusOr<Caller> Admit(const grpc::CallbackServerContext& call, std::string_view method) const;
-
-  using Metadata = std::multimap<grpc::string_ref, grpc::string_ref>;
-  // The owner of the key in a call's metadata, for callers that need one.
-  // Errors: Unauthenticated.
-  StatusOr<std::shared_ptr<const Credential>> Authenticate(const Metadata& metadata) const;
 
  private:
   const KeyRing* keys_ = nullptr;

@@ -5,34 +5,35 @@
 #include <string_view>
 #include <utility>
 
-#include "alaya/v1/context_service.pb.h"
-#include "grpcpp/impl/codegen/proto_utils.h"
 #include "server/rpc/chunk_message.h"
 #include "server/rpc/convert_context_service.h"
 #include "server/rpc/status_details.h"
 
 namespace alaya {
 
-ReadStream::ReadStream(const ServiceContext& service, grpc::CallbackServerContext* call,
-                       const grpc::ByteBuffer* request)
-    : service_(service),
-      deadline_(DeadlineOf(*call)),
-      request_(request),
-      record_(service, "ReadContext", *call) {}
+ReadStream::ReadStream(const ServiceContext& service, grpc::CallbackServerContext* call)
+    : service_(service), deadline_(DeadlineOf(*call)), record_(service, "ReadContext", *call) {}
 
 ReadStream::Reactor* ReadStream::Start(const ServiceContext& service,
-                                       grpc::CallbackServerContext* call,
-                                       const grpc::ByteBuffer* request) {
-  const std::shared_ptr<ReadStream> stream(new ReadStream(service, call, request));
+                                       grpc::CallbackServerContext* call) {
+  const std::shared_ptr<ReadStream> stream(new ReadStream(service, call));
   stream->self_ = stream;
   const std::lock_guard lock(stream->mutex_);
   if (const Status admitted = stream->record_.Start(); !admitted.ok()) {
     stream->result_ = admitted;
     stream->FinishIfDone();
   } else {
-    stream->StartProducer();
+    stream->StartRead(&stream->request_);
   }
   return stream.get();
+}
+
+void ReadStream::OnReadDone(bool ok) {
+  const auto self = shared_from_this();
+  const std::lock_guard lock(mutex_);
+  if (ok) return StartProducer();
+  result_ = MessageError(request_.GetDescriptor()->full_name());
+  FinishIfDone();
 }
 
 void ReadStream::StartProducer() {
@@ -59,7 +60,7 @@ void ReadStream::Produce() {
 
 StatusOr<bool> ReadStream::ProduceChunks() {
   if (reading_ == nullptr) {
-    ALAYA_RETURN_IF_ERROR(record_.TakeBytes(request_->Length()).status());
+    ALAYA_RETURN_IF_ERROR(record_.TakeBytes(request_.ByteSizeLong()).status());
     ALAYA_RETURN_IF_ERROR(Begin());
   }
   for (;;) {
@@ -75,13 +76,7 @@ StatusOr<bool> ReadStream::ProduceChunks() {
 }
 
 Status ReadStream::Begin() {
-  v1::ReadContextRequest request;
-  grpc::ByteBuffer bytes = *request_;
-  if (!grpc::SerializationTraits<v1::ReadContextRequest>::Deserialize(&bytes, &request).ok()) {
-    return ReasonedError(StatusCode::kInvalidArgument, "MESSAGE_MALFORMED",
-                         "the message is no ReadContextRequest");
-  }
-  ALAYA_ASSIGN_OR_RETURN(const ReadParams params, FromProto(request));
+  ALAYA_ASSIGN_OR_RETURN(const ReadParams params, FromProto(request_));
   const std::string_view tenant = record_.caller().tenant();
   ALAYA_ASSIGN_OR_RETURN(const auto context,
                          service_.engine->GetContext(tenant, params.context_id));
@@ -89,10 +84,10 @@ Status ReadStream::Begin() {
   if (params.token_range) {
     // An explicit end past the last token would be answered short, without a word.
     if (Intersect(*params.token_range, {0, token_count}).empty() ||
-        request.token_range().end() > token_count) {
+        request_.token_range().end() > token_count) {
       return RequestError("TOKEN_RANGE", {"token_range"},
-                          "[" + std::to_string(request.token_range().begin()) + ", " +
-                              std::to_string(request.token_range().end()) + "), context '" +
+                          "[" + std::to_string(request_.token_range().begin()) + ", " +
+                              std::to_string(request_.token_range().end()) + "), context '" +
                               context->id + "' has " + std::to_string(token_count) + " tokens");
     }
   }

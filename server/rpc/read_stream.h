@@ -5,7 +5,7 @@
 // where it stopped: a slow client holds a few chunks of memory and no thread. While one is
 // written, the disk brings the next kChunksLoading, if the limits on bytes allow.
 //
-// Messages are raw bytes, so that what was read is sent from where it lies (chunk_message.h).
+// Answers are raw bytes, so that what was read is sent from where it lies (chunk_message.h).
 
 #ifndef ALAYA_SERVER_RPC_READ_STREAM_H_
 #define ALAYA_SERVER_RPC_READ_STREAM_H_
@@ -17,6 +17,7 @@
 #include <mutex>
 #include <optional>
 
+#include "alaya/v1/context_service.pb.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
@@ -25,25 +26,23 @@
 
 namespace alaya {
 
-class ReadStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+class ReadStream final : public grpc::ServerBidiReactor<v1::ReadContextRequest, grpc::ByteBuffer>,
                          public std::enable_shared_from_this<ReadStream> {
  public:
-  using Reactor = grpc::ServerWriteReactor<grpc::ByteBuffer>;
+  using Reactor = grpc::ServerBidiReactor<v1::ReadContextRequest, grpc::ByteBuffer>;
   static constexpr size_t kChunksAheadMax = 8;
   static constexpr size_t kChunksLoading = 6;
 
-  // The reactor for a new call, whose request is a v1::ReadContextRequest; it owns itself. All
-  // pointers outlive it.
-  static Reactor* Start(const ServiceContext& service, grpc::CallbackServerContext* call,
-                        const grpc::ByteBuffer* request);
+  // The reactor for a new call; it owns itself. All pointers outlive it.
+  static Reactor* Start(const ServiceContext& service, grpc::CallbackServerContext* call);
 
+  void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
   void OnCancel() override { cancelled_ = true; }
   void OnDone() override { self_.reset(); }
 
  private:
-  ReadStream(const ServiceContext& service, grpc::CallbackServerContext* call,
-             const grpc::ByteBuffer* request);
+  ReadStream(const ServiceContext& service, grpc::CallbackServerContext* call);
 
   // On the pool: queues chunks until enough wait, all are read or an error occurs.
   void Produce();
@@ -62,8 +61,8 @@ class ReadStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   const ServiceContext& service_;
   const Deadline deadline_;
-  const grpc::ByteBuffer* const request_;
   CallRecord record_;
+  v1::ReadContextRequest request_;
   std::shared_ptr<ReadStream> self_;  // from Start to OnDone
   std::atomic<bool> cancelled_{false};
 

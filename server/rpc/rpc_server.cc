@@ -9,6 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "alaya/v1/admin_service.grpc.pb.h"
+#include "alaya/v1/context_service.grpc.pb.h"
+#include "alaya/v1/session_service.grpc.pb.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/generic/async_generic_service.h"
 #include "grpcpp/grpcpp.h"
@@ -120,12 +123,10 @@ struct ServiceSet {
 
   // `tcp`: the credentials of TCP connections; null: none come. Unix sockets need no
   // encryption: the bytes stay in the kernel.
-  Status Build(const RpcOptions& options,
-               const std::shared_ptr<grpc::ServerCredentials>& unix_socket,
-               const std::shared_ptr<grpc::ServerCredentials>& tcp) {
+  Status Build(const RpcOptions& options, const std::shared_ptr<grpc::ServerCredentials>& tcp) {
     grpc::ServerBuilder builder;
     SetChannelArguments(options, &builder);
-    unix_door = AddDoor(&builder, unix_socket);
+    unix_door = AddDoor(&builder, grpc::InsecureServerCredentials());
     if (tcp != nullptr) tcp_door = AddDoor(&builder, tcp);
     if (!options.serves_reflection) builder.SetOption(std::make_unique<WithoutReflection>());
     builder.RegisterService(&contexts);
@@ -145,7 +146,6 @@ struct RpcServer::Parts {
   CallGate gate;
   AttendStreams streams;
   WorkerPool pool;
-  CallAccess access;
   RpcObserver* const observer;
   std::vector<std::unique_ptr<ServiceSet>> service_sets;  // the first is everybody's
   std::map<uid_t, ServiceSet*> set_of_user;
@@ -159,7 +159,6 @@ struct RpcServer::Parts {
       : options(WithUsers(std::move(rpc_options), security)),
         self(std::move(server_self)),
         pool("alaya-rpc", options.blocking_worker_count),
-        access(security.keys, options.unix_needs_key),
         observer(rpc_observer) {
     const auto add = [&](CallAccess who) {
       service_sets.push_back(std::make_unique<ServiceSet>(
@@ -174,7 +173,7 @@ struct RpcServer::Parts {
           &streams, options, self));
       return service_sets.back().get();
     };
-    add(access);
+    add(CallAccess(security.keys, options.unix_needs_key));
     std::map<std::pair<std::string, Role>, ServiceSet*> set_of;
     for (const UnixIdentity& identity : security.unix_identities) {
       ServiceSet*& set = set_of[{identity.tenant, identity.role}];
@@ -197,17 +196,9 @@ struct RpcServer::Parts {
     const auto plain = grpc::InsecureServerCredentials();
     const auto tcp =
         security.certificates == nullptr ? plain : TlsCredentials(*security.certificates);
-    auto unix_socket = plain;
-    if (security.keys != nullptr) {
-      if (security.certificates != nullptr) CheckKeysFirst(&access, observer, tcp.get());
-      if (options.unix_needs_key) {
-        unix_socket = UnixSocketCredentials();
-        CheckKeysFirst(&access, observer, unix_socket.get());
-      }
-    }
-    ALAYA_RETURN_IF_ERROR(service_sets.front()->Build(options, unix_socket, tcp));
+    ALAYA_RETURN_IF_ERROR(service_sets.front()->Build(options, tcp));
     for (size_t i = 1; i < service_sets.size(); ++i) {
-      ALAYA_RETURN_IF_ERROR(service_sets[i]->Build(options, plain, nullptr));
+      ALAYA_RETURN_IF_ERROR(service_sets[i]->Build(options, nullptr));
     }
     if (options.health_listen_address.empty()) return OkStatus();
     grpc::ServerBuilder health_builder;

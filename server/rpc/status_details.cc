@@ -87,6 +87,11 @@ Status RequestLimitError(const FieldPath& field, std::string_view message) {
                     field, message);
 }
 
+Status MessageError(std::string_view type) {
+  return ReasonedError(StatusCode::kInvalidArgument, "MESSAGE_MALFORMED",
+                       "the message is missing, or it is no " + std::string(type));
+}
+
 Status ReasonedError(StatusCode code, std::string_view reason, std::string_view message) {
   return ErrorWith(InfoWith(reason), code, message);
 }

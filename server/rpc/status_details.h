@@ -25,6 +25,9 @@ Status RequestError(std::string_view reason, const FieldPath& field, std::string
 // RESOURCE_EXHAUSTED "field: message": a request larger than any may be.
 Status RequestLimitError(const FieldPath& field, std::string_view message);
 
+// INVALID_ARGUMENT: no message came, or one that is none of this type.
+Status MessageError(std::string_view type);
+
 // Any error with a reason of its own.
 Status ReasonedError(StatusCode code, std::string_view reason, std::string_view message);
 

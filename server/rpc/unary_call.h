@@ -4,9 +4,8 @@
 #define ALAYA_SERVER_RPC_UNARY_CALL_H_
 
 #include <chrono>
-#include <memory>
+#include <functional>
 #include <string_view>
-#include <utility>
 
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
@@ -15,37 +14,59 @@
 
 namespace alaya {
 
-// Calls `handler(caller)`, which returns a Status, on the pool and finishes the call
-// with it. A call that is cancelled or too late before its turn does not run; one for which
-// too many wait, or too many bytes are under way, is refused at once.
-template <typename Request, typename Handler>
-grpc::ServerUnaryReactor* RunUnary(const ServiceContext& service, grpc::CallbackServerContext* call,
-                                   std::string_view method, const Request& request,
-                                   Handler handler) {
-  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
-  auto record = std::make_shared<CallRecord>(service, method, *call);
-  const auto finish = [reactor, record](const Status& status) {
-    // Before the answer, so that a client that has it finds it counted.
-    record->Finish(status);
-    reactor->Finish(ToGrpcStatus(status));
-  };
-  Status admitted = record->Start();
-  if (admitted.ok()) admitted = record->AdmitUnary(request.ByteSizeLong());
-  if (!admitted.ok()) {
-    finish(admitted);
-    return reactor;
-  }
-  record->Post([call, record, finish, handler = std::move(handler)]() mutable {
-    if (call->IsCancelled()) {
-      finish(MakeError(StatusCode::kCancelled, "the caller cancelled"));
-    } else if (std::chrono::steady_clock::now() >= DeadlineOf(*call)) {
-      finish(MakeError(StatusCode::kDeadlineExceeded, "the deadline passed before the call began"));
+// The reactor of a call, which is a stream of one message each way (rpc_service.h says
+// why); it owns itself. The message is read once the caller is admitted. A call that is
+// cancelled or too late before its turn does not run; one for which too many wait, or too
+// many bytes are under way, is refused at once.
+template <typename Request, typename Response>
+class UnaryCall final : public grpc::ServerBidiReactor<Request, Response> {
+ public:
+  using Reactor = grpc::ServerBidiReactor<Request, Response>;
+  using Handler = std::function<Status(const Caller&, const Request&, Response*)>;
+
+  // `service`, `method`, `handler` and `call` outlive it. The handler may block.
+  UnaryCall(const ServiceContext& service, std::string_view method, const Handler& handler,
+            grpc::CallbackServerContext* call)
+      : handler_(handler), call_(call), record_(service, method, *call) {
+    if (const Status admitted = record_.Start(); !admitted.ok()) {
+      End(admitted);
     } else {
-      finish(handler(record->caller()));
+      this->StartRead(&request_);
     }
-  });
-  return reactor;
-}
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return End(MessageError(Request::descriptor()->full_name()));
+    if (const Status fits = record_.AdmitUnary(request_.ByteSizeLong()); !fits.ok()) {
+      return End(fits);
+    }
+    record_.Post([this] { End(Run()); });
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  Status Run() {
+    if (call_->IsCancelled()) return MakeError(StatusCode::kCancelled, "the caller cancelled");
+    if (std::chrono::steady_clock::now() >= DeadlineOf(*call_)) {
+      return MakeError(StatusCode::kDeadlineExceeded, "the deadline passed before the call began");
+    }
+    return handler_(record_.caller(), request_, &response_);
+  }
+
+  // The object may be gone afterwards.
+  void End(const Status& status) {
+    // Before the answer, so that a client that has it finds it counted.
+    record_.Finish(status);
+    if (!status.ok()) return this->Finish(ToGrpcStatus(status));
+    this->StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
+  }
+
+  const Handler& handler_;
+  grpc::CallbackServerContext* const call_;
+  CallRecord record_;
+  Request request_;
+  Response response_;
+};
 
 }  // namespace alaya
 

@@ -16,9 +16,9 @@
 #include <vector>
 
 #include "alaya/v1/session_service.grpc.pb.h"
+#include "client/credentials.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
-#include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
 #include "tests/integration/secured_server.h"
 
@@ -65,34 +65,33 @@ std::vector<const google::protobuf::MethodDescriptor*> MethodsOfTheApi() {
   return methods;
 }
 
-// Calls a method with one empty message, whatever kind it is.
-grpc::Status CallEmpty(const std::shared_ptr<grpc::Channel>& channel,
-                       const google::protobuf::MethodDescriptor& method,
-                       const std::vector<std::string>& authorizations) {
-  grpc::GenericStub stub(channel);
+std::string PathOf(const google::protobuf::MethodDescriptor& method) {
+  return "/" + method.service()->full_name() + "/" + method.name();
+}
+
+// Calls a method, whatever kind it is, with one empty message or with none.
+grpc::Status Call(const std::shared_ptr<grpc::Channel>& channel, const std::string& path,
+                  const std::vector<std::string>& authorizations, bool sends_message) {
+  using Factory = grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, grpc::ByteBuffer>;
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
   for (const std::string& value : authorizations) context.AddMetadata("authorization", value);
-  grpc::CompletionQueue queue;
-  const auto wait = [&queue] {
-    void* tag = nullptr;
-    bool ok = false;
-    queue.Next(&tag, &ok);
-  };
-  const auto call =
-      stub.PrepareCall(&context, "/" + method.service()->full_name() + "/" + method.name(), &queue);
-  call->StartCall(nullptr);
-  wait();
-  const grpc::Slice nothing("");
-  call->WriteLast(grpc::ByteBuffer(&nothing, 1), grpc::WriteOptions(), nullptr);
-  wait();
+  const grpc::internal::RpcMethod streamed(path.c_str(), grpc::internal::RpcMethod::BIDI_STREAMING);
+  const std::unique_ptr<grpc::ClientReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>> call(
+      Factory::Create(channel.get(), streamed, &context));
+  if (sends_message) {
+    const grpc::Slice nothing("");
+    call->WriteLast(grpc::ByteBuffer(&nothing, 1), grpc::WriteOptions());
+  }
   grpc::ByteBuffer answer;
-  call->Read(&answer, nullptr);
-  wait();
-  grpc::Status status;
-  call->Finish(&status, nullptr);
-  wait();
-  return status;
+  while (call->Read(&answer)) {
+  }
+  return call->Finish();
+}
+grpc::Status CallEmpty(const std::shared_ptr<grpc::Channel>& channel,
+                       const google::protobuf::MethodDescriptor& method,
+                       const std::vector<std::string>& authorizations) {
+  return Call(channel, PathOf(method), authorizations, /*sends_message=*/true);
 }
 
 std::string ReasonOf(const grpc::Status& status) {
@@ -129,9 +128,9 @@ TEST_F(AccessTest, EveryMethodIsInTheTable) {
   EXPECT_EQ(MethodsOfTheApi().size(), RolesOfMethods().size());
 }
 
-TEST_F(AccessTest, WithoutAKeyOfThisServerNothingAnswers) {
-  ASSERT_NO_FATAL_FAILURE(Start(KeyArguments()));
-  const auto channel = Channel();
+// Whatever the method and however the caller comes, it learns the reason, and nothing that
+// it sends is read before.
+void ExpectNothingAnswersWithoutAKey(const std::shared_ptr<grpc::Channel>& channel) {
   const std::map<std::string, std::vector<std::string>> attempts = {
       {"KEY_MISSING", {}},
       {"KEY_UNKNOWN", {"Bearer alaya_guessed"}},
@@ -139,12 +138,24 @@ TEST_F(AccessTest, WithoutAKeyOfThisServerNothingAnswers) {
 
   for (const auto* method : MethodsOfTheApi()) {
     for (const auto& [reason, authorizations] : attempts) {
-      const grpc::Status status = CallEmpty(channel, *method, authorizations);
+      const grpc::Status status =
+          Call(channel, PathOf(*method), authorizations, /*sends_message=*/false);
       EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAUTHENTICATED)
           << method->full_name() << ": " << status.error_message();
       EXPECT_EQ(ReasonOf(status), reason) << method->full_name();
     }
   }
+}
+
+TEST_F(AccessTest, WithoutAKeyOfThisServerNothingAnswers) {
+  auto arguments = KeyArguments();
+  arguments.insert(arguments.end(), {"--listen", "unix:" + path("socket")});
+  ASSERT_NO_FATAL_FAILURE(Start(arguments));
+  const auto channel = Channel();
+
+  ExpectNothingAnswersWithoutAKey(channel);
+  ExpectNothingAnswersWithoutAKey(
+      grpc::CreateChannel("unix:" + path("socket"), grpc::InsecureChannelCredentials()));
   for (const std::string& bad :
        {std::string(kAdmin), std::string("Basic ") + kAdmin, std::string("Bearer"),
         std::string("Bearer "), std::string("Bearer  ") + kAdmin,
@@ -153,6 +164,17 @@ TEST_F(AccessTest, WithoutAKeyOfThisServerNothingAnswers) {
               grpc::StatusCode::UNAUTHENTICATED)
         << bad;
   }
+}
+
+TEST_F(AccessTest, WithoutAKeyNothingAnswersThroughTls) {
+  InstallCertificate(authority().Issue("server"));
+  auto arguments = KeyArguments();
+  const auto tls = TlsArguments();
+  arguments.insert(arguments.end(), tls.begin(), tls.end());
+  ASSERT_NO_FATAL_FAILURE(Start(arguments));
+  ASSERT_OK_AND_ASSIGN(const auto credentials, client::TlsCredentials(*TlsOptions().tls));
+
+  ExpectNothingAnswersWithoutAKey(grpc::CreateChannel(server().grpc_address(), credentials));
 }
 
 TEST_F(AccessTest, ARoleReachesItsMethodsAndNoMore) {
@@ -505,21 +527,9 @@ TEST_F(AccessTest, AUserThatTheServerDoesNotKnowNeedsAKeyOnAUnixSocket) {
 
 TEST_F(AccessTest, ReflectionCanBeSwitchedOff) {
   const auto list = [this] {
-    grpc::GenericStub stub(Channel());
-    grpc::ClientContext context;
-    grpc::CompletionQueue queue;
-    void* tag = nullptr;
-    bool ok = false;
-    auto call = stub.PrepareCall(
-        &context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue);
-    call->StartCall(nullptr);
-    queue.Next(&tag, &ok);
-    call->WritesDone(nullptr);
-    queue.Next(&tag, &ok);
-    grpc::Status status;
-    call->Finish(&status, nullptr);
-    queue.Next(&tag, &ok);
-    return status.error_code();
+    return Call(Channel(), "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", {},
+                /*sends_message=*/true)
+        .error_code();
   };
   ASSERT_NO_FATAL_FAILURE(Start(KeyArguments()));
   EXPECT_EQ(list(), grpc::StatusCode::OK);

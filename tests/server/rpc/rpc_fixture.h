@@ -60,12 +60,14 @@ class RpcFixture : public testing::Test {
  protected:
   using Stream = grpc::ClientReaderWriter<v1::AttendRequest, v1::AttendResponse>;
   static constexpr uint32_t kInFlightMax = 4;
+  static constexpr size_t kMessageBytesMax = size_t{4} << 20;
 
   void SetUp() override {
     RpcOptions options;
     options.listen_addresses = {"127.0.0.1:0"};
     options.max_requests_in_flight_per_stream = kInFlightMax;
     options.max_items_per_request = 8;
+    options.max_message_bytes = kMessageBytesMax;
     options.blocking_worker_count = 2;
     ServerSelf self{.version = "1.2.3",
                     .build = "test",

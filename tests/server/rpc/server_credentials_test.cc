@@ -53,44 +53,5 @@ TEST_F(ServerCredentialsTest, AcceptedConnectionsAreEncrypted) {
   EXPECT_FALSE(Answers(grpc::InsecureChannelCredentials()));
 }
 
-// Calls are refused before their message is read, and are counted all the same.
-class CheckKeysFirstTest : public ServerCredentialsTest {
- protected:
-  CheckKeysFirstTest() {
-    security_.keys = &keys_;
-    EXPECT_TRUE(keys_
-                    .Replace({{.name = "reader",
-                               .tenant = "a",
-                               .role = Role::kRead,
-                               .hash = HashKey("read-key")}})
-                    .ok());
-  }
-  grpc::Status Ask(const std::string& authorization) {
-    grpc::SslCredentialsOptions trusting;
-    trusting.pem_root_certs = TextOf(authority_.ca_file());
-    const auto stub = v1::AdminService::NewStub(
-        grpc::CreateChannel(server_->addresses().front(), grpc::SslCredentials(trusting)));
-    grpc::ClientContext context;
-    if (!authorization.empty()) context.AddMetadata("authorization", authorization);
-    v1::GetServerInfoResponse response;
-    return stub->GetServerInfo(&context, {}, &response);
-  }
-
-  KeyRing keys_;
-};
-
-TEST_F(CheckKeysFirstTest, OnlyAGoodKeyGetsThrough) {
-  EXPECT_TRUE(Ask("Bearer read-key").ok());
-  const int before = observer_.finished;
-
-  for (const char* bad : {"", "Bearer", "Basic read-key", "Bearer read-ke"}) {
-    const grpc::Status refused = Ask(bad);
-    EXPECT_EQ(refused.error_code(), grpc::StatusCode::UNAUTHENTICATED) << bad;
-    EXPECT_FALSE(refused.error_message().empty()) << bad;
-  }
-  EXPECT_EQ(observer_.finished - before, 4);
-  EXPECT_EQ(observer_.started, observer_.finished);
-}
-
 }  // namespace
 }  // namespace alaya
