@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <numeric>
 #include <utility>
 
 #include "server/engine/attend_checks.h"
@@ -114,12 +116,18 @@ PlanOutcome OutcomeOf(const FanOutReport& report, const FanOutTask& task, const 
   return outcome;
 }
 
-void ReportExecution(const FanOutReport& report, const SequenceView& sequence, AttendPlan* plan) {
+// Of what came from disk the clock counts: threads that wait for it together wait once.
+void ReportExecution(const FanOutReport& report, const SequenceView& sequence, double wall_us,
+                     AttendPlan* plan) {
+  const auto total_ns = static_cast<double>(
+      std::accumulate(report.segment_ns.begin(), report.segment_ns.end(), uint64_t{0}));
   for (size_t i = 0; i < plan->segments.size(); ++i) {
     PlanReport& segment = plan->segments[i];
     segment.tier = sequence.tier(i);
     if (segment.on_device && segment.tier == Tier::kMemory) segment.tier = Tier::kGpu;
-    segment.actual_us += static_cast<double>(report.segment_ns[i]) / 1000;
+    const auto segment_ns = static_cast<double>(report.segment_ns[i]);
+    const bool by_clock = segment.tier == Tier::kDisk && total_ns > 0;
+    segment.actual_us += by_clock ? wall_us * segment_ns / total_ns : segment_ns / 1000;
   }
 }
 
@@ -224,10 +232,12 @@ Status AttendRunner::AnswerWith(AttentionDevice* device, const TensorView& query
   task.scale = device_item.scale;
   task.estimate_rest = plan.estimate_rest;
   task.explain = item.options.explain;
+  const auto attend_begin = steady_clock::now();
   ALAYA_ASSIGN_OR_RETURN(FanOutReport report, AttendAllHeads(task, result));
+  const double attend_wall_us = MicrosecondsSince(attend_begin);
   SetStageTimes(report, MicrosecondsSince(begin), &result->stats);
   const PlanOutcome outcome = OutcomeOf(report, task, plan);
-  ReportExecution(report, sequence, &plan);
+  ReportExecution(report, sequence, attend_wall_us, &plan);
   planner_->Observe(request, plan, outcome);
   FillStats(std::move(report), std::move(plan), &result->stats);
   return OkStatus();

@@ -48,7 +48,9 @@ LayerStatistics::Observed& LayerStatistics::At(const LayerTarget& key) {
   Observed observed = nearest->second;
   observed.cost_count = 0;
   // What is true of another length yields soon.
-  for (Factor& factor : observed.cost_factors) factor.count = std::min<uint64_t>(factor.count, 1);
+  for (auto* factors : {&observed.cost_factors, &observed.disk_cost_factors}) {
+    for (Factor& factor : *factors) factor.count = std::min<uint64_t>(factor.count, 1);
+  }
   return layers_.emplace(key, observed).first->second;
 }
 
@@ -60,6 +62,7 @@ LayerStatistics::Expectation LayerStatistics::Expect(const LayerTarget& key) con
   expected.attended_share = found->second.attended_share;
   for (size_t kind = 0; kind < expected.cost_factors.size(); ++kind) {
     expected.cost_factors[kind] = std::exp(found->second.cost_factors[kind].log);
+    expected.disk_cost_factors[kind] = std::exp(found->second.disk_cost_factors[kind].log);
   }
   if (found->first == key) expected.cost_count = found->second.cost_count;
   return expected;
@@ -73,13 +76,14 @@ void LayerStatistics::ObserveShare(const LayerTarget& key, double attended_share
 }
 
 void LayerStatistics::ObserveCost(const LayerTarget& key, IndexKind kind, double predicted,
-                                  double actual) {
+                                  double actual, bool from_disk) {
   if (!(predicted > 0 && actual > 0)) return;
   const double observed = std::clamp(actual / predicted, 1 / kFactorMax, kFactorMax);
   const std::scoped_lock lock(mutex_);
   Observed& layer = At(key);
-  ++layer.cost_count;
-  layer.cost_factors[static_cast<size_t>(kind)].Observe(observed);
+  if (!from_disk) ++layer.cost_count;
+  (from_disk ? layer.disk_cost_factors : layer.cost_factors)[static_cast<size_t>(kind)].Observe(
+      observed);
 }
 
 }  // namespace alaya

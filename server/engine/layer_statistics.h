@@ -39,18 +39,23 @@ class LayerStatistics {
   struct Expectation {
     // Share of the searched tokens that a query attends to; 0 to 1. Negative: unknown.
     double attended_share = -1;
-    // Actual over predicted time by index kind; 1 if unknown.
+    // Actual over predicted time by index kind, of what was in memory and of what was not; 1 if
+    // unknown.
     std::array<double, 5> cost_factors = {1, 1, 1, 1, 1};
-    // Costs that were observed of just this key, whatever the kind.
+    std::array<double, 5> disk_cost_factors = {1, 1, 1, 1, 1};
+    // Costs in memory that were observed of just this key, whatever the kind.
     uint64_t cost_count = 0;
 
-    double cost_factor(IndexKind kind) const { return cost_factors[static_cast<size_t>(kind)]; }
+    double cost_factor(IndexKind kind, bool from_disk = false) const {
+      return (from_disk ? disk_cost_factors : cost_factors)[static_cast<size_t>(kind)];
+    }
   };
   Expectation Expect(const LayerTarget& key) const;
 
   void ObserveShare(const LayerTarget& key, double attended_share);
   // `predicted` without the factor.
-  void ObserveCost(const LayerTarget& key, IndexKind kind, double predicted, double actual);
+  void ObserveCost(const LayerTarget& key, IndexKind kind, double predicted, double actual,
+                   bool from_disk = false);
 
  private:
   // A mean whose newest observations weigh most.
@@ -63,6 +68,7 @@ class LayerStatistics {
   struct Observed {
     double attended_share = -1;
     std::array<Factor, 5> cost_factors;
+    std::array<Factor, 5> disk_cost_factors;
     uint64_t cost_count = 0;
   };
   using Layers = std::map<LayerTarget, Observed>;

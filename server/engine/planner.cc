@@ -20,8 +20,18 @@ namespace {
 // Waking a thread takes 10 to 50 microseconds; below a few of those it cannot pay.
 constexpr double kParallelMinUs = 60;
 
-// Share of the tokens that a sparse target attends to, until a layer was observed.
+// Share of the tokens that a sparse target attends to, until a layer was observed: with an
+// estimate of the rest, which takes more of them, and without.
 constexpr double kUnknownShare = 0.01;
+constexpr double kUnknownBareShare = 0.001;
+
+// Tokens that matter lie together: so many in a page, where there are any
+// (tests/benchmarks/RESULTS.md).
+constexpr double kTokensTogether = 3;
+
+// Below, what a plan takes is mostly the disk's time.
+constexpr double kColdShare = 0.5;
+bool IsCold(const SegmentFacts& segment) { return segment.resident_share < kColdShare; }
 
 // Rows that a search scores exactly, for all queries, for each one that a query attends to.
 constexpr double kScoredPerAttended = 1;
@@ -107,9 +117,10 @@ class CostModel {
 
   double ExactUs(uint64_t token_count, double resident_share) const {
     const double rows = Rows(token_count);
-    const double disk = 1 - resident_share;
-    double ns = head_count_ * costs_.call_ns + DenseNs(rows) + DiskNs(rows, disk);
-    ns += is_full_ ? DenseNs(rows) + DiskNs(rows, disk) : AttendNs(rows, disk);
+    double ns = head_count_ * costs_.call_ns + DenseNs(rows);
+    ns += is_full_ ? DenseNs(rows) : PickNs(rows, attended_share_);
+    // Keys and values lie together and are read whole, whatever is picked of them.
+    ns += 2 * rows * row_bytes_ * (1 - resident_share) * costs_.disk_ns_per_byte;
     return ns / 1000;
   }
 
@@ -117,25 +128,34 @@ class CostModel {
     const double rows = Rows(segment.visible.size());
     const double disk = 1 - segment.resident_share;
     const double bytes = static_cast<double>(index.bytes);
-    double ns = head_count_ * costs_.search_ns + AttendNs(rows, disk);
+    double ns = head_count_ * costs_.search_ns + PickNs(rows, attended_share_);
+    double scored_share = kScoredPerAttended * attended_share_;
     // DIPR attends the window first, exactly.
     if (is_dipr_) ns += 2 * DenseNs(Rows(WindowTokens(segment.visible)));
     switch (index.kind) {
       case IndexKind::kExact:
         return ExactUs(segment.visible.size(), segment.resident_share);
       case IndexKind::kFlat:
-        ns += CodesNs(rows, bytes) + LoadNs(index) +
-              ScoreNs(rows, kScoredPerAttended * attended_share_, disk);
+        ns += CodesNs(rows, bytes) + LoadNs(index);
         break;
       case IndexKind::kCoarse:
         ns += bytes * (costs_.read_ns_per_byte + queries_per_head_ * costs_.ns_per_multiply_add) +
-              LoadNs(index) + ScoreNs(rows, kCoarseTakenShare, disk);
+              LoadNs(index);
+        scored_share = kCoarseTakenShare;
         break;
       case IndexKind::kFine:
-        ns += ScoreNs(rows, kFineVisitedShare + kScoredPerAttended * attended_share_, disk);
+        scored_share += kFineVisitedShare;
         break;
     }
+    ns += PickNs(rows, scored_share) +
+          PickedPagesNs(rows * disk, std::max(scored_share, attended_share_));
     return ns / 1000;
+  }
+
+  // Of IndexUs. An index stays in memory when it was read: the steps that follow share the cost,
+  // else one that lies on disk would never be taken up.
+  double LaterUs(const IndexFacts& index) const {
+    return LoadNs(index) * (1 - 1 / kStepsPerLoad) / 1000;
   }
 
   double DeviceUs(const DeviceCost& device, const SegmentFacts& segment) const {
@@ -160,11 +180,9 @@ class CostModel {
 
   // Keys of all kv heads.
   double Rows(uint64_t token_count) const { return static_cast<double>(token_count) * head_count_; }
-  // Reading what is missing of an index. It stays in memory then: the steps that follow
-  // share the cost, else an index that lies on disk would never be taken up.
+  // Reading what is missing of an index.
   double LoadNs(const IndexFacts& index) const {
-    return static_cast<double>(index.bytes) * (1 - index.resident_share) * costs_.disk_ns_per_byte /
-           kStepsPerLoad;
+    return static_cast<double>(index.bytes) * (1 - index.resident_share) * costs_.disk_ns_per_byte;
   }
   // Scanning a flat index.
   double CodesNs(double rows, double bytes) const {
@@ -179,21 +197,21 @@ class CostModel {
     return rows * row_bytes_ * costs_.read_ns_per_byte +
            rows * head_dim_ * queries_per_head_ * costs_.ns_per_multiply_add;
   }
-  double DiskNs(double rows, double disk_share) const {
-    return rows * row_bytes_ * disk_share * costs_.disk_ns_per_byte;
-  }
   // Keys, or values, that queries pick; when they pick most, reading all is cheaper.
   double PickNs(double rows, double share) const {
-    return std::min(rows * queries_per_head_ * share * costs_.gather_ns, DenseNs(rows));
+    const double picked = rows * queries_per_head_ * std::min(share, 1.0);
+    return std::min(picked * costs_.gather_ns, DenseNs(rows));
   }
-  // Picked rows cost the pages in which they lie: of scattered rows that is an upper bound, and
-  // nearly all pages when each query picks some of a page.
-  double ScoreNs(double rows, double share, double disk) const {
-    const double taken = std::min(share * queries_per_head_, 1.0);
-    const double touched = 1 - std::pow(1 - taken, page_tokens_);
-    return PickNs(rows, std::min(share, 1.0)) + touched * DiskNs(rows, disk);
+  // Of rows on disk, reading the pages in which those lie that queries pick; a page of keys comes
+  // with that of values behind it, in a read of its own. Scattered tokens are soon in nearly all
+  // pages.
+  double PickedPagesNs(double rows, double share) const {
+    const double picked = std::min(share * queries_per_head_, 1.0);
+    const double touched = 1 - std::pow(1 - picked, page_tokens_ / kTokensTogether);
+    const double read_ns =
+        costs_.disk_read_ns + 2 * page_tokens_ * row_bytes_ * costs_.disk_ns_per_byte;
+    return rows / page_tokens_ * touched * read_ns;
   }
-  double AttendNs(double rows, double disk) const { return ScoreNs(rows, attended_share_, disk); }
 
   const MachineCosts& costs_;
   const double head_count_;
@@ -217,21 +235,32 @@ double AttendedShare(const PlanRequest& request, const AttendPlan& plan, double 
     for (const SegmentFacts& segment : request.segments) tokens += segment.visible.size();
     return std::min(1.0, static_cast<double>(top_k->k) / static_cast<double>(tokens));
   }
-  return kUnknownShare;
+  return plan.estimate_rest || !std::holds_alternative<DiprTarget>(plan.target) ? kUnknownShare
+                                                                                : kUnknownBareShare;
 }
 
+struct Candidate {
+  PlanReport report;
+  double later_us = 0;  // as in AttendPlan
+
+  double cost_us() const { return report.predicted_us - later_us; }
+};
+
 // Plans of one segment, the cheapest first.
-std::vector<PlanReport> Candidates(const PlanRequest& request, const SegmentFacts& segment,
-                                   const AttendPlan& plan, const CostModel& model,
-                                   const LayerStatistics::Expectation& expected) {
-  std::vector<PlanReport> candidates;
-  const auto add = [&](IndexKind kind, bool on_device, double predicted_us, double resident_share) {
-    PlanReport& report = candidates.emplace_back();
+std::vector<Candidate> Candidates(const PlanRequest& request, const SegmentFacts& segment,
+                                  const AttendPlan& plan, const CostModel& model,
+                                  const LayerStatistics::Expectation& expected) {
+  std::vector<Candidate> candidates;
+  const auto add = [&](IndexKind kind, bool on_device, double predicted_us, double resident_share,
+                       double later_us = 0) {
+    Candidate& candidate = candidates.emplace_back();
+    PlanReport& report = candidate.report;
     report.tokens = segment.visible;
     report.index = kind;
     report.on_device = on_device;
-    report.learnt_factor = expected.cost_factor(CostKind(report));
+    report.learnt_factor = expected.cost_factor(CostKind(report), IsCold(segment));
     report.predicted_us = predicted_us * report.learnt_factor;
+    candidate.later_us = later_us * report.learnt_factor;
     if (!request.explain) return;
     report.reason =
         on_device ? "on the GPU" : fmt::format("{:.0f} % in memory", 100 * resident_share);
@@ -242,12 +271,14 @@ std::vector<PlanReport> Candidates(const PlanRequest& request, const SegmentFact
   }
   for (const IndexFacts& index : segment.indexes) {
     if (!Answers(index.kind, plan.target)) continue;
-    add(index.kind, false, model.IndexUs(index, segment), index.resident_share);
+    // Of a segment that is on disk altogether it is the first answer that has to be soon.
+    add(index.kind, false, model.IndexUs(index, segment), index.resident_share,
+        IsCold(segment) ? 0 : model.LaterUs(index));
   }
   if (segment.device && Answers(*segment.device, plan)) {
     add(segment.device->kind, true, model.DeviceUs(*segment.device, segment), 1);
   }
-  std::ranges::stable_sort(candidates, {}, &PlanReport::predicted_us);
+  std::ranges::stable_sort(candidates, {}, &Candidate::cost_us);
   return candidates;
 }
 
@@ -260,22 +291,22 @@ void PlanSegments(const PlanRequest& request, const MachineCosts& costs,
                              .ExactUs(request.tail_token_count, /*resident_share=*/1);
   }
   for (const SegmentFacts& segment : request.segments) {
-    std::vector<PlanReport> candidates = Candidates(request, segment, *plan, model, expected);
+    std::vector<Candidate> candidates = Candidates(request, segment, *plan, model, expected);
+    PlanReport& chosen = candidates.front().report;
     if (request.explain) {
-      candidates.front().reason =
-          fmt::format("{}, {}", candidates.size() == 1 ? "the only way" : "the cheapest",
-                      candidates.front().reason);
+      chosen.reason = fmt::format(
+          "{}, {}", candidates.size() == 1 ? "the only way" : "the cheapest", chosen.reason);
       for (size_t i = 1; i < candidates.size(); ++i) {
-        PlanReport& loser = candidates[i];
-        loser.reason = fmt::format("{:.1f} times the cost of {}{}, {}",
-                                   loser.predicted_us / candidates[0].predicted_us,
-                                   IndexKindName(candidates[0].index),
-                                   candidates[0].on_device ? " on the GPU" : "", loser.reason);
+        PlanReport& loser = candidates[i].report;
+        loser.reason = fmt::format(
+            "{:.1f} times the cost of {}{}, {}", candidates[i].cost_us() / candidates[0].cost_us(),
+            IndexKindName(chosen.index), chosen.on_device ? " on the GPU" : "", loser.reason);
         plan->rejected.push_back(std::move(loser));
       }
     }
-    plan->predicted_us += candidates.front().predicted_us;
-    plan->segments.push_back(std::move(candidates.front()));
+    plan->predicted_us += chosen.predicted_us;
+    plan->later_us += candidates.front().later_us;
+    plan->segments.push_back(std::move(chosen));
   }
   plan->parallel = plan->predicted_us >= kParallelMinUs;
 }
@@ -297,7 +328,8 @@ std::optional<PlanRequest> OnlyEstimating(const PlanRequest& request) {
 // what was learnt of the other one alone would keep it from ever being tried.
 double HopedUs(const AttendPlan& plan, const AttendPlan& other) {
   const bool is_known = plan.segments.front().learnt_factor != 1;
-  return plan.predicted_us * (is_known ? 1 : std::min(1.0, other.segments.front().learnt_factor));
+  const double cost_us = plan.predicted_us - plan.later_us;
+  return cost_us * (is_known ? 1 : std::min(1.0, other.segments.front().learnt_factor));
 }
 
 }  // namespace
@@ -326,7 +358,9 @@ AttendPlan Planner::Plan(const PlanRequest& request) const {
     std::swap(chosen_us, other_us);
   };
   if (chosen_us > other_us) swap();
-  const bool is_trial = other.try_count < kTryCount && other_us < kTryRatio * chosen_us;
+  // From disk a trial costs too much, and shows what the disk takes, not the layer.
+  const bool is_trial = other.try_count < kTryCount && other_us < kTryRatio * chosen_us &&
+                        std::ranges::none_of(request.segments, IsCold);
   if (is_trial) swap();
   if (!request.explain) return chosen;
   for (PlanReport& segment : chosen.segments) {
@@ -343,9 +377,10 @@ AttendPlan Planner::Plan(const PlanRequest& request) const {
 void Planner::Observe(const PlanRequest& request, const AttendPlan& plan,
                       const PlanOutcome& outcome) {
   const LayerTarget key = KeyOf(request, plan);
-  for (const PlanReport& segment : plan.segments) {
+  for (size_t i = 0; i < plan.segments.size(); ++i) {
+    const PlanReport& segment = plan.segments[i];
     statistics_.ObserveCost(key, CostKind(segment), segment.predicted_us / segment.learnt_factor,
-                            segment.actual_us);
+                            segment.actual_us, IsCold(request.segments[i]));
   }
   if (outcome.seen_tokens > 0 && !std::holds_alternative<FullTarget>(plan.target)) {
     statistics_.ObserveShare(key, static_cast<double>(outcome.attended_tokens) /

@@ -65,6 +65,8 @@ struct AttendPlan {
   std::vector<PlanReport> segments;  // the chosen plan of each segment of the request
   std::vector<PlanReport> rejected;  // with explain
   double predicted_us = 0;           // all segments and the tail, on one thread
+  // Of it, what later steps are spared: reading an index that stays in memory then.
+  double later_us = 0;
   // False: so little work that waking other threads would cost more than it saves.
   bool parallel = false;
 };

@@ -6,6 +6,9 @@
 #include <initializer_list>
 #include <optional>
 #include <string>
+#include <utility>
+
+#include "storage/page/page.h"
 
 namespace alaya {
 namespace {
@@ -338,6 +341,94 @@ TEST(PlannerTest, AnIndexOnDiskIsTakenUp) {
   request.segments[0].indexes[0].resident_share = 0;
 
   EXPECT_EQ(ChosenKind(Planner(MachineCosts()), request), IndexKind::kFlat);
+}
+
+// The shape of tests/benchmarks/RESULTS.md, none of it in memory.
+Model StandardShape() { return {"standard", 4, 32, 8, 128, DType::kBF16}; }
+PlanRequest ColdRequest(const Model& model, std::optional<Target> target) {
+  PlanRequest request = IndexedRequest(model, 131'072, target, {IndexKind::kFlat});
+  request.segments[0].resident_share = 0;
+  request.segments[0].indexes[0].resident_share = 0;
+  return request;
+}
+
+// Shows a planner a layer of which queries attend to a share, from memory.
+void ShowShare(Planner& planner, const Model& model, double share) {
+  const PlanRequest request = IndexedRequest(model, 131'072, DiprTarget(), {IndexKind::kFlat});
+  AttendPlan plan = planner.Plan(request);
+  for (PlanReport& segment : plan.segments) segment.actual_us = segment.predicted_us;
+  planner.Observe(
+      request, plan,
+      {.attended_tokens = static_cast<uint64_t>(share * 1e6), .seen_tokens = 1'000'000});
+}
+
+TEST(PlannerTest, AContextOnDiskIsReadWholeUnlessFewOfItsPagesMatter) {
+  const Model model = StandardShape();
+  for (const auto& [share, is_full] : {std::pair{0.0002, false}, {0.001, false}, {0.02, true}}) {
+    Planner planner{MachineCosts()};
+    ShowShare(planner, model, share);
+
+    const AttendPlan from_memory =
+        planner.Plan(IndexedRequest(model, 131'072, std::nullopt, {IndexKind::kFlat}));
+    const AttendPlan from_disk = planner.Plan(ColdRequest(model, std::nullopt));
+
+    EXPECT_FALSE(std::holds_alternative<FullTarget>(from_memory.target)) << share;
+    EXPECT_EQ(std::holds_alternative<FullTarget>(from_disk.target), is_full) << share;
+  }
+}
+
+TEST(PlannerTest, ScatteredPagesCostReadsAndNeverMoreOfThemThanThereAre) {
+  const Model model = StandardShape();
+  const auto predicted_us = [&](const MachineCosts& costs, double share) {
+    Planner planner(costs);
+    ShowShare(planner, model, share);
+    PlanRequest request = ColdRequest(model, DiprTarget());
+    request.segments[0].has_exact = false;
+    return planner.Plan(request).predicted_us;
+  };
+  MachineCosts free_reads;
+  free_reads.disk_read_ns = 0;
+  const double page_count = 131'072.0 * model.num_kv_heads / static_cast<double>(PageTokens(model));
+  const double all_reads_us = page_count * MachineCosts().disk_read_ns / 1000;
+
+  const auto reads_us = [&](double share) {
+    return predicted_us(MachineCosts(), share) - predicted_us(free_reads, share);
+  };
+  EXPECT_LT(reads_us(0.0002), 0.05 * all_reads_us);
+  EXPECT_NEAR(reads_us(0.9), all_reads_us, 0.01 * all_reads_us);
+}
+
+TEST(PlannerTest, WhatTheDiskTookIsNotHeldAgainstMemory) {
+  const Model model = StandardShape();
+  Planner planner{MachineCosts()};
+  const PlanRequest in_memory = IndexedRequest(model, 131'072, FullTarget(), {});
+  const PlanRequest on_disk = ColdRequest(model, FullTarget());
+  const double memory_us = planner.Plan(in_memory).predicted_us;
+  const double disk_us = planner.Plan(on_disk).predicted_us;
+  EXPECT_GT(disk_us, 2 * memory_us);
+
+  for (int i = 0; i < 20; ++i) {
+    AttendPlan plan = planner.Plan(on_disk);
+    plan.segments[0].actual_us = 3 * disk_us;
+    planner.Observe(on_disk, plan, {});
+  }
+
+  EXPECT_EQ(planner.Plan(in_memory).predicted_us, memory_us);
+  EXPECT_NEAR(planner.Plan(on_disk).predicted_us, 3 * disk_us, 0.1 * disk_us);
+}
+
+TEST(PlannerTest, NothingIsTriedFromDisk) {
+  const Model model = StandardShape();
+  Planner planner{MachineCosts()};
+  PlanRequest request = ColdRequest(model, std::nullopt);
+  request.explain = true;
+
+  const AttendPlan plan = planner.Plan(request);
+
+  EXPECT_THAT(plan.segments[0].reason, testing::Not(testing::HasSubstr("tried")));
+  for (const PlanReport& rejected : plan.rejected) {
+    EXPECT_GE(rejected.predicted_us, plan.segments[0].predicted_us);
+  }
 }
 
 TEST(PlannerTest, ATailAloneIsReadWhole) {
