@@ -22,9 +22,10 @@ StatusOr<std::shared_ptr<const StoredContext>> ContextCatalog::FindContext(
   return context;
 }
 
-PrefixMatch ContextCatalog::Match(std::string_view tenant, ModelId model,
-                                  std::span<const TokenId> tokens) {
-  PrefixMatch match = store_->MatchPrefix(tenant, model, tokens, clock_->now());
+StatusOr<PrefixMatch> ContextCatalog::Match(std::string_view tenant, ModelId model,
+                                            std::span<const TokenId> tokens) {
+  ALAYA_ASSIGN_OR_RETURN(PrefixMatch match,
+                         store_->MatchPrefix(tenant, model, tokens, clock_->now()));
   if (match.context != nullptr) match.context->Touch(clock_->now());
   lookup_tokens_.fetch_add(tokens.size(), std::memory_order_relaxed);
   hit_tokens_.fetch_add(match.matched_tokens, std::memory_order_relaxed);

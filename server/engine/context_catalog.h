@@ -26,8 +26,9 @@ class ContextCatalog {
   StatusOr<std::shared_ptr<const StoredContext>> FindContext(std::string_view tenant,
                                                              std::string_view id) const;
 
-  // The longest stored prefix; counts as a lookup.
-  PrefixMatch Match(std::string_view tenant, ModelId model, std::span<const TokenId> tokens);
+  // The longest stored prefix; counts as a lookup. Errors: ContextStore::MatchPrefix's.
+  StatusOr<PrefixMatch> Match(std::string_view tenant, ModelId model,
+                              std::span<const TokenId> tokens);
 
   // Counts what a session that starts with these tokens finds in memory.
   void CountMemoryHit(const std::vector<SegmentLink>& chain) {

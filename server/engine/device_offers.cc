@@ -60,7 +60,7 @@ std::optional<DeviceTask> TaskOf(const DeviceItem& item, const SegmentLink& link
   const WindowRanges windows = RangesOf(item.window, item.visible.front());
   DeviceTask task;
   task.part = {link.segment->id, layer};
-  task.shape = {.token_count = link.segment->token_count(),
+  task.shape = {.token_count = link.segment->token_count,
                 .kv_head_count = item.model->num_kv_heads,
                 .head_dim = item.model->head_dim,
                 .dtype = item.model->dtype};

@@ -103,6 +103,9 @@ class StandardEngine final : public Engine {
     ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
     return catalog_.FindContext(tenant, id);
   }
+  StatusOr<std::vector<TokenId>> ReadTokens(const StoredContext& context) override {
+    return store_->ReadTokens(context.chain, {0, context.token_count()});
+  }
   StatusOr<std::vector<std::shared_ptr<const StoredContext>>> ListContexts(
       const ContextFilter& filter, std::string_view after_id, size_t limit) override {
     ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
@@ -235,8 +238,9 @@ StatusOr<std::unique_ptr<ContextImport>> StandardEngine::BeginImport(ImportHeade
                             std::move(header.index_kinds)};
   ALAYA_RETURN_IF_ERROR(NewContext::Check(request, options_.limits.max_context_tokens));
   // Holding the matched segments keeps them from being deleted under the import.
-  const PrefixMatch match =
-      store_->MatchPrefix(request.tenant, model->id, request.tokens, clock_->now());
+  ALAYA_ASSIGN_OR_RETURN(
+      const PrefixMatch match,
+      store_->MatchPrefix(request.tenant, model->id, request.tokens, clock_->now()));
   std::vector<SegmentLink> prefix;
   if (match.context) prefix = ChainPrefix(match.context->chain, match.matched_tokens);
   ALAYA_ASSIGN_OR_RETURN(auto context,
@@ -249,7 +253,7 @@ StatusOr<Engine::MatchAnswer> StandardEngine::MatchContext(std::string_view tena
                                                            std::span<const TokenId> tokens) {
   ALAYA_ASSIGN_OR_RETURN(const auto ticket, admission_.Enter());
   ALAYA_ASSIGN_OR_RETURN(const auto registered, catalog_.FindModel(model));
-  const PrefixMatch match = catalog_.Match(tenant, registered->id, tokens);
+  ALAYA_ASSIGN_OR_RETURN(const PrefixMatch match, catalog_.Match(tenant, registered->id, tokens));
   if (!match.context) return MatchAnswer();
   return MatchAnswer{match.context->id, match.matched_tokens};
 }
@@ -274,7 +278,8 @@ StatusOr<StandardEngine::SessionStart> StandardEngine::FindSessionStart(
     start.model = context->model;
     reused_tokens = context->token_count();
   } else {
-    const PrefixMatch match = catalog_.Match(params.tenant, start.model->id, params.tokens);
+    ALAYA_ASSIGN_OR_RETURN(const PrefixMatch match,
+                           catalog_.Match(params.tenant, start.model->id, params.tokens));
     context = match.context;
     reused_tokens = match.matched_tokens;
   }

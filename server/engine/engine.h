@@ -229,6 +229,8 @@ class Engine {
                                              std::span<const TokenId> tokens) = 0;
   virtual StatusOr<std::shared_ptr<const StoredContext>> GetContext(std::string_view tenant,
                                                                     std::string_view id) = 0;
+  // All tokens of a context.
+  virtual StatusOr<std::vector<TokenId>> ReadTokens(const StoredContext& context) = 0;
   virtual StatusOr<std::vector<std::shared_ptr<const StoredContext>>> ListContexts(
       const ContextFilter& filter, std::string_view after_id, size_t limit) = 0;
   virtual StatusOr<std::shared_ptr<const StoredContext>> UpdateContext(

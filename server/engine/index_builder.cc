@@ -90,7 +90,7 @@ IndexKindSet IndexBuilder::Wanted(const Segment& segment) const {
   for (const uint8_t kind : segment.wanted_indexes) {
     if (kind <= kIndexKindMax) wanted.Add(static_cast<IndexKind>(kind));
   }
-  if (wanted.empty() && segment.token_count() >= options_.flat_min_tokens) {
+  if (wanted.empty() && segment.token_count >= options_.flat_min_tokens) {
     wanted.Add(IndexKind::kFlat);
   }
   return wanted;
@@ -117,7 +117,7 @@ void IndexBuilder::Rebuild(SegmentId id, IndexKind kind, const Status& damage) {
   event.status = damage;
   for (const auto& segment : store_->ListSegments()) {
     if (segment->id != id) continue;
-    event.token_count = segment->token_count();
+    event.token_count = segment->token_count;
     bool first_time = false;
     {
       const std::scoped_lock lock(mutex_);
@@ -173,7 +173,7 @@ void IndexBuilder::Build(const std::shared_ptr<const Segment>& segment, const In
   IndexEvent event{.what = built.ok() ? IndexEvent::What::kBuilt : IndexEvent::What::kBuildFailed,
                    .segment = segment->id,
                    .kind = kind.kind,
-                   .token_count = segment->token_count()};
+                   .token_count = segment->token_count};
   event.seconds = std::chrono::duration<double>(steady_clock::now() - begin).count();
   event.status = built;
   (built.ok() ? done_count_ : failed_count_).fetch_add(1, std::memory_order_relaxed);

@@ -68,7 +68,7 @@ bool SegmentMerger::MergeAll() {
     }
     if (*merged == nullptr) return true;
     merge_count_.fetch_add(1, std::memory_order_relaxed);
-    index_builder_->Enqueue({{*merged, (*merged)->token_count()}});
+    index_builder_->Enqueue({{*merged, (*merged)->token_count}});
   }
   return true;
 }

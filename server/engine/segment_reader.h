@@ -22,7 +22,7 @@ class SegmentReader : public KvReader {
       : SegmentReader(store, *link.segment, link.token_count, layer, head) {}
   // All tokens of the segment.
   SegmentReader(ContextStore* store, const Segment& segment, LayerIndex layer, KvHeadIndex head)
-      : SegmentReader(store, segment, segment.token_count(), layer, head) {}
+      : SegmentReader(store, segment, segment.token_count, layer, head) {}
 
   // Reads from disk are also counted there; it must outlive the reader.
   void CountDiskReads(std::atomic<uint64_t>* disk_reads) { disk_reads_ = disk_reads; }

@@ -18,7 +18,8 @@ namespace {
 // Keys, or values, that are copied to the store at a time.
 constexpr size_t kPieceBytesMax = size_t{1} << 20;
 
-Status CheckSessionTokens(const Session& session, std::span<const TokenId> tokens) {
+Status CheckSessionTokens(const Session& session, std::span<const TokenId> tokens,
+                          const ContextStore& store) {
   const uint64_t token_count = session.token_count(LayerIndex{0});
   for (uint32_t i = 1; i < session.model().num_layers; ++i) {
     const uint64_t layer_count = session.token_count(LayerIndex{i});
@@ -30,16 +31,12 @@ Status CheckSessionTokens(const Session& session, std::span<const TokenId> token
     return InvalidArgument(
         fmt::format("{} tokens are named, the session holds {}", tokens.size(), token_count));
   }
-  for (const SegmentLink& link : session.prefix().chain) {
-    const TokenRange range = link.range();
-    const auto named = tokens.subspan(range.begin, range.size());
-    const auto differs = std::mismatch(named.begin(), named.end(), link.segment->tokens.begin());
-    if (differs.first == named.end()) continue;
-    const auto offset = static_cast<uint64_t>(differs.first - named.begin());
-    return InvalidArgument(fmt::format("token {} is {}, the session's reused prefix has {}",
-                                       range.begin + offset, *differs.first, *differs.second));
-  }
-  return OkStatus();
+  const std::vector<SegmentLink>& prefix = session.prefix().chain;
+  ALAYA_ASSIGN_OR_RETURN(const uint64_t common, store.CountCommonTokens(prefix, tokens));
+  if (common == session.prefix().token_count()) return OkStatus();
+  ALAYA_ASSIGN_OR_RETURN(const auto stored, store.ReadTokens(prefix, {common, common + 1}));
+  return InvalidArgument(fmt::format("token {} is {}, the session's reused prefix has {}", common,
+                                     tokens[common], stored.front()));
 }
 
 // Writes a layer's tail tokens from `begin` on, a piece at a time.
@@ -78,13 +75,14 @@ StatusOr<ImportResult> StoreSessionAsContext(const StoreSessionParams& params,
                             params.labels,     params.ttl,
                             /*index_kinds=*/{}};
   ALAYA_RETURN_IF_ERROR(NewContext::Check(request, limits.max_context_tokens));
-  ALAYA_RETURN_IF_ERROR(CheckSessionTokens(*session, params.tokens));
+  ALAYA_RETURN_IF_ERROR(CheckSessionTokens(*session, params.tokens, *tools.store));
 
   // Another session may have stored more of the same tokens meanwhile; the session's
   // own prefix may belong to a context that is deleted and matches no more.
   std::vector<SegmentLink> prefix = session->prefix().chain;
-  const PrefixMatch match = tools.store->MatchPrefix(params.tenant, session->registered_model()->id,
-                                                     params.tokens, tools.clock->now());
+  ALAYA_ASSIGN_OR_RETURN(const PrefixMatch match,
+                         tools.store->MatchPrefix(params.tenant, session->registered_model()->id,
+                                                  params.tokens, tools.clock->now()));
   if (match.matched_tokens > session->prefix().token_count()) {
     prefix = ChainPrefix(match.context->chain, match.matched_tokens);
   }

@@ -45,7 +45,8 @@ Status ContextServiceHandler::GetContext(const Caller& caller, const v1::GetCont
   ALAYA_ASSIGN_OR_RETURN(const auto context, service_.engine->GetContext(caller.tenant(), id));
   ToProto(*context, response->mutable_context());
   if (request.include_tokens()) {
-    const std::vector<TokenId> tokens = ChainTokens(context->chain);
+    ALAYA_ASSIGN_OR_RETURN(const std::vector<TokenId> tokens,
+                           service_.engine->ReadTokens(*context));
     response->mutable_tokens()->Add(tokens.begin(), tokens.end());
   }
   return OkStatus();

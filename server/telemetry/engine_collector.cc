@@ -48,7 +48,7 @@ class FamilyList {
   // One value per class of pages.
   void PageClasses(const char* name, const char* help, prometheus::MetricType type,
                    const PageCacheStats& cache, uint64_t PageCacheStats::OfClass::*value) {
-    constexpr const char* kNames[kPageClassCount] = {"key", "value", "query", "index"};
+    constexpr const char* kNames[kPageClassCount] = {"key", "value", "query", "token", "index"};
     std::vector<prometheus::ClientMetric> metrics;
     for (size_t i = 0; i < kPageClassCount; ++i) {
       metrics.push_back(Labelled(type, "kind", kNames[i], cache.classes[i].*value));

@@ -23,6 +23,8 @@ constexpr std::chrono::milliseconds kQuietTime{50};
 
 // Pages that one more page of an owner takes with it at most, after its limit was lowered.
 constexpr int kEvictedForLimitMax = 64;
+// In owners_.
+constexpr uint16_t kTokenPagesOwner = 1;
 
 constexpr uint32_t kEpochsPerTurnover = 64;
 // Uses closer to each other are one use.
@@ -92,6 +94,8 @@ StatusOr<std::unique_ptr<FramePool>> FramePool::Create(uint64_t budget_bytes,
       frame->data = i == 0 ? data : data + (i - 1) * kSmallFrameBytes;
     }
   }
+  pool->owners_[kTokenPagesOwner].limit_bytes =
+      std::max<uint64_t>(pool->capacity_bytes() / kTokenPagesShare, uint64_t{1} << 20);
   pool->epoch_bytes_ = std::max<uint64_t>(pool->capacity_bytes() / kEpochsPerTurnover, 1);
   pool->ghosts_.resize(std::bit_ceil(chunk_count * kSmallFramesPerChunk * kGhostsPerFrame));
   static_assert(kSmallFramesPerChunk * kGhostsPerFrame >= kGhostsPerSet);
@@ -206,7 +210,8 @@ void FramePool::RememberUses(const PageId& id, uint8_t use_count) {
   ghosts[0].use_count = use_count;
 }
 
-uint16_t FramePool::NumberOfOwner(std::string_view name) {
+uint16_t FramePool::NumberOfOwner(const PageId& id, std::string_view name) {
+  if (id.kind == PageKind::kToken) return kTokenPagesOwner;
   if (name.empty()) return 0;
   const auto found = owner_numbers_.find(name);
   if (found != owner_numbers_.end()) return found->second;
@@ -220,7 +225,9 @@ uint16_t FramePool::NumberOfOwner(std::string_view name) {
 void FramePool::SetLimits(OwnerLimits limits) {
   const std::lock_guard lock(mutex_);
   limits_ = std::move(limits);
-  for (Owner& owner : owners_) owner.limit_bytes = limits_.Of(owner.name);
+  for (Owner& owner : owners_) {
+    if (!owner.name.empty()) owner.limit_bytes = limits_.Of(owner.name);
+  }
 }
 
 std::vector<OwnerBytes> FramePool::owner_bytes() const {
@@ -426,13 +433,13 @@ PageFrame* FramePool::TakeLocked(const PageId& id, FrameSize size, PageUse use, 
 PageFrame* FramePool::TryTake(const PageId& id, FrameSize size, PageUse use,
                               std::string_view owner) {
   const std::lock_guard lock(mutex_);
-  return TakeLocked(id, size, use, NumberOfOwner(owner));
+  return TakeLocked(id, size, use, NumberOfOwner(id, owner));
 }
 
 StatusOr<PageFrame*> FramePool::Take(const PageId& id, FrameSize size, PageUse use,
                                      std::string_view owner) {
   std::unique_lock lock(mutex_);
-  const uint16_t number = NumberOfOwner(owner);
+  const uint16_t number = NumberOfOwner(id, owner);
   PageFrame* frame = TakeLocked(id, size, use, number);
   if (frame != nullptr) return frame;
   const auto deadline = std::chrono::steady_clock::now() + frame_timeout_;
@@ -445,7 +452,8 @@ StatusOr<PageFrame*> FramePool::Take(const PageId& id, FrameSize size, PageUse u
   if (frame != nullptr) return frame;
   const std::string waited = " stayed pinned for " + std::to_string(frame_timeout_.count()) + " ms";
   if (const Owner& mine = owners_[number]; mine.IsBeyondLimitWith(BytesOf(size))) {
-    return ResourceExhausted("all frames that '" + mine.name + "' may have" + waited + " (" +
+    const std::string who = number == kTokenPagesOwner ? "token ids" : "'" + mine.name + "'";
+    return ResourceExhausted("all frames that " + who + " may have" + waited + " (" +
                              std::to_string(mine.limit_bytes) + " bytes)");
   }
   return ResourceExhausted("all frames of the page cache" + waited + " (memory budget " +

@@ -25,9 +25,9 @@
 
 namespace alaya {
 
-// Pages as they are counted: keys, values, queries, indexes of any kind.
-enum class PageClass : uint8_t { kKey, kValue, kQuery, kIndex };
-inline constexpr size_t kPageClassCount = 4;
+// Pages as they are counted: keys, values, queries, token ids, indexes of any kind.
+enum class PageClass : uint8_t { kKey, kValue, kQuery, kToken, kIndex };
+inline constexpr size_t kPageClassCount = 5;
 constexpr PageClass ClassOf(PageKind kind) {
   return IsIndex(kind) ? PageClass::kIndex : static_cast<PageClass>(kind);
 }

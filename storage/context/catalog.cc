@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "storage/page/page.h"
 #include "storage/types/check.h"
 
 namespace alaya {
@@ -50,34 +49,29 @@ void PutSegment(const Segment& segment, CatalogBatch* batch) {
                                  .model = segment.model->id,
                                  .tenant = segment.tenant,
                                  .token_begin = segment.token_begin,
-                                 .token_count = segment.token_count(),
+                                 .token_count = segment.token_count,
                                  .query_counts = segment.query_counts,
                                  .stored_bytes = segment.stored_bytes,
                                  .wanted_indexes = segment.wanted_indexes}),
       batch);
   for (const StoredIndex* index : segment.indexes.list()) PutIndex(segment, *index, batch);
-  const std::span<const TokenId> tokens = segment.tokens.span();
+}
+
+void PutTokens(SegmentId segment, std::span<const TokenId> tokens, CatalogBatch* batch) {
   for (size_t begin = 0; begin < tokens.size(); begin += kTokensPerRecord) {
     const size_t count = std::min(kTokensPerRecord, tokens.size() - begin);
-    Put(EncodeRecord(segment.id, static_cast<uint32_t>(begin / kTokensPerRecord),
+    Put(EncodeRecord(segment, static_cast<uint32_t>(begin / kTokensPerRecord),
                      tokens.subspan(begin, count)),
         batch);
   }
 }
 
+// Its tokens stay as long as somebody holds it: EraseTokens.
 void EraseSegment(const Segment& segment, CatalogBatch* batch) {
   batch->Erase(SegmentKey(segment.id));
-  const size_t chunk_count = (segment.tokens.size() + kTokensPerRecord - 1) / kTokensPerRecord;
-  for (uint32_t chunk = 0; chunk < chunk_count; ++chunk) {
-    batch->Erase(TokensKey(segment.id, chunk));
-  }
   for (const StoredIndex* index : segment.indexes.list()) {
     batch->Erase(IndexKey(segment.id, index->kind));
   }
-}
-
-WallTime ExpiryForMatching(const StoredContext& context) {
-  return context.pinned ? PrefixTree::kNever : context.expire_time.value_or(PrefixTree::kNever);
 }
 
 bool HasLabels(const StoredContext& context, const Labels& wanted) {
@@ -85,27 +79,6 @@ bool HasLabels(const StoredContext& context, const Labels& wanted) {
     const auto found = context.labels.find(label.first);
     return found != context.labels.end() && found->second == label.second;
   });
-}
-
-Status CheckModel(const Model& model) {
-  const std::string prefix = "model " + Quoted(model.name) + ": ";
-  if (model.name.empty()) return InvalidArgument("a model needs a name");
-  if (model.num_layers == 0 || model.num_kv_heads == 0 || model.num_query_heads == 0) {
-    return InvalidArgument(prefix + "layers and heads must be at least 1");
-  }
-  if (model.num_query_heads % model.num_kv_heads != 0) {
-    return InvalidArgument(prefix + "num_query_heads " + std::to_string(model.num_query_heads) +
-                           " is no multiple of num_kv_heads " + std::to_string(model.num_kv_heads));
-  }
-  if (model.head_dim == 0 || model.head_dim % 8 != 0) {
-    return InvalidArgument(prefix + "head_dim " + std::to_string(model.head_dim) +
-                           " is no positive multiple of 8");
-  }
-  if (PageTokens(model) * model.row_bytes() > kPagePayloadBytesMax) {
-    return InvalidArgument(prefix + "head_dim " + std::to_string(model.head_dim) +
-                           " is too large for a page");
-  }
-  return OkStatus();
 }
 
 // The chain with some of its segments replaced by what they were joined into: `joined`
@@ -168,7 +141,7 @@ StatusOr<SegmentId> Catalog::AllocateSegmentId() {
 }
 
 StatusOr<bool> Catalog::RegisterModel(const Model& model) {
-  ALAYA_RETURN_IF_ERROR(CheckModel(model));
+  ALAYA_RETURN_IF_ERROR(CheckStorable(model));
   const std::lock_guard write_lock(write_mutex_);
   if (const auto known = models_.find(model.name); known != models_.end()) {
     if (known->second->model == model) return false;
@@ -201,9 +174,10 @@ void Catalog::ReleaseName(const ContextName& name) {
   reserved_names_.erase(name);
 }
 
-Status Catalog::Commit(const std::shared_ptr<StoredContext>& context) {
+Status Catalog::Commit(const std::shared_ptr<StoredContext>& context, const NewTokens& new_tokens) {
   const std::lock_guard write_lock(write_mutex_);
   context->chain = CurrentChain(context->chain);
+  ALAYA_ASSIGN_OR_RETURN(const PrefixTree::Place place, FindPlace(*context, new_tokens));
   CatalogBatch batch;
   CatalogBatch undo;
   for (const SegmentLink& link : context->chain) {
@@ -211,13 +185,42 @@ Status Catalog::Commit(const std::shared_ptr<StoredContext>& context) {
     PutSegment(*link.segment, &batch);
     EraseSegment(*link.segment, &undo);
   }
+  if (new_tokens.segment != nullptr) {
+    PutTokens(new_tokens.segment->id, new_tokens.tokens, &batch);
+  }
   Put(EncodeContext(*context), &batch);
   undo.Erase(batch.puts.back().first);
   ALAYA_RETURN_IF_ERROR(WriteDurably(batch, std::move(undo), context));
   const std::unique_lock state_lock(state_mutex_);
-  AddToMemory(context);
+  AddToMemory(context, place);
   if (merge_.segments_min > 0) unmerged_names_.emplace(context->tenant, context->id);
   return OkStatus();
+}
+
+Status Catalog::EraseTokens(SegmentId id, uint64_t token_count) {
+  CatalogBatch batch;
+  for (uint32_t chunk = 0; chunk * uint64_t{kTokensPerRecord} < token_count; ++chunk) {
+    batch.Erase(TokensKey(id, chunk));
+  }
+  const std::lock_guard write_lock(write_mutex_);
+  // Nothing to undo: they are nobody's.
+  return batch.empty() ? OkStatus() : WriteDurably(batch, {}, nullptr);
+}
+
+// Requires write_mutex_: the tree must not change before the context is inserted.
+StatusOr<PrefixTree::Place> Catalog::FindPlace(const StoredContext& context,
+                                               const NewTokens& new_tokens) {
+  const TokenSource read = [this, &new_tokens](const Segment& segment, uint64_t offset,
+                                               uint64_t wanted_count) -> StatusOr<TokenStretch> {
+    if (&segment == new_tokens.segment) return TokenStretch(new_tokens.tokens.subspan(offset));
+    return tokens_->Read(segment, offset, wanted_count);
+  };
+  const PrefixTree* tree = nullptr;
+  {
+    const std::unique_lock state_lock(state_mutex_);
+    tree = &TreeOf(context);
+  }
+  return tree->FindPlace(context, read);
 }
 
 Status Catalog::CommitIndex(const Segment& segment, std::shared_ptr<const StoredIndex> index) {
@@ -257,8 +260,7 @@ StatusOr<Catalog::ContextPointer> Catalog::UpdateContext(std::string_view tenant
   Put(EncodeContext(*old), &undo);
   ALAYA_RETURN_IF_ERROR(WriteDurably(batch, std::move(undo), nullptr));
   const std::unique_lock state_lock(state_mutex_);
-  RemoveFromMemory(old);
-  AddToMemory(updated);
+  ReplaceInMemory(old, updated);
   return ContextPointer(std::move(updated));
 }
 
@@ -349,7 +351,8 @@ void Catalog::RetryMerge(const Segment& segment) {
 }
 
 Status Catalog::ReplaceRun(const std::vector<std::shared_ptr<const Segment>>& run,
-                           const std::shared_ptr<const Segment>& merged) {
+                           const std::shared_ptr<const Segment>& merged,
+                           std::span<const TokenId> tokens) {
   const std::lock_guard write_lock(write_mutex_);
   std::set<SegmentId> run_ids;
   CatalogBatch batch;
@@ -363,6 +366,7 @@ Status Catalog::ReplaceRun(const std::vector<std::shared_ptr<const Segment>>& ru
     PutSegment(*segment, &undo);
   }
   PutSegment(*merged, &batch);
+  PutTokens(merged->id, tokens, &batch);
   EraseSegment(*merged, &undo);
   std::vector<std::pair<ContextPointer, ContextPointer>> replaced;  // old, new
   for (const auto& [name, context] : contexts_) {
@@ -381,17 +385,12 @@ Status Catalog::ReplaceRun(const std::vector<std::shared_ptr<const Segment>>& ru
   }
   ALAYA_RETURN_IF_ERROR(WriteDurably(batch, std::move(undo), merged));
   const std::unique_lock state_lock(state_mutex_);
-  // Lets go of the joined segments' token lists.
-  for (const auto& [old, updated] : replaced) RemoveFromTree(*old);
   for (const auto& [old, updated] : replaced) {
-    AddToTree(*updated);
-    const ContextName name(old->tenant, old->id);
-    contexts_[name] = updated;
-    lists_[old->tenant][MakeListKey(*old)] = updated;
-    AddLinks(updated->chain);
-    RemoveLinks(old->chain);
+    ReplaceInMemory(old, updated);
     // It may go on: what was joined may be of a size with what lies before it.
-    if (updated->chain.back().segment == merged) unmerged_names_.insert(name);
+    if (updated->chain.back().segment == merged) {
+      unmerged_names_.emplace(updated->tenant, updated->id);
+    }
   }
   for (const auto& segment : run) segment->joined_into = merged;
   return OkStatus();
@@ -399,31 +398,41 @@ Status Catalog::ReplaceRun(const std::vector<std::shared_ptr<const Segment>>& ru
 
 // ---- Memory
 
-void Catalog::AddToMemory(const ContextPointer& context) {
-  const ContextName name(context->tenant, context->id);
-  contexts_[name] = context;
+PrefixTree& Catalog::TreeOf(const StoredContext& context) {
+  return trees_[{context.tenant, context.model->id}];
+}
+
+void Catalog::AddToMemory(const ContextPointer& context, const PrefixTree::Place& place) {
+  contexts_[{context->tenant, context->id}] = context;
   lists_[context->tenant][MakeListKey(*context)] = context;
-  AddToTree(*context);
-  if (!context->pinned && context->expire_time) expiries_.emplace(*context->expire_time, name);
+  TreeOf(*context).Insert(place, context);
+  AddExpiry(*context);
   AddLinks(context->chain);
+}
+
+void Catalog::ReplaceInMemory(const ContextPointer& old, const ContextPointer& updated) {
+  const ContextName name(old->tenant, old->id);
+  contexts_[name] = updated;
+  lists_[old->tenant][MakeListKey(*old)] = updated;
+  TreeOf(*old).Replace(updated);
+  if (old->expire_time) expiries_.erase({*old->expire_time, name});
+  AddExpiry(*updated);
+  AddLinks(updated->chain);
+  RemoveLinks(old->chain);
 }
 
 void Catalog::RemoveFromMemory(const ContextPointer& context) {
   const ContextName name(context->tenant, context->id);
   contexts_.erase(name);
   lists_[context->tenant].erase(MakeListKey(*context));
-  RemoveFromTree(*context);
+  TreeOf(*context).Remove(context->id);
   if (context->expire_time) expiries_.erase({*context->expire_time, name});
   RemoveLinks(context->chain);
 }
 
-void Catalog::AddToTree(const StoredContext& context) {
-  trees_[{context.tenant, context.model->id}].Insert(ChainSlices(context.chain), context.id,
-                                                     ExpiryForMatching(context));
-}
-
-void Catalog::RemoveFromTree(const StoredContext& context) {
-  trees_[{context.tenant, context.model->id}].Remove(ChainSlices(context.chain), context.id);
+void Catalog::AddExpiry(const StoredContext& context) {
+  if (context.pinned || !context.expire_time) return;
+  expiries_.emplace(*context.expire_time, ContextName(context.tenant, context.id));
 }
 
 void Catalog::AddLinks(const std::vector<SegmentLink>& chain) {
@@ -498,14 +507,21 @@ StatusOr<Catalog::ContextPointer> Catalog::FindContext(std::string_view tenant,
   return context;
 }
 
-PrefixMatch Catalog::MatchPrefix(std::string_view tenant, ModelId model,
-                                 std::span<const TokenId> tokens, WallTime now) const {
-  const std::shared_lock state_lock(state_mutex_);
-  const auto tree = trees_.find({std::string(tenant), model});
-  if (tree == trees_.end()) return {};
-  const PrefixTree::Match match = tree->second.FindLongest(tokens, now);
-  if (match.matched_tokens == 0) return {};
-  return {Find({std::string(tenant), match.id}), match.matched_tokens};
+StatusOr<PrefixMatch> Catalog::MatchPrefix(std::string_view tenant, ModelId model,
+                                           std::span<const TokenId> tokens, WallTime now) const {
+  PrefixMatch match;
+  {
+    const std::shared_lock state_lock(state_mutex_);
+    const auto tree = trees_.find({std::string(tenant), model});
+    if (tree == trees_.end()) return match;
+    match.context = tree->second.FindCandidate(tokens, now);
+  }
+  if (match.context == nullptr) return match;
+  // Without a lock, as it may read from disk: who holds a context may read its tokens.
+  StatusOr<uint64_t> matched = CountCommonTokens(match.context->chain, tokens, tokens_->source());
+  if (!matched.ok()) return Annotate(matched.status(), "context " + Quoted(match.context->id));
+  match.matched_tokens = *matched;
+  return match.matched_tokens > 0 ? match : PrefixMatch();
 }
 
 Catalog::ListKey Catalog::ListPosition(const ContextName& name) const {
@@ -562,7 +578,7 @@ Catalog::Counts Catalog::counts() const {
   Counts counts{
       .models = models_.size(), .contexts = contexts_.size(), .segments = segments_.size()};
   for (const auto& [id, linked] : segments_) {
-    counts.stored_tokens += linked.segment->token_count();
+    counts.stored_tokens += linked.segment->token_count;
     counts.stored_bytes += linked.segment->stored_bytes;
     for (const StoredIndex* index : linked.segment->indexes.list()) {
       ++counts.indexes[index->kind].segments;

@@ -29,6 +29,7 @@
 #include "storage/context/prefix_tree.h"
 #include "storage/context/segment_reaper.h"
 #include "storage/context/stored_context.h"
+#include "storage/context/token_reader.h"
 #include "storage/database/database.h"
 #include "storage/types/status.h"
 
@@ -41,9 +42,10 @@ class Catalog {
   using ContextPointer = std::shared_ptr<const StoredContext>;
   using ModelPointer = std::shared_ptr<const RegisteredModel>;
 
-  // Reads the catalog; erases segments that no context links to. Both must outlive it.
+  // Reads the catalog; erases segments that no context links to. All must outlive it.
   // Errors: DataLoss if a record is damaged or missing.
-  static StatusOr<std::unique_ptr<Catalog>> Load(Database* database, const SegmentReaper* reaper,
+  static StatusOr<std::unique_ptr<Catalog>> Load(Database* database, const TokenReader* tokens,
+                                                 const SegmentReaper* reaper,
                                                  const MergeOptions& merge);
   Catalog(const Catalog&) = delete;
   Catalog& operator=(const Catalog&) = delete;
@@ -53,8 +55,8 @@ class Catalog {
   StatusOr<ModelPointer> FindModel(std::string_view name) const;
   std::vector<ModelPointer> ListModels() const;
   StatusOr<ContextPointer> FindContext(std::string_view tenant, std::string_view id) const;
-  PrefixMatch MatchPrefix(std::string_view tenant, ModelId model, std::span<const TokenId> tokens,
-                          WallTime now) const;
+  StatusOr<PrefixMatch> MatchPrefix(std::string_view tenant, ModelId model,
+                                    std::span<const TokenId> tokens, WallTime now) const;
   std::vector<ContextPointer> ListContexts(const ContextFilter& filter, std::string_view after_id,
                                            size_t limit) const;
   std::vector<std::string> ListTenants() const;
@@ -75,11 +77,16 @@ class Catalog {
   Status ReserveName(const ContextName& name);
   void ReleaseName(const ContextName& name);
 
+  // Tokens of a segment that the catalog does not have yet.
+  struct NewTokens {
+    const Segment* segment = nullptr;      // null: there are none
+    std::span<const TokenId> tokens = {};  // all of the segment's
+  };
   // Makes a context durable and visible, with those of its segments that the catalog
-  // does not name (new ones, or ones that outlived their contexts). Their pages must
-  // be durable. Links to segments that were joined meanwhile are replaced. Requires a
-  // reserved name.
-  Status Commit(const std::shared_ptr<StoredContext>& context);
+  // does not name (a new one, whose tokens are given, and ones that outlived their contexts).
+  // Their pages must be durable. Links to segments that were joined meanwhile are replaced.
+  // Requires a reserved name.
+  Status Commit(const std::shared_ptr<StoredContext>& context, const NewTokens& new_tokens);
 
   // The next run of short segments to be joined, of the contexts that were made since the
   // last call; empty: none, then all of them were looked at.
@@ -87,10 +94,13 @@ class Catalog {
   // Looks at the contexts that end in the segment again.
   void RetryMerge(const Segment& segment);
   // Has every context that links to the run, segments that follow each other, link to
-  // `merged`, which holds all their tokens. Its pages must be durable.
+  // `merged`, which holds all their `tokens`. Its pages must be durable.
   // Errors: NotFound if no context links to one of the run any more.
   Status ReplaceRun(const std::vector<std::shared_ptr<const Segment>>& run,
-                    const std::shared_ptr<const Segment>& merged);
+                    const std::shared_ptr<const Segment>& merged, std::span<const TokenId> tokens);
+
+  // Erases the tokens of a segment that no context links to and nobody holds.
+  Status EraseTokens(SegmentId id, uint64_t token_count);
 
   // Makes an index of a segment durable, then visible. Its pages must be durable.
   // Errors: NotFound if no context links to the segment.
@@ -127,12 +137,14 @@ class Catalog {
   };
   struct LoadedRecords;
 
-  Catalog(Database* database, const SegmentReaper* reaper, const MergeOptions& merge);
+  Catalog(Database* database, const TokenReader* tokens, const SegmentReaper* reaper,
+          const MergeOptions& merge);
 
   static ListKey MakeListKey(const StoredContext& context);
   StatusOr<LoadedRecords> ReadRecords() const;
   StatusOr<std::map<SegmentId, std::shared_ptr<const Segment>>> BuildSegments(
       const LoadedRecords& records) const;
+  static Status CheckTokens(const LoadedRecords& records, const SegmentRecord& segment);
   Status AddIndexes(const std::vector<IndexRecord>& records, const Segment& segment) const;
   Status BuildContexts(const LoadedRecords& records);
 
@@ -142,13 +154,16 @@ class Catalog {
   Status WritePendingUndos();
   StatusOr<uint64_t> DeleteContexts(const std::vector<ContextPointer>& contexts);
   std::vector<SegmentLink> CurrentChain(const std::vector<SegmentLink>& chain) const;
+  StatusOr<PrefixTree::Place> FindPlace(const StoredContext& context, const NewTokens& new_tokens);
 
   // Require state_mutex_.
   ContextPointer Find(const ContextName& name) const;
-  void AddToMemory(const ContextPointer& context);
+  PrefixTree& TreeOf(const StoredContext& context);
+  void AddToMemory(const ContextPointer& context, const PrefixTree::Place& place);
+  // `updated` is another snapshot of the same, with the same tokens.
+  void ReplaceInMemory(const ContextPointer& old, const ContextPointer& updated);
   void RemoveFromMemory(const ContextPointer& context);
-  void AddToTree(const StoredContext& context);
-  void RemoveFromTree(const StoredContext& context);
+  void AddExpiry(const StoredContext& context);
   void AddLinks(const std::vector<SegmentLink>& chain);
   void RemoveLinks(const std::vector<SegmentLink>& chain);
   void CountSuccessors(const std::vector<SegmentLink>& chain, int64_t change);
@@ -156,6 +171,7 @@ class Catalog {
   ListKey ListPosition(const ContextName& name) const;
 
   Database* const database_;
+  const TokenReader* const tokens_;
   const SegmentReaper* const reaper_;
   const MergeOptions merge_;
 

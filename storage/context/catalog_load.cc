@@ -12,8 +12,28 @@ struct Catalog::LoadedRecords {
   std::vector<ContextRecord> contexts;
   std::vector<SegmentRecord> segments;
   std::map<SegmentId, std::vector<IndexRecord>> indexes;
-  std::map<SegmentId, std::map<uint32_t, std::vector<TokenId>>> tokens;
+  // Sizes of the records of a segment's tokens, by chunk_index: tokens are not kept.
+  std::map<SegmentId, std::map<uint32_t, size_t>> token_counts;
+  // But those at which contexts may part, where they begin or end in a segment: they are
+  // all that placing contexts in the prefix tree mostly needs.
+  std::map<SegmentId, std::map<uint64_t, TokenId>> parting_tokens;
   IdLimitRecord id_limit;
+
+  void NotePartings(const ContextRecord& context) {
+    for (const ContextRecord::Link& link : context.chain) {
+      parting_tokens[link.segment][0];
+      parting_tokens[link.segment][link.token_count];
+    }
+  }
+  void TakeTokens(const TokensRecord& record) {
+    token_counts[record.segment][record.chunk_index] = record.tokens.size();
+    const uint64_t begin = uint64_t{record.chunk_index} * kTokensPerRecord;
+    auto& partings = parting_tokens[record.segment];
+    const auto end = partings.lower_bound(begin + record.tokens.size());
+    for (auto parting = partings.lower_bound(begin); parting != end; ++parting) {
+      parting->second = record.tokens[parting->first - begin];
+    }
+  }
 };
 
 namespace {
@@ -22,8 +42,9 @@ std::string SegmentName(SegmentId id) { return "segment " + std::to_string(ToInt
 
 }  // namespace
 
-Catalog::Catalog(Database* database, const SegmentReaper* reaper, const MergeOptions& merge)
-    : database_(database), reaper_(reaper), merge_(merge) {}
+Catalog::Catalog(Database* database, const TokenReader* tokens, const SegmentReaper* reaper,
+                 const MergeOptions& merge)
+    : database_(database), tokens_(tokens), reaper_(reaper), merge_(merge) {}
 
 StatusOr<Catalog::LoadedRecords> Catalog::ReadRecords() const {
   LoadedRecords records;
@@ -33,6 +54,8 @@ StatusOr<Catalog::LoadedRecords> Catalog::ReadRecords() const {
         switch (kind) {
           case RecordKind::kContext: {
             ALAYA_ASSIGN_OR_RETURN(ContextRecord context, DecodeContextRecord(key, value));
+            // Keys sort contexts before tokens.
+            records.NotePartings(context);
             records.contexts.push_back(std::move(context));
             break;
           }
@@ -56,14 +79,31 @@ StatusOr<Catalog::LoadedRecords> Catalog::ReadRecords() const {
             break;
           }
           case RecordKind::kTokens: {
-            ALAYA_ASSIGN_OR_RETURN(TokensRecord tokens, DecodeTokensRecord(key, value));
-            records.tokens[tokens.segment][tokens.chunk_index] = std::move(tokens.tokens);
+            ALAYA_ASSIGN_OR_RETURN(const TokensRecord tokens, DecodeTokensRecord(key, value));
+            records.TakeTokens(tokens);
             break;
           }
         }
         return OkStatus();
       }));
   return records;
+}
+
+// Whether all tokens of a segment are there.
+Status Catalog::CheckTokens(const LoadedRecords& records, const SegmentRecord& segment) {
+  const auto chunks = records.token_counts.find(segment.id);
+  if (chunks == records.token_counts.end()) {
+    return DataLoss(SegmentName(segment.id) + ": its tokens are missing");
+  }
+  uint64_t token_count = 0;
+  for (const auto& [chunk_index, count] : chunks->second) {
+    if (chunk_index * uint64_t{kTokensPerRecord} != token_count) {
+      return DataLoss(SegmentName(segment.id) + ": some of its tokens are missing");
+    }
+    token_count += count;
+  }
+  if (token_count == segment.token_count) return OkStatus();
+  return DataLoss(SegmentName(segment.id) + ": its records contradict each other");
 }
 
 StatusOr<std::map<SegmentId, std::shared_ptr<const Segment>>> Catalog::BuildSegments(
@@ -82,21 +122,9 @@ StatusOr<std::map<SegmentId, std::shared_ptr<const Segment>>> Catalog::BuildSegm
     segment->query_counts = record.query_counts;
     segment->stored_bytes = record.stored_bytes;
     segment->wanted_indexes = record.wanted_indexes;
-    uint32_t chunk_index = 0;
-    std::vector<TokenId> all_tokens;
-    const auto chunks = records.tokens.find(record.id);
-    if (chunks == records.tokens.end()) {
-      return DataLoss(SegmentName(record.id) + ": its tokens are missing");
-    }
-    for (const auto& [found_index, tokens] : chunks->second) {
-      if (found_index != chunk_index++) {
-        return DataLoss(SegmentName(record.id) + ": some of its tokens are missing");
-      }
-      all_tokens.insert(all_tokens.end(), tokens.begin(), tokens.end());
-    }
-    all_tokens.shrink_to_fit();
-    segment->tokens = std::move(all_tokens);
-    if (segment->token_count() != record.token_count || record.token_count == 0 ||
+    segment->token_count = record.token_count;
+    ALAYA_RETURN_IF_ERROR(CheckTokens(records, record));
+    if (record.token_count == 0 ||
         segment->query_counts.size() != segment->model->model.num_layers) {
       return DataLoss(SegmentName(record.id) + ": its records contradict each other");
     }
@@ -131,6 +159,14 @@ Status Catalog::BuildContexts(const LoadedRecords& records) {
   std::map<ModelId, ModelPointer> models;
   for (const auto& [name, model] : models_) models[model->id] = model;
   ALAYA_ASSIGN_OR_RETURN(const auto segments, BuildSegments(records));
+  const TokenSource read = [&](const Segment& segment, uint64_t offset,
+                               uint64_t wanted_count) -> StatusOr<TokenStretch> {
+    const auto& partings = records.parting_tokens.at(segment.id);
+    if (const auto parting = partings.find(offset); parting != partings.end()) {
+      return TokenStretch(std::span(&parting->second, 1));
+    }
+    return tokens_->Read(segment, offset, wanted_count);
+  };
   for (const ContextRecord& record : records.contexts) {
     auto context = std::make_shared<StoredContext>();
     context->id = record.id;
@@ -144,22 +180,25 @@ Status Catalog::BuildContexts(const LoadedRecords& records) {
     for (const ContextRecord::Link& link : record.chain) {
       const auto segment = segments.find(link.segment);
       sound = sound && segment != segments.end() && link.token_count > 0 &&
-              link.token_count <= segment->second->token_count() &&
+              link.token_count <= segment->second->token_count &&
               segment->second->token_begin == context->token_count();
       if (!sound) break;
       context->chain.push_back({segment->second, link.token_count});
     }
     if (!sound) return DataLoss("context '" + record.id + "': its chain is broken");
     context->model = model->second;
-    AddToMemory(context);
+    ALAYA_ASSIGN_OR_RETURN(const PrefixTree::Place place,
+                           TreeOf(*context).FindPlace(*context, read));
+    AddToMemory(context, place);
     if (merge_.segments_min > 0) unmerged_names_.emplace(context->tenant, context->id);
   }
   return OkStatus();
 }
 
-StatusOr<std::unique_ptr<Catalog>> Catalog::Load(Database* database, const SegmentReaper* reaper,
+StatusOr<std::unique_ptr<Catalog>> Catalog::Load(Database* database, const TokenReader* tokens,
+                                                 const SegmentReaper* reaper,
                                                  const MergeOptions& merge) {
-  std::unique_ptr<Catalog> catalog(new Catalog(database, reaper, merge));
+  std::unique_ptr<Catalog> catalog(new Catalog(database, tokens, reaper, merge));
   ALAYA_ASSIGN_OR_RETURN(const LoadedRecords records, catalog->ReadRecords());
   for (const RegisteredModel& model : records.models) {
     catalog->models_[model.model.name] = std::make_shared<RegisteredModel>(model);
@@ -172,10 +211,9 @@ StatusOr<std::unique_ptr<Catalog>> Catalog::Load(Database* database, const Segme
   for (const SegmentRecord& segment : records.segments) {
     if (!catalog->IsLinked(segment.id)) unlinked.Erase(SegmentKey(segment.id));
   }
-  for (const auto& [segment, chunks] : records.tokens) {
+  for (const auto& [segment, chunks] : records.token_counts) {
     if (catalog->IsLinked(segment)) continue;
-    for (const auto& [chunk_index, tokens] : chunks)
-      unlinked.Erase(TokensKey(segment, chunk_index));
+    for (const auto& [chunk_index, count] : chunks) unlinked.Erase(TokensKey(segment, chunk_index));
   }
   for (const auto& [segment, indexes] : records.indexes) {
     if (catalog->IsLinked(segment)) continue;

@@ -21,7 +21,7 @@ StoreUsage Catalog::Usage() const {
   for (const auto& [id, linked] : segments_) {
     ModelUsage& usage = models[linked.segment->model->model.name];
     ++usage.segments;
-    usage.stored_tokens += linked.segment->token_count();
+    usage.stored_tokens += linked.segment->token_count;
     usage.stored_bytes += linked.segment->stored_bytes_with_indexes();
   }
   struct Labelled {

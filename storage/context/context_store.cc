@@ -66,10 +66,10 @@ Status CheckDraft(const ContextDraft& draft) {
                              " belongs to another model or tenant");
     }
     if (segment.token_begin != position || link.token_count == 0 ||
-        link.token_count > segment.token_count()) {
+        link.token_count > segment.token_count) {
       return InvalidArgument("context '" + draft.id + "': segment " + Count(ToInt(segment.id)) +
                              " begins at token " + Count(segment.token_begin) + " and has " +
-                             Count(segment.token_count()) + " tokens; asked for " +
+                             Count(segment.token_count) + " tokens; asked for " +
                              Count(link.token_count) + " from token " + Count(position));
     }
     position += link.token_count;
@@ -107,9 +107,17 @@ class ContextStoreImpl : public ContextStore {
                                                              std::string_view id) const override {
     return catalog_->FindContext(tenant, id);
   }
-  PrefixMatch MatchPrefix(std::string_view tenant, ModelId model, std::span<const TokenId> tokens,
-                          WallTime now) const override {
+  StatusOr<PrefixMatch> MatchPrefix(std::string_view tenant, ModelId model,
+                                    std::span<const TokenId> tokens, WallTime now) const override {
     return catalog_->MatchPrefix(tenant, model, tokens, now);
+  }
+  StatusOr<uint64_t> CountCommonTokens(const std::vector<SegmentLink>& chain,
+                                       std::span<const TokenId> tokens) const override {
+    return alaya::CountCommonTokens(chain, tokens, tokens_->source());
+  }
+  StatusOr<std::vector<TokenId>> ReadTokens(const std::vector<SegmentLink>& chain,
+                                            TokenRange range) const override {
+    return ReadChainTokens(chain, range, tokens_->source());
   }
   std::vector<std::shared_ptr<const StoredContext>> ListContexts(const ContextFilter& filter,
                                                                  std::string_view after_id,
@@ -180,10 +188,11 @@ class ContextStoreImpl : public ContextStore {
   Catalog* catalog() { return catalog_.get(); }
   Database* database() { return database_.get(); }
   PageCache* cache() { return cache_.get(); }
+  const TokenReader& tokens() const { return *tokens_; }
   const SegmentReaper& reaper() const { return *reaper_; }
 
  private:
-  bool DropPages(SegmentId id);
+  bool Drop(const SegmentReaper::Dead& dead);
   void Evict();
   // Whoever only reads leaves no marks.
   void FoundDamage(std::string_view damage) {
@@ -195,6 +204,7 @@ class ContextStoreImpl : public ContextStore {
   DamageMarker damage_;
   std::unique_ptr<Database> database_;
   std::unique_ptr<PageCache> cache_;
+  std::unique_ptr<TokenReader> tokens_;
   std::unique_ptr<SegmentReaper> reaper_;
   std::unique_ptr<Catalog> catalog_;
   std::unique_ptr<DiskQuota> quota_;
@@ -240,6 +250,7 @@ class ContextWriterImpl : public ContextWriter {
   ContextDraft draft_;
   std::unique_ptr<Segment> segment_;  // null without tokens beyond the prefix
   std::string directory_;
+  bool kept_in_memory_ = false;
   std::unique_ptr<SegmentWriter> files_;
   Status first_error_;
   uint64_t stored_bytes_ = 0;
@@ -254,7 +265,7 @@ Status ContextWriterImpl::Start(const ContextStoreOptions& options) {
   segment_->model = draft_.model;
   segment_->tenant = draft_.tenant;
   segment_->token_begin = draft_.prefix.empty() ? 0 : draft_.prefix.back().range().end;
-  segment_->tokens = std::move(draft_.tokens);
+  segment_->token_count = draft_.tokens.size();
   segment_->wanted_indexes = std::move(draft_.wanted_indexes);
   directory_ = options.directory + "/" + std::string(kImportPrefix) + Count(ToInt(segment_->id));
   ALAYA_RETURN_IF_ERROR(CreateDirectories(directory_));
@@ -263,8 +274,9 @@ Status ContextWriterImpl::Start(const ContextStoreOptions& options) {
                                .quota = store_->quota()};
   // Who wrote it will mostly read it next. A large segment would push everything else
   // out, and itself.
-  const uint64_t bytes = segment_->token_count() * draft_.model->model.token_bytes();
-  if (bytes <= options.memory_budget_bytes / kKeptSegmentShare) {
+  const uint64_t bytes = segment_->token_count * draft_.model->model.token_bytes();
+  kept_in_memory_ = bytes <= options.memory_budget_bytes / kKeptSegmentShare;
+  if (kept_in_memory_) {
     writing.keep = [this](const PageId& id, std::span<const std::byte> payload) {
       store_->cache()->Put(id, payload, segment_->tenant);
     };
@@ -307,9 +319,11 @@ StatusOr<ContextWriter::Committed> ContextWriterImpl::Commit() {
   context->expire_time = draft_.expire_time;
   if (files_ != nullptr) {
     ALAYA_RETURN_IF_ERROR(StoreSegment());
-    context->chain.push_back({ingested_, ingested_->token_count()});
+    context->chain.push_back({ingested_, ingested_->token_count});
+    if (kept_in_memory_) store_->tokens().Keep(*ingested_, draft_.tokens);
   }
-  ALAYA_RETURN_IF_ERROR(store_->catalog()->Commit(context));
+  ALAYA_RETURN_IF_ERROR(
+      store_->catalog()->Commit(context, {.segment = ingested_.get(), .tokens = draft_.tokens}));
   return Committed{std::move(context), stored_bytes_};
 }
 
@@ -331,13 +345,17 @@ Status ContextStoreImpl::Start() {
                       .env = options_.env}));
   reader_ = std::make_unique<PageReader>(database_.get(), cache_.get(),
                                          [this](std::string_view damage) { FoundDamage(damage); });
+  tokens_ = std::make_unique<TokenReader>(database_.get(), cache_.get(),
+                                          [this](std::string_view damage) { FoundDamage(damage); });
   reaper_ = std::make_unique<SegmentReaper>();
-  ALAYA_ASSIGN_OR_RETURN(catalog_, Catalog::Load(database_.get(), reaper_.get(), options_.merge));
+  ALAYA_ASSIGN_OR_RETURN(
+      catalog_, Catalog::Load(database_.get(), tokens_.get(), reaper_.get(), options_.merge));
   quota_ = std::make_unique<DiskQuota>(
       options_.quota, [this] { return database_->stats().disk_bytes; }, [this] { Evict(); });
   if (options_.read_only) return OkStatus();
-  reaper_->Start([this](SegmentId id) { return DropPages(id); });
-  for (const SegmentId id : database_->StoredSegments()) DropPages(id);
+  reaper_->Start([this](const SegmentReaper::Dead& dead) { return Drop(dead); });
+  // Tokens that are nobody's were erased when the catalog was read.
+  for (const SegmentId id : database_->StoredSegments()) Drop({.id = id});
   return SyncDirectory(directory);
 }
 
@@ -350,11 +368,13 @@ void ContextStoreImpl::Evict() {
 }
 
 // Of a segment or of an index. False if the disk failed.
-bool ContextStoreImpl::DropPages(SegmentId id) {
+bool ContextStoreImpl::Drop(const SegmentReaper::Dead& dead) {
+  const SegmentId id = dead.id;
   // The catalog still names it: only its snapshots in memory are gone.
   if (catalog_->IsLinked(id)) return true;
   cache_->Erase(id);
-  const Status status = database_->DropSegment(id);
+  Status status = database_->DropSegment(id);
+  if (status.ok()) status = catalog_->EraseTokens(id, dead.token_count);
   if (!status.ok() && options_.log) {
     options_.log(StorageLogLevel::kWarning,
                  "segment " + Count(ToInt(id)) +
@@ -381,6 +401,7 @@ StatusOr<std::shared_ptr<const Segment>> ContextStoreImpl::MergeSegments(
                                .database = database_.get(),
                                .cache = cache_.get(),
                                .reader = reader_.get(),
+                               .tokens = tokens_.get(),
                                .reaper = reaper_.get(),
                                .disk_reserve_bytes = options_.disk_reserve_bytes,
                                .kept_bytes_max = options_.memory_budget_bytes / kKeptSegmentShare};
@@ -436,7 +457,7 @@ ContextStoreStats ContextStoreImpl::stats() const {
   stats.evicted_contexts = evicted_contexts_.load(std::memory_order_relaxed);
   stats.joined_segments = joined_segments_.load(std::memory_order_relaxed);
   stats.merge_written_bytes = merge_written_bytes_.load(std::memory_order_relaxed);
-  stats.checksum_failures = reader_->checksum_failures();
+  stats.checksum_failures = reader_->checksum_failures() + tokens_->checksum_failures();
   stats.background_errors = database.background_errors;
   stats.pending_compaction_bytes = database.pending_compaction_bytes;
   stats.delayed_write_bytes_per_second = database.delayed_write_bytes_per_second;

@@ -144,8 +144,18 @@ class ContextStore {
                                                                      std::string_view id) const = 0;
   // The stored context of the tenant and model that shares the longest prefix with
   // `tokens`; compares every token. Contexts expired at `now` do not match.
-  virtual PrefixMatch MatchPrefix(std::string_view tenant, ModelId model,
-                                  std::span<const TokenId> tokens, WallTime now) const = 0;
+  // Errors: those of ReadTokens, naming the context.
+  virtual StatusOr<PrefixMatch> MatchPrefix(std::string_view tenant, ModelId model,
+                                            std::span<const TokenId> tokens,
+                                            WallTime now) const = 0;
+  // How many of `tokens` the chain begins with; compares every token. Errors: as ReadTokens.
+  virtual StatusOr<uint64_t> CountCommonTokens(const std::vector<SegmentLink>& chain,
+                                               std::span<const TokenId> tokens) const = 0;
+  // Tokens of a chain, from memory or disk. Requires: the range lies in the chain.
+  // Errors: DataLoss if they are damaged; what the disk says; ResourceExhausted if all of the
+  //   memory stays in use.
+  virtual StatusOr<std::vector<TokenId>> ReadTokens(const std::vector<SegmentLink>& chain,
+                                                    TokenRange range) const = 0;
   // By falling create time, then rising id; starts after `after_id` if not empty.
   virtual std::vector<std::shared_ptr<const StoredContext>> ListContexts(
       const ContextFilter& filter, std::string_view after_id, size_t limit) const = 0;

@@ -5,7 +5,7 @@
 namespace alaya {
 namespace {
 
-bool IsWhole(const SegmentLink& link) { return link.token_count == link.segment->token_count(); }
+bool IsWhole(const SegmentLink& link) { return link.token_count == link.segment->token_count; }
 
 }  // namespace
 

@@ -29,7 +29,7 @@ StatusOr<PageInfo> ExpectedRows(const Segment& segment, const PageId& id) {
   const uint64_t first_row = id.page_index * page_tokens;
   uint64_t row_count = 0;
   if (id.layer < model.num_layers) {
-    row_count = is_query ? segment.query_counts[id.layer] : segment.token_count();
+    row_count = is_query ? segment.query_counts[id.layer] : segment.token_count;
   }
   const uint32_t head_count = is_query ? model.num_query_heads : model.num_kv_heads;
   if (id.segment != segment.id || id.head >= head_count || first_row >= row_count) {

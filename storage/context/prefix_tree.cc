@@ -8,83 +8,79 @@
 namespace alaya {
 namespace {
 
-size_t CommonTokens(std::span<const TokenId> a, std::span<const TokenId> b) {
-  const size_t shorter = std::min(a.size(), b.size());
-  const auto end = a.begin() + static_cast<ptrdiff_t>(shorter);
-  return static_cast<size_t>(std::mismatch(a.begin(), end, b.begin()).first - a.begin());
+constexpr WallTime kNever = WallTime::max();
+
+WallTime ExpireTime(const StoredContext& context) {
+  return context.pinned ? kNever : context.expire_time.value_or(kNever);
 }
 
 }  // namespace
 
 PrefixTree::PrefixTree() : nodes_(1) {}
 
-PrefixTree::NodeIndex PrefixTree::NewNode(NodeIndex parent, const TokenSlice& edge) {
-  NodeIndex index = static_cast<NodeIndex>(nodes_.size());
+// ---- Changing
+
+PrefixTree::NodeIndex PrefixTree::NewNode(NodeIndex parent, TokenId first_token, uint64_t depth) {
+  auto index = static_cast<NodeIndex>(nodes_.size());
   if (free_nodes_.empty()) {
     nodes_.emplace_back();
   } else {
     index = free_nodes_.back();
     free_nodes_.pop_back();
   }
-  nodes_[index].parent = parent;
-  nodes_[index].edge = edge;
-  nodes_[parent].children[edge.tokens().front()] = index;
+  Node& node = nodes_[index];
+  node.depth = depth;
+  node.parent = parent;
+  node.first_token = first_token;
+  nodes_[parent].children[first_token] = index;
   return index;
 }
 
-// Puts a node onto the edge to `child`, after its first head_tokens tokens.
-PrefixTree::NodeIndex PrefixTree::SplitEdge(NodeIndex child, size_t head_tokens) {
-  const TokenSlice edge = nodes_[child].edge;
-  const NodeIndex middle = NewNode(nodes_[child].parent, edge.First(head_tokens));
-  nodes_[child].edge = edge.From(head_tokens);
+// Puts a node onto the edge to `child`.
+PrefixTree::NodeIndex PrefixTree::SplitEdge(NodeIndex child, uint64_t depth, TokenId rest_token) {
+  const NodeIndex middle = NewNode(nodes_[child].parent, nodes_[child].first_token, depth);
   nodes_[child].parent = middle;
-  nodes_[middle].children[nodes_[child].edge.tokens().front()] = child;
+  nodes_[child].first_token = rest_token;
+  nodes_[middle].children[rest_token] = child;
   nodes_[middle].last_expire_time = nodes_[child].last_expire_time;
   return middle;
 }
 
-PrefixTree::NodeIndex PrefixTree::FindOrAddNode(std::span<const TokenSlice> tokens) {
-  NodeIndex index = kRoot;
-  size_t passed = 0;  // of the edge to `index`: a slice may end anywhere on it
-  for (TokenSlice rest : tokens) {
-    while (rest.count > 0) {
-      if (passed == nodes_[index].edge.count) {
-        const auto entry = nodes_[index].children.find(rest.tokens().front());
-        const bool is_new = entry == nodes_[index].children.end();
-        index = is_new ? NewNode(index, rest) : entry->second;
-        passed = 0;
-      }
-      const size_t common =
-          CommonTokens(nodes_[index].edge.tokens().subspan(passed), rest.tokens());
-      passed += common;
-      rest = rest.From(common);
-      const bool is_fork = rest.count > 0 && passed < nodes_[index].edge.count;
-      if (is_fork) index = SplitEdge(index, passed);
-    }
-  }
-  return passed < nodes_[index].edge.count ? SplitEdge(index, passed) : index;
-}
-
-void PrefixTree::Insert(std::span<const TokenSlice> tokens, const std::string& id,
-                        WallTime expire_time) {
-  const NodeIndex index = FindOrAddNode(tokens);
-  ALAYA_CHECK(index != kRoot);
-  const bool inserted = nodes_[index].contexts.emplace(id, expire_time).second;
-  ALAYA_CHECK(inserted);
+void PrefixTree::Insert(const Place& place, ContextPointer context) {
+  NodeIndex index = place.node;
+  if (place.split) index = SplitEdge(index, place.split->depth, place.split->rest_token);
+  if (place.first_token) index = NewNode(index, *place.first_token, context->token_count());
+  ALAYA_CHECK(index != kRoot && nodes_[index].depth == context->token_count());
+  const bool is_new = places_.emplace(context->id, index).second;
+  ALAYA_CHECK(is_new);
+  nodes_[index].contexts.insert(std::move(context));
   RefreshUpwards(index);
 }
 
-void PrefixTree::Remove(std::span<const TokenSlice> tokens, const std::string& id) {
-  const NodeIndex index = FindOrAddNode(tokens);
-  const size_t removed = nodes_[index].contexts.erase(id);
-  ALAYA_CHECK(removed == 1);
+void PrefixTree::Replace(ContextPointer context) {
+  const NodeIndex index = places_.at(context->id);
+  std::set<ContextPointer, ById>& contexts = nodes_[index].contexts;
+  ALAYA_CHECK(contexts.erase(context) == 1);
+  contexts.insert(std::move(context));
+  RefreshUpwards(index);
+}
+
+void PrefixTree::Remove(const std::string& id) {
+  const auto place = places_.find(id);
+  ALAYA_CHECK(place != places_.end());
+  const NodeIndex index = place->second;
+  places_.erase(place);
+  std::set<ContextPointer, ById>& contexts = nodes_[index].contexts;
+  contexts.erase(contexts.find(id));
   RefreshUpwards(index);
   PruneUpwards(index);
 }
 
 WallTime PrefixTree::LastExpireTime(const Node& node) const {
   WallTime last = WallTime::min();
-  for (const auto& [id, expire_time] : node.contexts) last = std::max(last, expire_time);
+  for (const ContextPointer& context : node.contexts) {
+    last = std::max(last, ExpireTime(*context));
+  }
   for (const auto& [token, child] : node.children) {
     if (last == kNever) break;
     last = std::max(last, nodes_[child].last_expire_time);
@@ -103,12 +99,11 @@ void PrefixTree::RefreshUpwards(NodeIndex index) {
   }
 }
 
-// Drops nodes that hold nothing, then joins the last one with an only child, if that one's
-// list has the tokens of both: lists of two segments are not joined.
+// Drops nodes that hold nothing, then joins the last one with an only child.
 void PrefixTree::PruneUpwards(NodeIndex index) {
   while (index != kRoot && nodes_[index].contexts.empty() && nodes_[index].children.empty()) {
     const NodeIndex parent = nodes_[index].parent;
-    nodes_[parent].children.erase(nodes_[index].edge.tokens().front());
+    nodes_[parent].children.erase(nodes_[index].first_token);
     nodes_[index] = Node();
     free_nodes_.push_back(index);
     index = parent;
@@ -116,39 +111,34 @@ void PrefixTree::PruneUpwards(NodeIndex index) {
   Node& node = nodes_[index];
   if (index == kRoot || !node.contexts.empty() || node.children.size() != 1) return;
   const NodeIndex child = node.children.begin()->second;
-  TokenSlice& edge = nodes_[child].edge;
-  if (edge.begin < node.edge.count) return;
-  edge = {edge.list, edge.begin - node.edge.count, edge.count + node.edge.count};
   nodes_[child].parent = node.parent;
-  nodes_[node.parent].children[edge.tokens().front()] = child;
+  nodes_[child].first_token = node.first_token;
+  nodes_[node.parent].children[node.first_token] = child;
   node = Node();
   free_nodes_.push_back(index);
 }
 
-PrefixTree::Match PrefixTree::FindLongest(std::span<const TokenId> tokens, WallTime now) const {
+// ---- Looking
+
+PrefixTree::ContextPointer PrefixTree::FindCandidate(std::span<const TokenId> tokens,
+                                                     WallTime now) const {
   NodeIndex index = kRoot;
-  uint64_t matched = 0;
-  while (matched < tokens.size()) {
-    const std::span<const TokenId> rest = tokens.subspan(matched);
-    const auto entry = nodes_[index].children.find(rest.front());
-    if (entry == nodes_[index].children.end()) break;
-    const Node& child = nodes_[entry->second];
-    if (child.last_expire_time <= now) break;
-    index = entry->second;
-    const size_t common = CommonTokens(child.edge.tokens(), rest);
-    matched += common;
-    if (common < child.edge.count) break;
+  while (nodes_[index].depth < tokens.size()) {
+    const Node& node = nodes_[index];
+    const auto child = node.children.find(tokens[node.depth]);
+    if (child == node.children.end()) break;
+    if (nodes_[child->second].last_expire_time <= now) break;
+    index = child->second;
   }
-  if (matched == 0) return {};
-  return {AnyContextBelow(index, now), matched};
+  return index == kRoot ? nullptr : ContextBelow(index, now);
 }
 
-// Requires a context here or below that is unexpired at `now`.
-const std::string& PrefixTree::AnyContextBelow(NodeIndex index, WallTime now) const {
+// A context here or below that is unexpired at `now`, one of the nearest. Requires: there is one.
+const PrefixTree::ContextPointer& PrefixTree::ContextBelow(NodeIndex index, WallTime now) const {
   for (;;) {
     const Node& node = nodes_[index];
-    for (const auto& [id, expire_time] : node.contexts) {
-      if (expire_time > now) return id;
+    for (const ContextPointer& context : node.contexts) {
+      if (ExpireTime(*context) > now) return context;
     }
     const auto next = std::find_if(node.children.begin(), node.children.end(), [&](const auto& c) {
       return nodes_[c.second].last_expire_time > now;
@@ -156,6 +146,44 @@ const std::string& PrefixTree::AnyContextBelow(NodeIndex index, WallTime now) co
     ALAYA_CHECK(next != node.children.end());
     index = next->second;
   }
+}
+
+// One that no other goes on. Requires: not the root of an empty tree.
+const PrefixTree::ContextPointer& PrefixTree::LastContextBelow(NodeIndex index) const {
+  while (!nodes_[index].children.empty()) index = nodes_[index].children.begin()->second;
+  return *nodes_[index].contexts.begin();
+}
+
+// Goes down by comparing with one context below after the other, each time to where they part.
+StatusOr<PrefixTree::Place> PrefixTree::FindPlace(const StoredContext& context,
+                                                  const TokenSource& read) const {
+  const uint64_t token_count = context.token_count();
+  ALAYA_CHECK(token_count > 0);
+  Place place;
+  while (nodes_[place.node].depth < token_count) {
+    const uint64_t depth = nodes_[place.node].depth;
+    ALAYA_ASSIGN_OR_RETURN(const TokenId token, ReadChainToken(context.chain, depth, read));
+    const auto child = nodes_[place.node].children.find(token);
+    if (child == nodes_[place.node].children.end()) {
+      place.first_token = token;
+      break;
+    }
+    const StoredContext& other = *LastContextBelow(child->second);
+    ALAYA_ASSIGN_OR_RETURN(const uint64_t common,
+                           CountCommonTokens(context.chain, other.chain, depth + 1, read));
+    // The first node on the way to the other context that lies beyond.
+    NodeIndex beyond = places_.at(other.id);
+    while (nodes_[nodes_[beyond].parent].depth >= common) beyond = nodes_[beyond].parent;
+    place.node = beyond;
+    if (nodes_[beyond].depth == common) continue;
+    ALAYA_ASSIGN_OR_RETURN(const TokenId rest_token, ReadChainToken(other.chain, common, read));
+    place.split = Place::Split{common, rest_token};
+    if (common < token_count) {
+      ALAYA_ASSIGN_OR_RETURN(place.first_token, ReadChainToken(context.chain, common, read));
+    }
+    break;
+  }
+  return place;
 }
 
 }  // namespace alaya

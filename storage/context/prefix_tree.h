@@ -1,75 +1,106 @@
-// Which stored contexts share a prefix with a token sequence: a radix tree over
-// tokens, one per tenant and model.
+// Which stored contexts share a prefix with a token sequence: a radix tree over tokens, one
+// per tenant and model, that holds no tokens but the first of each edge.
 //
-// Compares tokens, never hashes, and holds none of its own: an edge is a slice of the list
-// that a segment holds as well. Every node knows when the last context below it
-// expires, so a lookup never walks into expired branches.
+// Whoever looks for a prefix follows those tokens without looking at what lies between
+// them. The context that is found shares the longest prefix, if any does: where that one ends,
+// every token at which contexts part was followed. How long it is, comparing the tokens of
+// that one context tells, and no hash: what does not match is found there.
+//
+// Every node knows when the last context below it expires, so a lookup never walks into
+// expired branches.
+//
+// Source: Morrison, PATRICIA, J. ACM 15(4), 1968.
 
 #ifndef ALAYA_STORAGE_CONTEXT_PREFIX_TREE_H_
 #define ALAYA_STORAGE_CONTEXT_PREFIX_TREE_H_
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
+#include <memory>
+#include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
+#include "storage/context/chain_tokens.h"
 #include "storage/context/stored_context.h"
-#include "storage/context/token_list.h"
 #include "storage/types/ids.h"
+#include "storage/types/status.h"
 
 namespace alaya {
 
 // Threads: const methods may run at the same time; others alone.
 class PrefixTree {
  public:
-  static constexpr WallTime kNever = WallTime::max();
+  using ContextPointer = std::shared_ptr<const StoredContext>;
 
   PrefixTree();
 
-  // Requires: `id` is not in the tree; tokens are not empty.
-  // Cost: of all methods one pass over the tokens, plus the branches on the way.
-  void Insert(std::span<const TokenSlice> tokens, const std::string& id, WallTime expire_time);
-  // Requires: inserted with these tokens, whatever their slices were.
-  void Remove(std::span<const TokenSlice> tokens, const std::string& id);
+  // A context unexpired at `now` such that none shares more tokens with `tokens`; null only
+  // if none shares any. It may share none itself: compare its tokens.
+  // Cost: the branches on the way; reads no tokens.
+  ContextPointer FindCandidate(std::span<const TokenId> tokens, WallTime now) const;
 
-  struct Match {
-    std::string id;  // of a context that starts with the matched tokens
-    uint64_t matched_tokens = 0;
+  using NodeIndex = uint32_t;
+  // Where a context belongs; for Insert, and good until the tree changes.
+  struct Place {
+    NodeIndex node = 0;
+    // Where the edge to the node is split, and the token with which its rest begins then.
+    struct Split {
+      uint64_t depth = 0;
+      TokenId rest_token = 0;
+    };
+    std::optional<Split> split = {};
+    // Of a new edge from there to the context's end; none: it ends there.
+    std::optional<TokenId> first_token = {};
   };
-  // The longest prefix of `tokens` that an unexpired context starts with; an empty
-  // id with 0 tokens if there is none.
-  Match FindLongest(std::span<const TokenId> tokens, WallTime now) const;
+  // Errors: those of `read`. Requires: the context has tokens.
+  // Cost: the branches on the way, and what TokenSource says; segments in common cost nothing.
+  StatusOr<Place> FindPlace(const StoredContext& context, const TokenSource& read) const;
+  // Requires: no context of this id is in the tree; the place was found for its tokens.
+  void Insert(const Place& place, ContextPointer context);
+  // Puts another snapshot, with the same tokens, in the place of the one with its id.
+  // Requires: there is one.
+  void Replace(ContextPointer context);
+  // Requires: it is there.
+  void Remove(const std::string& id);
 
   size_t node_count() const { return nodes_.size() - free_nodes_.size(); }
 
  private:
   // Nodes refer to each other by number: a chain as deep as a context is long must
   // not be destroyed by recursion.
-  using NodeIndex = uint32_t;
   static constexpr NodeIndex kRoot = 0;
 
+  struct ById {
+    using is_transparent = void;
+    bool operator()(const auto& a, const auto& b) const { return IdOf(a) < IdOf(b); }
+    static const std::string& IdOf(const ContextPointer& context) { return context->id; }
+    static const std::string& IdOf(const std::string& id) { return id; }
+  };
   struct Node {
-    // Tokens between the parent and here. Those before them in their list are those on the
-    // way to the parent.
-    TokenSlice edge;
+    uint64_t depth = 0;  // tokens from the root to here; the edge here begins at the parent's
     NodeIndex parent = kRoot;
-    std::map<TokenId, NodeIndex> children;        // by the first token of their edge
-    std::map<std::string, WallTime> contexts;     // that end here, with their expiry
-    WallTime last_expire_time = WallTime::min();  // of all contexts here and below
+    TokenId first_token = 0;                       // of the edge
+    absl::btree_map<TokenId, NodeIndex> children;  // by their first_token
+    std::set<ContextPointer, ById> contexts;       // that end here
+    WallTime last_expire_time = WallTime::min();   // of all contexts here and below
   };
 
-  NodeIndex NewNode(NodeIndex parent, const TokenSlice& edge);
-  NodeIndex SplitEdge(NodeIndex child, size_t head_tokens);
-  NodeIndex FindOrAddNode(std::span<const TokenSlice> tokens);
+  NodeIndex NewNode(NodeIndex parent, TokenId first_token, uint64_t depth);
+  NodeIndex SplitEdge(NodeIndex child, uint64_t depth, TokenId rest_token);
   void RefreshUpwards(NodeIndex index);
   void PruneUpwards(NodeIndex index);
   WallTime LastExpireTime(const Node& node) const;
-  const std::string& AnyContextBelow(NodeIndex index, WallTime now) const;
+  const ContextPointer& ContextBelow(NodeIndex index, WallTime now) const;
+  const ContextPointer& LastContextBelow(NodeIndex index) const;
 
   std::vector<Node> nodes_;
   std::vector<NodeIndex> free_nodes_;
+  absl::flat_hash_map<std::string, NodeIndex> places_;  // of contexts, by id
 };
 
 }  // namespace alaya

@@ -31,13 +31,15 @@ class ImportDirectory {
 class SegmentMerge {
  public:
   SegmentMerge(const SegmentMerging& merging, const Run& run, std::string directory,
-               std::unique_ptr<Segment> segment, const std::function<bool()>& should_stop)
+               std::unique_ptr<Segment> segment, std::vector<TokenId> tokens,
+               const std::function<bool()>& should_stop)
       : merging_(merging),
         run_(run),
         model_(segment->model->model),
         should_stop_(should_stop),
         directory_(std::move(directory)),
-        segment_(std::move(segment)) {}
+        segment_(std::move(segment)),
+        tokens_(std::move(tokens)) {}
   ~SegmentMerge() {
     files_.reset();
     // Not handed on to the reaper: nobody else will drop what was kept of it.
@@ -51,7 +53,8 @@ class SegmentMerge {
     // No quota: making room for a merge by evicting contexts would be no gain.
     SegmentWriterOptions writing{.directory = directory_.path(),
                                  .disk_reserve_bytes = merging_.disk_reserve_bytes};
-    if (IsKeptInMemory()) {
+    const bool is_kept = IsKeptInMemory();
+    if (is_kept) {
       writing.keep = [this](const PageId& id, std::span<const std::byte> payload) {
         merging_.cache->Put(id, payload, segment_->tenant);
       };
@@ -69,13 +72,14 @@ class SegmentMerge {
     // Once pages may be in the database the segment must die through the reaper.
     std::shared_ptr<const Segment> merged = merging_.reaper->Adopt(std::move(segment_));
     ALAYA_RETURN_IF_ERROR(merging_.database->IngestPages(finished.files));
-    ALAYA_RETURN_IF_ERROR(merging_.catalog->ReplaceRun(run_, merged));
+    if (is_kept) merging_.tokens->Keep(*merged, tokens_);
+    ALAYA_RETURN_IF_ERROR(merging_.catalog->ReplaceRun(run_, merged, tokens_));
     return merged;
   }
 
  private:
   bool IsKeptInMemory() const {
-    if (segment_->token_count() * model_.token_bytes() > merging_.kept_bytes_max) return false;
+    if (segment_->token_count * model_.token_bytes() > merging_.kept_bytes_max) return false;
     return std::ranges::all_of(
         run_, [this](const auto& part) { return merging_.cache->Contains({.segment = part->id}); });
   }
@@ -101,7 +105,7 @@ class SegmentMerge {
 
   Status CopyRows(const Segment& part, LayerIndex layer) {
     const uint64_t page_tokens = PageTokens(model_);
-    for (uint64_t begin = 0; begin < part.token_count(); begin += page_tokens) {
+    for (uint64_t begin = 0; begin < part.token_count; begin += page_tokens) {
       if (should_stop_()) return MakeError(StatusCode::kCancelled, "the merge was stopped");
       const auto page = static_cast<uint32_t>(begin / page_tokens);
       ALAYA_RETURN_IF_ERROR(Gather(part, layer, page, PageKind::kKey, model_.num_kv_heads, &rows_));
@@ -129,6 +133,7 @@ class SegmentMerge {
   const std::function<bool()>& should_stop_;
   const ImportDirectory directory_;
   std::unique_ptr<Segment> segment_;
+  const std::vector<TokenId> tokens_;
   std::unique_ptr<SegmentWriter> files_;
   std::vector<std::byte> rows_;
   std::vector<std::byte> values_;
@@ -141,22 +146,22 @@ StatusOr<std::shared_ptr<const Segment>> MergeSegmentRun(const SegmentMerging& m
                                                          const Run& run,
                                                          const std::function<bool()>& should_stop) {
   const Segment& first = *run.front();
-  uint64_t token_count = 0;
-  for (const auto& part : run) token_count += part->token_count();
+  std::vector<SegmentLink> chain;
+  for (const auto& part : run) chain.push_back({part, part->token_count});
+  ALAYA_ASSIGN_OR_RETURN(std::vector<TokenId> tokens,
+                         ReadChainTokens(chain, {first.token_begin, chain.back().range().end},
+                                         merging.tokens->source()));
   auto segment = std::make_unique<Segment>();
   ALAYA_ASSIGN_OR_RETURN(segment->id, merging.catalog->AllocateSegmentId());
   segment->model = first.model;
   segment->tenant = first.tenant;
   segment->token_begin = first.token_begin;
   segment->wanted_indexes = first.wanted_indexes;
-  std::vector<TokenId> tokens;
-  tokens.reserve(token_count);
-  for (const auto& part : run) {
-    tokens.insert(tokens.end(), part->tokens.begin(), part->tokens.end());
-  }
-  segment->tokens = std::move(tokens);
+  segment->token_count = tokens.size();
   std::string directory = directory_prefix + std::to_string(ToInt(segment->id));
-  return SegmentMerge(merging, run, std::move(directory), std::move(segment), should_stop).Write();
+  return SegmentMerge(merging, run, std::move(directory), std::move(segment), std::move(tokens),
+                      should_stop)
+      .Write();
 }
 
 }  // namespace alaya

@@ -19,6 +19,7 @@
 #include "storage/context/page_reader.h"
 #include "storage/context/segment_reaper.h"
 #include "storage/context/stored_context.h"
+#include "storage/context/token_reader.h"
 #include "storage/database/database.h"
 #include "storage/types/status.h"
 
@@ -30,6 +31,7 @@ struct SegmentMerging {
   Database* database = nullptr;
   PageCache* cache = nullptr;
   PageReader* reader = nullptr;
+  const TokenReader* tokens = nullptr;
   const SegmentReaper* reaper = nullptr;
   uint64_t disk_reserve_bytes = 0;
   // A segment of at most so many bytes stays in memory if the old ones were there.

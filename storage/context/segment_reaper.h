@@ -1,4 +1,4 @@
-// Drops the pages of segments and indexes that nobody can reach any more, in a thread
+// Drops the pages and tokens of segments and indexes that nobody can reach any more, in a thread
 // of its own.
 //
 // Both die with their last shared_ptr, which may happen anywhere, under any lock: the
@@ -9,6 +9,7 @@
 #define ALAYA_STORAGE_CONTEXT_SEGMENT_REAPER_H_
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -32,10 +33,15 @@ class SegmentReaper {
   std::shared_ptr<const Segment> Adopt(std::unique_ptr<const Segment> segment) const;
   std::shared_ptr<const StoredIndex> Adopt(std::unique_ptr<const StoredIndex> index) const;
 
+  // What died.
+  struct Dead {
+    SegmentId id{};
+    uint64_t token_count = 0;  // of a segment; of an index 0
+  };
   // From now on `drop` runs on the reaper's thread for every segment and index that
   // died; it must tell whether the catalog still names it, and returns false if it has to be
   // tried again.
-  void Start(std::function<bool(SegmentId)> drop);
+  void Start(std::function<bool(const Dead&)> drop);
   // Returns when what was posted before is dropped, or failed.
   void Flush();
   // Drops what was posted, then ends; later deaths are ignored. What failed waits for the
@@ -48,7 +54,7 @@ class SegmentReaper {
 
   const std::chrono::milliseconds retry_interval_;
   std::shared_ptr<Queue> queue_;  // shared with the deleters of segments
-  std::function<bool(SegmentId)> drop_;
+  std::function<bool(const Dead&)> drop_;
   std::thread thread_;
 };
 

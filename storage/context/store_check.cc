@@ -55,7 +55,7 @@ class StoreChecker {
   void CheckPages(const Segment& segment, uint32_t layer, PageKind kind) {
     const Model& model = segment.model->model;
     const bool is_query = kind == PageKind::kQuery;
-    const uint64_t row_count = is_query ? segment.query_counts[layer] : segment.token_count();
+    const uint64_t row_count = is_query ? segment.query_counts[layer] : segment.token_count;
     const uint32_t head_count = is_query ? model.num_query_heads : model.num_kv_heads;
     const uint64_t page_tokens = PageTokens(model);
     for (uint64_t row = 0; row < row_count; row += page_tokens) {

@@ -2,27 +2,30 @@
 
 #include <algorithm>
 
+#include "storage/page/page.h"
 #include "storage/types/check.h"
 
 namespace alaya {
 
-std::vector<TokenId> ChainTokens(const std::vector<SegmentLink>& chain) {
-  std::vector<TokenId> tokens;
-  tokens.reserve(chain.empty() ? 0 : chain.back().range().end);
-  for (const SegmentLink& link : chain) {
-    const auto begin = link.segment->tokens.begin();
-    tokens.insert(tokens.end(), begin, begin + static_cast<ptrdiff_t>(link.token_count));
+Status CheckStorable(const Model& model) {
+  const std::string prefix = "model '" + model.name + "': ";
+  if (model.name.empty()) return InvalidArgument("a model needs a name");
+  if (model.num_layers == 0 || model.num_kv_heads == 0 || model.num_query_heads == 0) {
+    return InvalidArgument(prefix + "layers and heads must be at least 1");
   }
-  return tokens;
-}
-
-std::vector<TokenSlice> ChainSlices(const std::vector<SegmentLink>& chain) {
-  std::vector<TokenSlice> slices;
-  slices.reserve(chain.size());
-  for (const SegmentLink& link : chain) {
-    slices.push_back({link.segment->tokens, 0, static_cast<size_t>(link.token_count)});
+  if (model.num_query_heads % model.num_kv_heads != 0) {
+    return InvalidArgument(prefix + "num_query_heads " + std::to_string(model.num_query_heads) +
+                           " is no multiple of num_kv_heads " + std::to_string(model.num_kv_heads));
   }
-  return slices;
+  if (model.head_dim == 0 || model.head_dim % 8 != 0) {
+    return InvalidArgument(prefix + "head_dim " + std::to_string(model.head_dim) +
+                           " is no positive multiple of 8");
+  }
+  if (PageTokens(model) * model.row_bytes() > kPagePayloadBytesMax) {
+    return InvalidArgument(prefix + "head_dim " + std::to_string(model.head_dim) +
+                           " is too large for a page");
+  }
+  return OkStatus();
 }
 
 std::vector<SegmentLink> ChainPrefix(const std::vector<SegmentLink>& chain, uint64_t token_count) {

@@ -18,9 +18,9 @@
 #include <vector>
 
 #include "storage/context/stored_index.h"
-#include "storage/context/token_list.h"
 #include "storage/types/ids.h"
 #include "storage/types/model.h"
+#include "storage/types/status.h"
 
 namespace alaya {
 
@@ -31,15 +31,18 @@ struct RegisteredModel {
   ModelId id{};
   Model model;
 };
+// Errors: InvalidArgument for a shape that cannot be stored.
+Status CheckStorable(const Model& model);
 
-// Immutable once committed, but for its indexes. While anyone holds a Segment its pages stay
-// readable, even after the last context that links to it was deleted.
+// Immutable once committed, but for its indexes. While anyone holds a Segment its pages and
+// tokens stay readable, even after the last context that links to it was deleted.
 struct Segment {
   SegmentId id{};
   std::shared_ptr<const RegisteredModel> model;
   std::string tenant;
-  uint64_t token_begin = 0;            // position of its first token in a context
-  TokenList tokens;                    // all of them
+  uint64_t token_begin = 0;  // position of its first token in a context
+  // Their ids are in the database and read through TokenReader.
+  uint64_t token_count = 0;
   std::vector<uint32_t> query_counts;  // [num_layers] sampled queries stored per query head
   uint64_t stored_bytes = 0;           // bytes on disk, indexes not counted
   // Kinds of index that the context's writer asked for; empty: it did not say.
@@ -50,7 +53,6 @@ struct Segment {
   // write lock.
   mutable std::weak_ptr<const Segment> joined_into;
 
-  uint64_t token_count() const { return tokens.size(); }
   uint64_t stored_bytes_with_indexes() const {
     uint64_t bytes = stored_bytes;
     for (const StoredIndex* index : indexes.list()) bytes += index->stored_bytes;
@@ -61,7 +63,7 @@ struct Segment {
 // The first token_count tokens of a segment.
 struct SegmentLink {
   std::shared_ptr<const Segment> segment;
-  uint64_t token_count = 0;  // 1 .. segment->token_count()
+  uint64_t token_count = 0;  // 1 .. segment->token_count
 
   TokenRange range() const { return {segment->token_begin, segment->token_begin + token_count}; }
 };
@@ -96,10 +98,6 @@ struct StoredContext {
   bool expired_at(WallTime now) const { return !pinned && expire_time && *expire_time <= now; }
 };
 
-// The tokens of a chain, one after the other.
-std::vector<TokenId> ChainTokens(const std::vector<SegmentLink>& chain);
-// The same, as slices of the segments' lists.
-std::vector<TokenSlice> ChainSlices(const std::vector<SegmentLink>& chain);
 // The chain's first token_count tokens. Requires: no more than the chain has.
 std::vector<SegmentLink> ChainPrefix(const std::vector<SegmentLink>& chain, uint64_t token_count);
 

@@ -76,7 +76,11 @@ rocksdb::DBOptions MakeDbOptions(const DatabaseOptions& wanted, rocksdb::Env* en
 }
 
 rocksdb::ColumnFamilyOptions MakeCatalogOptions() {
+  rocksdb::BlockBasedTableOptions table;
+  // Records are read once and kept in another form, those of tokens in the page cache.
+  table.no_block_cache = true;
   rocksdb::ColumnFamilyOptions options;
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   options.write_buffer_size = kWriteBufferBytes;
   options.compression = rocksdb::kNoCompression;
   return options;
@@ -357,6 +361,16 @@ Status Database::ScanCatalog(
                                 {record->value().data(), record->value().size()}));
   }
   return FromRocksDb(record->status(), "read catalog");
+}
+
+Status Database::ReadCatalog(const std::string& key,
+                             const std::function<Status(std::string_view)>& use) const {
+  std::shared_lock lock(impl_->mutex);
+  ALAYA_RETURN_IF_ERROR(impl_->OpenForReading(&lock));
+  rocksdb::PinnableSlice value;
+  ALAYA_RETURN_IF_ERROR(
+      FromRocksDb(impl_->db->Get({}, impl_->catalog(), key, &value), "read catalog record"));
+  return use({value.data(), value.size()});
 }
 
 Status Database::IngestPages(const std::vector<std::string>& files) {

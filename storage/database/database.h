@@ -80,6 +80,11 @@ class Database {
   Status ScanCatalog(
       const std::function<Status(std::string_view key, std::string_view value)>& visit) const;
 
+  // Calls `use` with the record's value. Errors: NotFound; DataLoss if its block is damaged;
+  // what `use` returns.
+  Status ReadCatalog(const std::string& key,
+                     const std::function<Status(std::string_view value)>& use) const;
+
   // Takes files written by PageFileWriter, all or none; they are moved. Their keys
   // must be new and their ranges apart. Unknown when it fails.
   Status IngestPages(const std::vector<std::string>& files);

@@ -145,6 +145,8 @@ std::string Name(PageKind kind) {
       return "values";
     case PageKind::kQuery:
       return "queries";
+    case PageKind::kToken:
+      return "tokens";
     default:
       return "index kind " +
              std::to_string(static_cast<int>(kind) - static_cast<int>(PageKind::kIndex));

@@ -37,8 +37,9 @@ inline constexpr size_t kKvPagePayloadBytesMax = size_t{16} * 1024;
 inline constexpr size_t kPageHeaderBytes = 64;
 inline constexpr uint16_t kPageFormatVersion = 1;
 
-// kIndex + k: a block of an index of kind k, 1 to kIndexKindMax.
-enum class PageKind : uint8_t { kKey = 0, kValue = 1, kQuery = 2, kIndex = 16 };
+// kToken: token ids, pages in memory only. kIndex + k: a block of an index of kind k, 1 to
+// kIndexKindMax.
+enum class PageKind : uint8_t { kKey = 0, kValue = 1, kQuery = 2, kToken = 3, kIndex = 16 };
 
 // What the numbers of index kinds mean is not storage's matter.
 inline constexpr uint8_t kIndexKindMax = 15;

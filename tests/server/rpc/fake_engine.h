@@ -108,6 +108,9 @@ class FakeEngine final : public Engine {
     if (!id.starts_with("c")) return NotFound("context '" + std::string(id) + "'");
     return MakeContext(std::string(id));
   }
+  StatusOr<std::vector<TokenId>> ReadTokens(const StoredContext& context) override {
+    return std::vector<TokenId>(context.token_count());
+  }
   StatusOr<std::vector<std::shared_ptr<const StoredContext>>> ListContexts(
       const ContextFilter& /*filter*/, std::string_view after_id, size_t limit) override {
     std::vector<std::shared_ptr<const StoredContext>> contexts;
@@ -256,7 +259,7 @@ class FakeEngine final : public Engine {
   std::shared_ptr<const StoredContext> MakeContext(std::string id) const {
     auto segment = std::make_shared<Segment>();
     segment->model = model_;
-    segment->tokens = std::vector<TokenId>(readable_tokens);
+    segment->token_count = readable_tokens;
     auto context = std::make_shared<StoredContext>();
     context->id = std::move(id);
     context->model = model_;

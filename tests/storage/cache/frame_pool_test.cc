@@ -306,6 +306,22 @@ TEST(FramePoolTest, AnOwnerAtItsLimitLosesPagesOfItsOwnAndNobodyElseDoes) {
   pool.ExpectApart();
 }
 
+TEST(FramePoolTest, PagesOfTokensLeaveNearlyAllOfTheBudgetToOthers) {
+  PoolFixture pool(/*chunks=*/1024);  // 64 MiB, of which they may have 2
+  const size_t tokens_max = 1024 * kPerChunk / FramePool::kTokenPagesShare;
+  pool.pool().SetLimits({.others = 16 * FramePool::kSmallFrameBytes});
+  for (uint32_t i = 0; i < 1000; ++i) {
+    const PageId id{.segment = SegmentId{7}, .page_index = i, .kind = PageKind::kToken};
+    ASSERT_TRUE(pool.Read(id, FrameSize::kSmall, PageUse::kRepeated, "a"));
+    ASSERT_EQ(pool.page_count(), std::min<size_t>(i + 1, tokens_max));
+  }
+
+  // Beside them an owner has all that it may have.
+  for (uint32_t i = 0; i < 100; ++i) ASSERT_TRUE(ReadOf(&pool, "a", i));
+  EXPECT_EQ(pool.BytesOf("a"), 16 * FramePool::kSmallFrameBytes);
+  EXPECT_EQ(pool.page_count(), tokens_max + 16);
+}
+
 TEST(FramePoolTest, LargeAndSmallPagesCountTowardsTheSameLimit) {
   PoolFixture pool(/*chunks=*/16);
   pool.pool().SetLimits({.others = 2 * kPagePayloadBytesMax});

@@ -11,6 +11,8 @@
 #include <thread>
 
 #include "storage/context/backup.h"
+#include "storage/context/catalog_records.h"
+#include "storage/database/database.h"
 #include "store_fixture.h"
 
 namespace alaya {
@@ -42,6 +44,12 @@ class ContextStoreTest : public StoreTest {
     }
     return names;
   }
+  PrefixMatch Match(std::string_view tenant, ModelId model, std::span<const TokenId> tokens,
+                    WallTime now) const {
+    const auto match = store_->MatchPrefix(tenant, model, tokens, now);
+    EXPECT_TRUE(match.ok()) << match.status().ToString();
+    return match.value_or(PrefixMatch());
+  }
   std::vector<std::string> ListIds(const ContextFilter& filter, std::string_view after = "",
                                    size_t limit = 100) {
     std::vector<std::string> ids;
@@ -65,7 +73,7 @@ TEST_F(ContextStoreTest, AContextReadsBackAfterCommitAndAfterReopening) {
   const auto context = store_->FindContext("default", "a");
   ASSERT_OK(context.status());
   EXPECT_EQ((*context)->chain[0].segment->id, segment);
-  EXPECT_TRUE(std::ranges::equal((*context)->chain[0].segment->tokens, spec.tokens));
+  EXPECT_EQ(ChainTokens(*store_, (*context)->chain), spec.tokens);
   EXPECT_EQ((*context)->labels, spec.labels);
   EXPECT_EQ((*context)->create_time, TimeAt(1000));
   ASSERT_OK(VerifySegment(*store_, *(*context)->chain[0].segment, spec.seed));
@@ -98,7 +106,7 @@ TEST_F(ContextStoreTest, NothingIsVisibleBeforeCommit) {
 
   EXPECT_EQ(store_->FindContext("default", "a").status().code(), StatusCode::kNotFound);
   const ModelId model = store_->FindModel("test").value()->id;
-  EXPECT_EQ(store_->MatchPrefix("default", model, spec.tokens, TimeAt(0)).matched_tokens, 0);
+  EXPECT_EQ(Match("default", model, spec.tokens, TimeAt(0)).matched_tokens, 0);
 }
 
 TEST_F(ContextStoreTest, ADiscardedWriterLeavesNothing) {
@@ -169,13 +177,13 @@ TEST_F(ContextStoreTest, AContextMaySharePartOfAnother) {
   tokens.insert(tokens.end(), tail.begin(), tail.end());
   Reopen();
   const ModelId model = store_->FindModel("test").value()->id;
-  const PrefixMatch match = store_->MatchPrefix("default", model, tokens, TimeAt(0));
+  const PrefixMatch match = Match("default", model, tokens, TimeAt(0));
   EXPECT_EQ(match.matched_tokens, 750);
   EXPECT_EQ(match.context->id, "child");
-  EXPECT_EQ(ChainTokens(match.context->chain), tokens);
+  EXPECT_EQ(ChainTokens(*store_, match.context->chain), tokens);
   ASSERT_OK(VerifySegment(*store_, *match.context->chain[0].segment, 1));
   ASSERT_OK(VerifySegment(*store_, *match.context->chain[1].segment, 2));
-  EXPECT_EQ(store_->MatchPrefix("other", model, tokens, TimeAt(0)).context, nullptr);
+  EXPECT_EQ(Match("other", model, tokens, TimeAt(0)).context, nullptr);
 }
 
 TEST_F(ContextStoreTest, AContextMayBeJustAPrefix) {
@@ -239,6 +247,7 @@ TEST_F(ContextStoreTest, AHeldSegmentStaysReadableAndCanBeLinkedAgain) {
   EXPECT_EQ(store_->stats().segments, 0);
 
   ASSERT_OK(VerifySegment(*store_, *held[0].segment, 1));
+  EXPECT_EQ(ChainTokens(*store_, held), SomeTokens(1000, 1));
   const auto revived = Import(*store_, {.id = "b", .prefix = held});
 
   ASSERT_OK(revived.status());
@@ -250,6 +259,32 @@ TEST_F(ContextStoreTest, AHeldSegmentStaysReadableAndCanBeLinkedAgain) {
   const auto context = store_->FindContext("default", "b");
   ASSERT_OK(context.status());
   ASSERT_OK(VerifySegment(*store_, *(*context)->chain[0].segment, 1));
+  EXPECT_EQ(ChainTokens(*store_, (*context)->chain), SomeTokens(1000, 1));
+}
+
+TEST_F(ContextStoreTest, TokensAreErasedWhenNobodyHoldsTheirSegment) {
+  constexpr size_t kTokens = kTokensPerRecord + 1;  // two records
+  auto committed = Import(*store_, {.id = "a", .tokens = SomeTokens(kTokens, 1)});
+  ASSERT_OK(committed.status());
+  ASSERT_OK(Import(*store_, {.id = "b", .tokens = SomeTokens(10, 2)}).status());
+  std::vector<SegmentLink> held = committed->context->chain;
+  committed = NotFound("");
+  ASSERT_OK(store_->DeleteContext("default", "a").status());
+  ASSERT_OK(store_->Compact().status());
+  EXPECT_EQ(ChainTokens(*store_, held), SomeTokens(kTokens, 1));
+
+  held.clear();
+  ASSERT_OK(store_->Compact().status());  // waits for what is dropped
+  store_.reset();
+
+  const auto database = Database::Open(directory_ / "data/db", {});
+  ASSERT_OK(database.status());
+  size_t record_count = 0;
+  ASSERT_OK((*database)->ScanCatalog([&](std::string_view key, std::string_view) -> Status {
+    record_count += key.front() == static_cast<char>(RecordKind::kTokens) ? 1U : 0U;
+    return OkStatus();
+  }));
+  EXPECT_EQ(record_count, 1U) << "those of b";
 }
 
 TEST_F(ContextStoreTest, ASegmentHeldAtShutdownIsSweptAtTheNextStart) {
@@ -427,11 +462,11 @@ TEST_F(ContextStoreTest, ExpiredContextsNeitherMatchNorStay) {
   ASSERT_OK(Import(*store_, {.id = "a", .tokens = tokens, .expire_time = TimeAt(5000)}).status());
   const ModelId model = store_->FindModel("test").value()->id;
 
-  EXPECT_EQ(store_->MatchPrefix("default", model, tokens, TimeAt(4999)).matched_tokens, 100);
-  EXPECT_EQ(store_->MatchPrefix("default", model, tokens, TimeAt(5000)).matched_tokens, 0);
+  EXPECT_EQ(Match("default", model, tokens, TimeAt(4999)).matched_tokens, 100);
+  EXPECT_EQ(Match("default", model, tokens, TimeAt(5000)).matched_tokens, 0);
   EXPECT_EQ(store_->DeleteExpired(TimeAt(4999)).value(), 0);
   ASSERT_OK(store_->UpdateContext("default", "a", {.pinned = true}).status());
-  EXPECT_EQ(store_->MatchPrefix("default", model, tokens, TimeAt(5000)).matched_tokens, 100);
+  EXPECT_EQ(Match("default", model, tokens, TimeAt(5000)).matched_tokens, 100);
   EXPECT_EQ(store_->DeleteExpired(TimeAt(5000)).value(), 0);
   Reopen();
   EXPECT_EQ(store_->DeleteExpired(TimeAt(5000)).value(), 0);

@@ -185,8 +185,10 @@ class CrashTest : public testing::Test {
     std::map<SegmentId, uint64_t> stored_bytes;
     for (const auto& context : (*store)->ListContexts({.tenant = "default"}, "", 10'000)) {
       found.insert(static_cast<uint32_t>(std::stoul(context->id)));
+      const std::vector<TokenId> tokens = ChainTokens(**store, context->chain);
+      ASSERT_EQ(tokens.size(), context->token_count());
       for (const SegmentLink& link : context->chain) {
-        const uint32_t seed = link.segment->tokens[0];
+        const uint32_t seed = tokens[link.range().begin];
         ASSERT_OK(VerifySegment(**store, *link.segment, seed));
         ASSERT_OK(VerifyIndex(**store, *link.segment, seed));
         const StoredIndex* index = link.segment->indexes.find(kIndexKind);
@@ -194,9 +196,9 @@ class CrashTest : public testing::Test {
         stored_bytes[link.segment->id] =
             link.segment->stored_bytes + (index == nullptr ? 0 : index->stored_bytes);
       }
-      const PrefixMatch match = (*store)->MatchPrefix("default", context->model->id,
-                                                      ChainTokens(context->chain), TimeAt(0));
-      ASSERT_EQ(match.matched_tokens, context->token_count());
+      const auto match = (*store)->MatchPrefix("default", context->model->id, tokens, TimeAt(0));
+      ASSERT_OK(match.status());
+      ASSERT_EQ(match->matched_tokens, context->token_count());
     }
     for (auto& [number, state] : states_) {
       const bool is_there = found.contains(number);

@@ -100,10 +100,10 @@ TEST_P(FixtureTest, OpensWithEveryField) {
   EXPECT_TRUE((*branch)->pinned);
   EXPECT_EQ((*branch)->expire_time, std::nullopt);
   std::vector<TokenId> tokens = SomeTokens(40, 1);
-  EXPECT_EQ(ChainTokens((*base)->chain), tokens);
+  EXPECT_EQ(ChainTokens(*store_, (*base)->chain), tokens);
   tokens.resize(kSharedTokens);
   std::ranges::copy(SomeTokens(20, 2), std::back_inserter(tokens));
-  EXPECT_EQ(ChainTokens((*branch)->chain), tokens);
+  EXPECT_EQ(ChainTokens(*store_, (*branch)->chain), tokens);
   EXPECT_EQ((*branch)->chain[0].segment, (*base)->chain[0].segment);
   EXPECT_THAT((*base)->chain[0].segment->query_counts, ElementsAre(8, 8));
 }

@@ -19,7 +19,7 @@ class MergePolicyTest : public testing::Test {
     for (const uint64_t count : token_counts) {
       auto segment = std::make_shared<Segment>();
       segment->id = SegmentId{chain.size() + 1};
-      segment->tokens = std::vector<TokenId>(count);
+      segment->token_count = count;
       chain.push_back({std::move(segment), count});
     }
     return chain;
@@ -81,7 +81,7 @@ TEST_F(MergePolicyTest, SegmentsThatWantOtherIndexesStayApart) {
   std::vector<SegmentLink> chain = Chain({10, 10, 10, 10});
   auto wanting = std::make_shared<Segment>();
   wanting->id = SegmentId{1};
-  wanting->tokens = std::vector<TokenId>(10);
+  wanting->token_count = 10;
   wanting->wanted_indexes = {2};
   chain.front().segment = wanting;
   EXPECT_THAT(FindIn(chain), ElementsAre(2, 3, 4));

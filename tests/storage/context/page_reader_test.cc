@@ -28,7 +28,7 @@ class PageReaderTest : public StoreTest {
     const Model& model = segment.model->model;
     const uint64_t page_tokens = PageTokens(model);
     for (uint32_t layer = 0; layer < model.num_layers; ++layer) {
-      for (uint64_t page = 0; page * page_tokens < segment.token_count(); ++page) {
+      for (uint64_t page = 0; page * page_tokens < segment.token_count; ++page) {
         for (uint32_t head = 0; head < model.num_kv_heads; ++head) {
           for (const PageKind kind : {PageKind::kKey, PageKind::kValue}) {
             ids.push_back({segment.id, layer, static_cast<uint32_t>(page), kind, head});

@@ -72,17 +72,18 @@ TEST_F(SegmentMergeTest, ContextsOfOneSequenceShareTheJoinedSegment) {
 
   ASSERT_NE(merged, nullptr);
   EXPECT_EQ(merged->token_begin, 0U);
-  EXPECT_EQ(merged->token_count(), 300U + 50 + 128 + 1 + 150);
+  EXPECT_EQ(merged->token_count, 300U + 50 + 128 + 1 + 150);
   EXPECT_EQ(merged->query_counts, std::vector<uint32_t>({25, 25}));
   EXPECT_EQ(store_->stats().segments, 1U);
   EXPECT_EQ(store_->stats().joined_segments, 5U);
-  EXPECT_EQ(store_->stats().stored_tokens, merged->token_count());
+  EXPECT_EQ(store_->stats().stored_tokens, merged->token_count);
   ExpectFourWhole();
-  const auto tokens = ChainTokens(ChainOf("5"));
-  EXPECT_EQ(tokens, ChainTokens(chain));
+  const auto tokens = ChainTokens(*store_, ChainOf("5"));
+  EXPECT_EQ(tokens, ChainTokens(*store_, chain));
   const auto match =
       store_->MatchPrefix("default", merged->model->id, std::span(tokens).first(400), TimeAt(0));
-  EXPECT_EQ(match.matched_tokens, 400U);
+  ASSERT_OK(match.status());
+  EXPECT_EQ(match->matched_tokens, 400U);
   EXPECT_EQ(Merge(), nullptr);
 
   Reopen();

@@ -20,12 +20,12 @@ using testing::ElementsAre;
 // A disk that drops segments unless it fails.
 class Disk {
  public:
-  bool Drop(SegmentId segment) {
+  bool Drop(const SegmentReaper::Dead& dead) {
     const std::lock_guard lock(mutex_);
     ++tries_;
     changed_.notify_all();
     if (failing_) return false;
-    dropped_.push_back(ToInt(segment));
+    dropped_.push_back(ToInt(dead.id));
     return true;
   }
   void set_failing(bool failing) {
@@ -62,7 +62,7 @@ TEST(SegmentReaperTest, DropsWhatDiedBeforeAndAfterTheStart) {
   SegmentReaper reaper;
   LetDie(reaper, 1);
 
-  reaper.Start([&disk](SegmentId segment) { return disk.Drop(segment); });
+  reaper.Start([&disk](const SegmentReaper::Dead& dead) { return disk.Drop(dead); });
   LetDie(reaper, 2);
   reaper.Flush();
 
@@ -73,7 +73,7 @@ TEST(SegmentReaperTest, TriesAgainUntilTheDiskAnswers) {
   Disk disk;
   disk.set_failing(true);
   SegmentReaper reaper(milliseconds(1));
-  reaper.Start([&disk](SegmentId segment) { return disk.Drop(segment); });
+  reaper.Start([&disk](const SegmentReaper::Dead& dead) { return disk.Drop(dead); });
 
   LetDie(reaper, 1);
   disk.WaitForTries(3);
@@ -86,7 +86,7 @@ TEST(SegmentReaperTest, OneSuccessBringsBackAllThatFailed) {
   Disk disk;
   disk.set_failing(true);
   SegmentReaper reaper(hours(1));
-  reaper.Start([&disk](SegmentId segment) { return disk.Drop(segment); });
+  reaper.Start([&disk](const SegmentReaper::Dead& dead) { return disk.Drop(dead); });
   LetDie(reaper, 1);
   LetDie(reaper, 2);
   reaper.Flush();
@@ -101,7 +101,7 @@ TEST(SegmentReaperTest, EndsWhileTheDiskFails) {
   Disk disk;
   disk.set_failing(true);
   SegmentReaper reaper(hours(1));
-  reaper.Start([&disk](SegmentId segment) { return disk.Drop(segment); });
+  reaper.Start([&disk](const SegmentReaper::Dead& dead) { return disk.Drop(dead); });
   LetDie(reaper, 1);
 
   reaper.Stop();

@@ -122,7 +122,7 @@ Status VerifySegment(ContextStore& store, const Segment& segment, uint32_t seed)
   for (uint32_t layer = 0; layer < model.num_layers; ++layer) {
     for (const PageKind kind : {PageKind::kKey, PageKind::kValue, PageKind::kQuery}) {
       const bool is_query = kind == PageKind::kQuery;
-      const uint64_t total = is_query ? segment.query_counts[layer] : segment.token_count();
+      const uint64_t total = is_query ? segment.query_counts[layer] : segment.token_count;
       const uint32_t heads = is_query ? model.num_query_heads : model.num_kv_heads;
       for (uint64_t begin = 0; begin < total; begin += page_tokens) {
         const uint64_t count = std::min(page_tokens, total - begin);
@@ -184,6 +184,12 @@ Status VerifyChain(ContextStore& store, const std::vector<SegmentLink>& chain,
     }
   }
   return OkStatus();
+}
+
+std::vector<TokenId> ChainTokens(const ContextStore& store, const std::vector<SegmentLink>& chain) {
+  auto tokens = store.ReadTokens(chain, {0, chain.back().range().end});
+  EXPECT_TRUE(tokens.ok()) << tokens.status().ToString();
+  return tokens.value_or(std::vector<TokenId>());
 }
 
 uint64_t DiskBytes(const std::string& directory) {

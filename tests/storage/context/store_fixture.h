@@ -63,6 +63,9 @@ struct FilledPart {
 Status VerifyChain(ContextStore& store, const std::vector<SegmentLink>& chain,
                    const std::vector<FilledPart>& parts);
 
+// All tokens of a chain, read from the store; none if that fails.
+std::vector<TokenId> ChainTokens(const ContextStore& store, const std::vector<SegmentLink>& chain);
+
 // Bytes of the files below a directory, as the file system counts them.
 uint64_t DiskBytes(const std::string& directory);
 
