@@ -73,6 +73,10 @@ class KvReader {
   virtual void ReadAhead(KvKind /*kind*/, std::span<const uint32_t> /*blocks*/) const {}
   static constexpr size_t kReadAheadBlocks = 128;
 
+  // Says the same of a reader that is in memory, where what is known of a block may still lie far
+  // from the processor.
+  virtual void FetchAhead(KvKind /*kind*/, std::span<const uint32_t> /*blocks*/) const {}
+
   // False if some keys may have to come from a slow source: then arithmetic that saves
   // reading them pays. A guess.
   virtual bool IsInMemory() const { return true; }

@@ -124,12 +124,12 @@ std::span<const uint32_t> NextBlocks(std::span<const Pending> pending, uint64_t 
   blocks->clear();
   for (const Pending& query : pending) {
     size_t count = 0;
-    uint64_t last = 0;
+    uint64_t listed_end = first_block * block_tokens;  // of the last listed block
     for (const ScoredToken& token : query.tokens) {
-      const uint64_t block = token.token / block_tokens;
-      if (block < first_block || (count > 0 && block == last)) continue;
+      if (token.token < listed_end) continue;
       if (++count > KvReader::kReadAheadBlocks) break;
-      last = block;
+      const uint64_t block = token.token / block_tokens;
+      listed_end = (block + 1) * block_tokens;
       blocks->push_back(static_cast<uint32_t>(block));
     }
   }
@@ -161,9 +161,13 @@ Status AddGatheredAttention(const GatheredAttentionTask& task, AttentionPart tot
     block->values = {};
     const uint64_t b = NextBlock(pending, block_tokens);
     if (b >= task.reader->block_count()) return OkStatus();
-    if (!is_in_memory && b >= read_ahead_end) {
+    if (b >= read_ahead_end) {
       const std::span<const uint32_t> next = NextBlocks(pending, b, block_tokens, &scratch.blocks);
-      task.reader->ReadAhead(KvKind::kValue, next);
+      if (is_in_memory) {
+        task.reader->FetchAhead(KvKind::kValue, next);
+      } else {
+        task.reader->ReadAhead(KvKind::kValue, next);
+      }
       read_ahead_end = uint64_t{next.back()} + 1;
     }
     size_t taken_count = 0;

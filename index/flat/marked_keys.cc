@@ -55,42 +55,48 @@ void MarkedKeyScorer::Batch::Clear() {
 
 MarkedKeyScorer::MarkedKeyScorer(const KvReader* keys, const TokenMarks* marks,
                                  MatrixView<const float> queries, const UseScores* use)
-    : keys_(*keys), marks_(*marks), queries_(queries), use_(*use), scratch_(ThreadScratch()) {}
+    : keys_(*keys),
+      is_in_memory_(keys->IsInMemory()),
+      marks_(*marks),
+      queries_(queries),
+      use_(*use),
+      scratch_(ThreadScratch()) {}
 
 MarkedKeyScorer::~MarkedKeyScorer() { scratch_.batch.Clear(); }
 
 Status MarkedKeyScorer::ScoreBefore(uint64_t token_end) {
-  const size_t block_tokens = keys_.block_tokens();
-  while ((next_block_ + 1) * block_tokens <= token_end) {
+  return TakeBlocks(token_end / keys_.block_tokens());
+}
+
+StatusOr<uint64_t> MarkedKeyScorer::Finish() {
+  ALAYA_RETURN_IF_ERROR(TakeBlocks(keys_.block_count()));
+  ScoreBatch();
+  return scored_;
+}
+
+Status MarkedKeyScorer::TakeBlocks(size_t block_end) {
+  while (next_block_ < block_end) {
+    if (next_block_ >= read_ahead_end_) ReadBlocksAhead(block_end);
     ALAYA_RETURN_IF_ERROR(TakeBlock(next_block_++));
   }
   return OkStatus();
 }
 
-StatusOr<uint64_t> MarkedKeyScorer::Finish() {
-  const bool is_in_memory = keys_.IsInMemory();
-  while (next_block_ < keys_.block_count()) {
-    if (!is_in_memory && next_block_ >= read_ahead_end_) ReadBlocksAhead();
-    ALAYA_RETURN_IF_ERROR(TakeBlock(next_block_++));
-  }
-  ScoreBatch();
-  return scored_;
-}
-
 // Announces the next blocks with marks.
-void MarkedKeyScorer::ReadBlocksAhead() {
+void MarkedKeyScorer::ReadBlocksAhead(size_t block_end) {
   const size_t block_tokens = keys_.block_tokens();
   std::vector<uint32_t>& blocks = scratch_.blocks;
   blocks.clear();
   size_t b = next_block_;
-  for (; b < keys_.block_count() && blocks.size() < KvReader::kReadAheadBlocks; ++b) {
+  for (; b < block_end && blocks.size() < KvReader::kReadAheadBlocks; ++b) {
     const size_t end = std::min((b + 1) * block_tokens, keys_.token_count());
     uint32_t token = 0;
     if (marks_.List(b * block_tokens, end, {&token, 1}) > 0) {
       blocks.push_back(static_cast<uint32_t>(b));
     }
   }
-  if (!blocks.empty()) keys_.ReadAhead(KvKind::kKey, blocks);
+  if (!blocks.empty() && is_in_memory_) keys_.FetchAhead(KvKind::kKey, blocks);
+  if (!blocks.empty() && !is_in_memory_) keys_.ReadAhead(KvKind::kKey, blocks);
   read_ahead_end_ = b;
 }
 

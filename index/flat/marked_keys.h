@@ -88,12 +88,15 @@ class MarkedKeyScorer {
   static Scratch& ThreadScratch();
 
   Status TakeBlock(size_t block);
-  void ReadBlocksAhead();
+  // Those before `block_end`, which have all their marks.
+  Status TakeBlocks(size_t block_end);
+  void ReadBlocksAhead(size_t block_end);
   void ScoreBatch();
   void Use(std::span<const uint32_t> tokens, MatrixView<const float> scores);
   MatrixView<float> ScoresOf(std::span<const uint32_t> tokens);
 
   const KvReader& keys_;
+  const bool is_in_memory_;
   const TokenMarks& marks_;
   const MatrixView<const float> queries_;
   const UseScores& use_;

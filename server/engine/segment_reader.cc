@@ -53,6 +53,13 @@ void SegmentReader::ReadAhead(KvKind kind, std::span<const uint32_t> blocks) con
     CountDiskReads(loaded);
 }
 
+void SegmentReader::FetchAhead(KvKind kind, std::span<const uint32_t> blocks) const {
+  std::array<PageId, kReadAheadBlocks> pages;
+  const size_t count = std::min(blocks.size(), kReadAheadBlocks);
+  for (size_t i = 0; i < count; ++i) pages[i] = Page(kind, blocks[i]);
+  store_->FetchFrames(std::span(pages).first(count));
+}
+
 StatusOr<PinnedRows> SegmentReader::ReadBlock(KvKind kind, size_t block_index) const {
   ALAYA_ASSIGN_OR_RETURN(PinnedPage page,
                          store_->ReadPage(segment_, Page(kind, block_index), page_use_));

@@ -36,6 +36,7 @@ class SegmentReader : public KvReader {
   size_t head_dim() const override { return model_.head_dim; }
   StatusOr<PinnedRows> ReadBlock(KvKind kind, size_t block_index) const override;
   void ReadAhead(KvKind kind, std::span<const uint32_t> blocks) const override;
+  void FetchAhead(KvKind kind, std::span<const uint32_t> blocks) const override;
   bool IsInMemory() const override;
 
   // True if some block had to be read from disk.

@@ -311,6 +311,14 @@ void PageCache::Put(const PageId& id, std::span<const std::byte> payload, std::s
   impl_->Publish(frame, Impl::Reason::kWritten, /*pins=*/0);
 }
 
+void PageCache::FetchFrames(std::span<const PageId> ids) const {
+  for (const PageId& id : ids) {
+    // Nearly all are where the first hint says.
+    const uint32_t hint = impl_->HintsOf(id)[0]->load(std::memory_order_relaxed);
+    if (hint != 0) __builtin_prefetch(impl_->pool->frame(hint - 1), /*rw=*/1);
+  }
+}
+
 bool PageCache::Contains(const PageId& id) const {
   Impl::Shard& shard = impl_->ShardOf(id);
   const std::lock_guard lock(shard.mutex);

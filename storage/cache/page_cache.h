@@ -148,6 +148,11 @@ class PageCache {
   // Keeps a page that was just written, as far as there is room for it.
   void Put(const PageId& id, std::span<const std::byte> payload, std::string_view owner);
 
+  // Asks the processor for what Find will read of these pages. A search pins thousands, and each
+  // has a frame of its own somewhere in the table of frames: waiting for them took a fourth of its
+  // time.
+  void FetchFrames(std::span<const PageId> ids) const;
+
   bool Contains(const PageId& id) const;
   // As Contains, without a lock; says false now and then for a page that is there.
   bool ProbablyContains(const PageId& id) const;

@@ -162,6 +162,7 @@ class ContextStoreImpl : public ContextStore {
   }
   void SetMemoryLimits(OwnerLimits limits) override { cache_->SetLimits(std::move(limits)); }
   bool IsResident(const PageId& id) const override { return cache_->Contains(id); }
+  void FetchFrames(std::span<const PageId> ids) const override { cache_->FetchFrames(ids); }
   std::vector<std::shared_ptr<const Segment>> ListSegments() const override {
     return catalog_->ListSegments();
   }

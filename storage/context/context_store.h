@@ -208,6 +208,8 @@ class ContextStore {
   virtual uint64_t ResidentTokens(const std::vector<SegmentLink>& chain) const = 0;
   // True if reading the page would do no I/O.
   virtual bool IsResident(const PageId& id) const = 0;
+  // Says that these pages, which are in memory, will be read next.
+  virtual void FetchFrames(std::span<const PageId> ids) const = 0;
 
   // Joins short segments that follow each other in chains, one run of them, as
   // ContextStoreOptions::merge says. Returns the new segment, which has no indexes yet;

@@ -30,6 +30,12 @@ class ArrayKvReader : public KvReader {
   size_t block_tokens() const override { return block_tokens_; }
   size_t head_dim() const override { return head_dim_; }
   bool IsInMemory() const override { return in_memory_; }
+  void ReadAhead(KvKind kind, std::span<const uint32_t> blocks) const override {
+    for (const uint32_t block : blocks) announced_.emplace(kind, block);
+  }
+  void FetchAhead(KvKind kind, std::span<const uint32_t> blocks) const override {
+    for (const uint32_t block : blocks) fetched_.emplace(kind, block);
+  }
   StatusOr<PinnedRows> ReadBlock(KvKind kind, size_t block_index) const override {
     if (failing_ == std::pair(kind, block_index)) return DataLoss("a damaged block");
     const EncodedMatrixView& all = kind == KvKind::kKey ? keys_.view : values_.view;
@@ -51,6 +57,11 @@ class ArrayKvReader : public KvReader {
   bool was_read(KvKind kind, size_t block_index) const {
     return read_.contains({kind, block_index});
   }
+  using Blocks = std::set<std::pair<KvKind, size_t>>;
+  const Blocks& read() const { return read_; }
+  // By ReadAhead and by FetchAhead.
+  const Blocks& announced() const { return announced_; }
+  const Blocks& fetched() const { return fetched_; }
   int pin_count() const { return pin_count_; }
   int pin_count_max() const { return pin_count_max_; }
 
@@ -63,7 +74,9 @@ class ArrayKvReader : public KvReader {
   bool in_memory_ = true;
   mutable int pin_count_ = 0;
   mutable int pin_count_max_ = 0;
-  mutable std::set<std::pair<KvKind, size_t>> read_;
+  mutable Blocks read_;
+  mutable Blocks announced_;
+  mutable Blocks fetched_;
 };
 
 }  // namespace alaya

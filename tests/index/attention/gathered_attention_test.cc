@@ -73,6 +73,9 @@ TEST_F(GatheredAttentionTest, IsTheAttentionOverEachQuerysTokens) {
   ASSERT_TRUE(Attend(tokens).ok());
   for (size_t i = 0; i < tokens.size(); ++i) ExpectAttention(i, tokens[i]);
 
+  EXPECT_EQ(reader_.fetched(), reader_.read());
+  EXPECT_TRUE(reader_.announced().empty());
+
   // The same one after the other: what the others take decides how a block is read.
   for (const std::vector<ScoredToken>& alone : tokens) {
     ASSERT_TRUE(Attend({alone}).ok());

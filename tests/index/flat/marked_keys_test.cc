@@ -102,6 +102,22 @@ TEST(ScoreMarkedKeysTest, GivesTheScoresOfWholeBlocksToTheLastBit) {
   }
 }
 
+TEST(ScoreMarkedKeysTest, AnnouncesTheBlocksThatItReads) {
+  for (const bool in_memory : {false, true}) {
+    ArrayKvReader keys(RandomFloats(size_t{5000} * 8, 1.0F, 1), {}, 8, DType::kF32, 10);
+    keys.set_in_memory(in_memory);
+    const std::vector<float> query = RandomFloats(8, 1.0F, 2);
+    TokenMarks marks;
+    marks.Reset(5000);
+    for (size_t token = 7; token < 5000; token += 17) marks.Mark(token);
+
+    ASSERT_TRUE(ScoreMarkedKeys(keys, marks, {query.data(), 1, 8}, [](auto, auto) {}).ok());
+
+    EXPECT_EQ(in_memory ? keys.fetched() : keys.announced(), keys.read());
+    EXPECT_TRUE((in_memory ? keys.announced() : keys.fetched()).empty());
+  }
+}
+
 // Marks may come while what was marked before is scored.
 TEST(MarkedKeyScorerTest, ScoresWhatWasMarkedInTime) {
   constexpr size_t kTokenCount = 1000;

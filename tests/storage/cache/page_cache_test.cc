@@ -348,6 +348,18 @@ TEST(PageCacheTest, WhatIsPutIsThereWithoutALoad) {
   EXPECT_EQ(cache->stats().misses, 0U);
 }
 
+TEST(PageCacheTest, FetchingFramesPinsAndCountsNothing) {
+  const auto cache = MakeCache(2);
+  ASSERT_TRUE(cache->Get(Id(0), LoaderOf(Id(0))).ok());
+
+  cache->FetchFrames(std::vector<PageId>{Id(0), Id(1)});
+
+  EXPECT_EQ(cache->stats().pinned_bytes, 0U);
+  EXPECT_EQ(cache->stats().hits, 0U);
+  EXPECT_EQ(cache->stats().misses, 1U);
+  EXPECT_FALSE(cache->Contains(Id(1)));
+}
+
 TEST(PageCacheTest, PagesAreCountedByClass) {
   const auto cache = MakeCache(8);
   PageId value = Id(1);
