@@ -76,6 +76,15 @@ class KvReader {
   // Says the same of a reader that is in memory, where what is known of a block may still lie far
   // from the processor.
   virtual void FetchAhead(KvKind /*kind*/, std::span<const uint32_t> /*blocks*/) const {}
+  // Whichever is right. `in_memory`: what IsInMemory() said, which whoever reads many blocks asks
+  // once.
+  void Announce(KvKind kind, std::span<const uint32_t> blocks, bool in_memory) const {
+    if (in_memory) {
+      FetchAhead(kind, blocks);
+    } else {
+      ReadAhead(kind, blocks);
+    }
+  }
 
   // False if some keys may have to come from a slow source: then arithmetic that saves
   // reading them pays. A guess.

@@ -163,11 +163,7 @@ Status AddGatheredAttention(const GatheredAttentionTask& task, AttentionPart tot
     if (b >= task.reader->block_count()) return OkStatus();
     if (b >= read_ahead_end) {
       const std::span<const uint32_t> next = NextBlocks(pending, b, block_tokens, &scratch.blocks);
-      if (is_in_memory) {
-        task.reader->FetchAhead(KvKind::kValue, next);
-      } else {
-        task.reader->ReadAhead(KvKind::kValue, next);
-      }
+      task.reader->Announce(KvKind::kValue, next, is_in_memory);
       read_ahead_end = uint64_t{next.back()} + 1;
     }
     size_t taken_count = 0;

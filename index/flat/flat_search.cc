@@ -107,9 +107,9 @@ class FlatSearch {
     Rotate(source_.rotation(), request_.queries, rotated);
     queries_ = CodeQueries(rotated, centre_scores);
     const bool is_sound = dipr_ == nullptr || request_.sound;
-    // A fine scan leaves a tenth of the keys to read that a coarse one does.
-    may_scan_coarsely_ = !is_sound && !keeps_scores_ && keys_.IsInMemory();
     scores_at_once_ = dipr_ != nullptr && !takes_heavy_ && keys_.IsInMemory();
+    // Keys that are not in memory are scanned finely, which leaves a tenth of them to read.
+    may_scan_coarsely_ = scores_at_once_ && !is_sound && !keeps_scores_;
     states_.resize(count_);
     for (size_t q = 0; q < count_; ++q) {
       QueryState& state = states_[q];

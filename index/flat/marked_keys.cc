@@ -95,8 +95,7 @@ void MarkedKeyScorer::ReadBlocksAhead(size_t block_end) {
       blocks.push_back(static_cast<uint32_t>(b));
     }
   }
-  if (!blocks.empty() && is_in_memory_) keys_.FetchAhead(KvKind::kKey, blocks);
-  if (!blocks.empty() && !is_in_memory_) keys_.ReadAhead(KvKind::kKey, blocks);
+  if (!blocks.empty()) keys_.Announce(KvKind::kKey, blocks, is_in_memory_);
   read_ahead_end_ = b;
 }
 

@@ -109,6 +109,7 @@ HWY_INLINE void FilterGroup(const float* scores, const GroupNumbers& numbers, si
   const auto constant = hn::Set(d, filter.factors.constant);
   const auto bar = hn::Set(d, filter.bar);
   const auto least = hn::Set(d, -std::numeric_limits<float>::infinity());
+  const auto places = hn::Iota(d_bits, 0);  // of which GCC makes sixteen stores where it varies
   const auto bound_of = [&](auto scale, auto error) HWY_ATTR {
     return hn::MulAdd(error_factor, error, hn::MulAdd(scale_factor, scale, constant));
   };
@@ -129,7 +130,7 @@ HWY_INLINE void FilterGroup(const float* scores, const GroupNumbers& numbers, si
     const auto bound = bound_of(hn::Load(d, numbers.scales + t), hn::Load(d, numbers.errors + t));
     const auto most = hn::Add(score, bound);
     auto above = hn::Ge(most, bar);
-    const auto at = hn::Iota(d_bits, static_cast<uint32_t>(place + t));
+    const auto at = hn::Add(places, hn::Set(d_bits, static_cast<uint32_t>(place + t)));
     if constexpr (!kIsWhole) {
       const auto begin = hn::Set(d_bits, static_cast<uint32_t>(filter.begin));
       const auto end = hn::Set(d_bits, static_cast<uint32_t>(filter.end));
