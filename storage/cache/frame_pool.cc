@@ -20,6 +20,8 @@ constexpr size_t kHugePageBytes = size_t{2} << 20;
 constexpr size_t kBytesAhead = size_t{512} << 20;
 // That long nobody takes memory before more is made ready, if there is still some.
 constexpr std::chrono::milliseconds kQuietTime{50};
+// Pause after each step of it, in times of what the step took, while there is still some.
+constexpr int kPausesPerStep = 9;
 
 // Pages that one more page of an owner takes with it at most, after its limit was lowered.
 constexpr int kEvictedForLimitMax = 64;
@@ -125,13 +127,19 @@ void FramePool::MakeReady(std::byte* arena) {
     const size_t count = std::min(kStepChunks, chunks_.size() - begin);
     ready_chunk_ += count;
     lock.unlock();
+    const auto begin_time = std::chrono::steady_clock::now();
     // Changes no byte, also of what is in use already. Older kernels cannot do it.
     constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, since Linux 5.14
     if (madvise(arena + begin * kPagePayloadBytesMax, count * kPagePayloadBytesMax,
                 kPopulateWrite) != 0) {
       return;
     }
+    const auto taken = std::chrono::steady_clock::now() - begin_time;
     lock.lock();
+    // Niceness does not bound it: a virtual machine's host, which has to find the memory
+    // first, holds the processor meanwhile, whoever else wants it.
+    ready_wanted_.wait_for(lock, kPausesPerStep * taken,
+                           [this] { return stopped_ || IsAheadShort(); });
   }
 }
 
