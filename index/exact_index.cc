@@ -9,6 +9,7 @@
 #include "index/dipr/dipr_selection.h"
 #include "index/kernels/key_scores.h"
 #include "index/kernels/softmax.h"
+#include "index/key_pass.h"
 #include "index/scratch_buffer.h"
 #include "index/topk/top_k_selection.h"
 
@@ -110,25 +111,19 @@ StatusOr<SearchResult> ExactIndex::Search(const SearchRequest& request) const {
   for (size_t i = 0; i < count; ++i) collectors.emplace_back(request, i);
 
   SearchResult result;
-  const uint64_t block_tokens = reader_->block_tokens();
-  const uint64_t token_count = reader_->token_count();
-  for (uint64_t begin = 0; begin < token_count; begin += block_tokens) {
-    const TokenRange block = {begin, std::min(begin + block_tokens, token_count)};
-    const bool is_seen = std::ranges::any_of(request.visible, [&](const TokenRange& visible) {
-      return !Intersect(visible, block).empty();
-    });
-    if (!is_seen) continue;
-    const MatrixView<float> scores(scratch.scores.Take(count * block.size()).data(), count,
-                                   block.size());
-    {
-      ALAYA_ASSIGN_OR_RETURN(const PinnedRows keys,
-                             reader_->ReadBlock(KvKind::kKey, begin / block_tokens));
-      KeyScores(request.queries, keys.rows, scores);
-    }
+  KeyPass pass(reader_, request.visible, PassKinds::kKeys);
+  ALAYA_ASSIGN_OR_RETURN(KeyBlock block, pass.Next());
+  while (!block.empty()) {
+    ALAYA_ASSIGN_OR_RETURN(KeyBlock next, pass.Next());
+    const TokenRange tokens = block.tokens;
+    const MatrixView<float> scores(scratch.scores.Take(count * tokens.size()).data(), count,
+                                   tokens.size());
+    KeyScores(request.queries, block.Rows(block.keys), scores, next.Rows(next.keys).bytes());
+    block = std::move(next);
     for (size_t i = 0; i < count; ++i) {
-      const TokenRange seen = Intersect(request.visible[i], block);
+      const TokenRange seen = Intersect(request.visible[i], tokens);
       if (seen.empty()) continue;
-      collectors[i].Add(scores.row(i).subspan(seen.begin - begin, seen.size()),
+      collectors[i].Add(scores.row(i).subspan(seen.begin - tokens.begin, seen.size()),
                         static_cast<uint32_t>(seen.begin), scratch);
       result.tokens_scored += seen.size();
     }

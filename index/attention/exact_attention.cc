@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cassert>
 #include <limits>
-#include <numeric>
 
 #include "index/attention/attention_merge.h"
 #include "index/attention/softmax_state.h"
 #include "index/kernels/key_scores.h"
 #include "index/kernels/weighted_values.h"
+#include "index/key_pass.h"
 #include "index/scratch_buffer.h"
 
 namespace alaya {
@@ -26,18 +26,6 @@ struct Scratch {
   ScratchBuffer<float> log_sum_exp;
   ScratchBuffer<SoftmaxState> states;
 };
-
-// The smallest range around all.
-TokenRange Hull(std::span<const TokenRange> ranges) {
-  TokenRange hull;
-  for (const TokenRange& range : ranges) {
-    if (range.empty()) continue;
-    hull = hull.empty()
-               ? range
-               : TokenRange{std::min(hull.begin, range.begin), std::max(hull.end, range.end)};
-  }
-  return hull;
-}
 
 // What each query sees of a block, as positions in the block.
 TokenRange Within(TokenRange visible, TokenRange block) {
@@ -61,46 +49,23 @@ void WeighBlock(const ExactAttentionTask& task, TokenRange block, MatrixView<flo
   }
 }
 
-// Before block b of a pass up to block `last`: announces the blocks that follow.
-void ReadBlocksAhead(const KvReader& reader, uint64_t first, uint64_t b, uint64_t last) {
-  if ((b - first) % KvReader::kReadAheadBlocks != 0) return;
-  uint32_t blocks[KvReader::kReadAheadBlocks];
-  const size_t count = std::min<uint64_t>(last - b + 1, KvReader::kReadAheadBlocks);
-  std::iota(blocks, blocks + count, static_cast<uint32_t>(b));
-  reader.ReadAhead(KvKind::kKey, {blocks, count});
-  reader.ReadAhead(KvKind::kValue, {blocks, count});
-}
-
 Status AttendBlocks(const ExactAttentionTask& task, Scratch& scratch,
                     std::span<SoftmaxState> states, MatrixView<float> sums) {
-  const KvReader& reader = *task.reader;
-  const TokenRange hull = Intersect(Hull(task.visible), {0, reader.token_count()});
-  if (hull.empty()) return OkStatus();
-  const uint64_t block_tokens = reader.block_tokens();
-  const uint64_t first_block = hull.begin / block_tokens;
-  const uint64_t last_block = (hull.end - 1) / block_tokens;
-  for (uint64_t b = first_block; b <= last_block; ++b) {
-    ReadBlocksAhead(reader, first_block, b, last_block);
-    const TokenRange whole = {b * block_tokens, (b + 1) * block_tokens};
-    TokenRange seen_by[kSlabQueries];
-    for (size_t i = 0; i < task.visible.size(); ++i) {
-      seen_by[i] = Intersect(Intersect(task.visible[i], hull), whole);
-    }
-    const TokenRange block = Hull({seen_by, task.visible.size()});
-    if (block.empty()) continue;
-    const size_t first_row = block.begin - whole.begin;
-    const size_t stride = (block.size() + kScoreAlignment - 1) / kScoreAlignment * kScoreAlignment;
+  KeyPass pass(task.reader, task.visible, PassKinds::kKeysAndValues);
+  ALAYA_ASSIGN_OR_RETURN(KeyBlock block, pass.Next());
+  while (!block.empty()) {
+    const size_t count = block.tokens.size();
+    const size_t stride = (count + kScoreAlignment - 1) / kScoreAlignment * kScoreAlignment;
     const MatrixView<float> scores(scratch.scores.Take(states.size() * stride).data(),
-                                   states.size(), block.size(), stride);
-    ALAYA_ASSIGN_OR_RETURN(const PinnedRows values, reader.ReadBlock(KvKind::kValue, b));
-    const EncodedMatrixView value_rows = values.rows.rows_range(first_row, block.size());
-    {
-      ALAYA_ASSIGN_OR_RETURN(const PinnedRows keys, reader.ReadBlock(KvKind::kKey, b));
-      KeyScores(task.queries, keys.rows.rows_range(first_row, block.size()), scores,
-                value_rows.bytes());
-    }
-    WeighBlock(task, block, scores, states, sums);
-    AddWeightedValues(scores, value_rows, sums);
+                                   states.size(), count, stride);
+    ALAYA_ASSIGN_OR_RETURN(const PinnedRows values,
+                           task.reader->ReadBlock(KvKind::kValue, block.index));
+    const EncodedMatrixView value_rows = block.Rows(values);
+    KeyScores(task.queries, block.Rows(block.keys), scores, value_rows.bytes());
+    WeighBlock(task, block.tokens, scores, states, sums);
+    block.keys = {};
+    ALAYA_ASSIGN_OR_RETURN(block, pass.Next());
+    AddWeightedValues(scores, value_rows, sums, block.Rows(block.keys).bytes());
   }
   return OkStatus();
 }

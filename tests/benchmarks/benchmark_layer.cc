@@ -4,12 +4,13 @@
 #include <cstring>
 
 #include "index/kernels/encoding.h"
+#include "storage/page/page.h"
 #include "storage/types/check.h"
 
 namespace alaya {
 namespace {
 
-constexpr size_t kPageBytes = size_t{64} * 1024;
+constexpr size_t kPageBytes = kKvPagePayloadBytesMax;
 
 // As the server chooses it: the largest multiple of 8 whose rows fit.
 size_t PageTokensOf(const Model& model) { return kPageBytes / model.row_bytes() / 8 * 8; }

@@ -1,5 +1,5 @@
 // One layer's keys and values in memory, as a server's page cache holds them: pages of
-// 64 KiB per kv head and kind; with decode steps that attend to them.
+// 16 KiB per kv head and kind; with decode steps that attend to them.
 
 #ifndef ALAYA_TESTS_BENCHMARKS_BENCHMARK_LAYER_H_
 #define ALAYA_TESTS_BENCHMARKS_BENCHMARK_LAYER_H_

@@ -24,6 +24,7 @@
 #include "index/exact_index.h"
 #include "index/kernels/encoding.h"
 #include "index/kernels/instruction_set.h"
+#include "storage/page/page.h"
 #include "storage/types/check.h"
 #include "tests/benchmarks/arena.h"
 #include "tests/benchmarks/benchmark_main.h"
@@ -32,7 +33,7 @@
 namespace alaya {
 namespace {
 
-constexpr size_t kPageBytes = size_t{64} * 1024;
+constexpr size_t kPageBytes = kKvPagePayloadBytesMax;
 
 struct Shape {
   const char* name;
