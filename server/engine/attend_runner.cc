@@ -6,6 +6,7 @@
 #include <numeric>
 #include <utility>
 
+#include "index/attention/window_ranges.h"
 #include "server/engine/attend_checks.h"
 #include "server/engine/attention_fan_out.h"
 #include "server/engine/device_offers.h"
@@ -96,18 +97,17 @@ void LoadWholeSegments(ContextStore* store, const PlanRequest& request, Sequence
 // What a query attends to in any case is no sign of the layer.
 PlanOutcome OutcomeOf(const FanOutReport& report, const FanOutTask& task, const AttendPlan& plan) {
   PlanOutcome outcome;
-  // A device that attends to all shows nothing of what the target wants.
-  const bool is_whole = std::ranges::any_of(plan.segments, [](const PlanReport& segment) {
-    return segment.on_device && segment.index == IndexKind::kExact;
-  });
-  if (is_whole) return outcome;
   uint64_t always = 0;
   for (const TokenRange& visible : task.visible) {
-    const uint64_t stored =
-        visible.size() - std::min(visible.size(), task.sequence->tail_token_count());
-    const uint64_t window = std::min(stored, task.window.sink + task.window.recent);
-    always += visible.size() - stored + window;
-    outcome.seen_tokens += stored - window;
+    const WindowRanges window = RangesOf(task.window, visible);
+    uint64_t chosen_from = 0;
+    for (size_t i = 0; i < plan.segments.size(); ++i) {
+      if (plan.AttendsAllOf(plan.segments[i])) continue;
+      const TokenRange seen = Intersect(task.sequence->segment_tokens(i), visible);
+      chosen_from += Intersect(seen, window.between()).size();
+    }
+    always += visible.size() - chosen_from;
+    outcome.seen_tokens += chosen_from;
   }
   const uint64_t head_count = task.query.heads;
   outcome.seen_tokens *= head_count;
@@ -216,7 +216,10 @@ Status AttendRunner::AnswerWith(AttentionDevice* device, const TensorView& query
   const auto begin = steady_clock::now();
   ALAYA_RETURN_IF_ERROR(offers.Accept(device_item, plan));
   for (size_t i = 0; i < plan.segments.size(); ++i) {
-    if (!plan.segments[i].on_device) sequence.Choose(i, plan.segments[i].index);
+    if (plan.segments[i].on_device) continue;
+    sequence.Choose(i, plan.segments[i].index,
+                    plan.estimate_rest ? SequenceView::WithoutIndex::kAttendAll
+                                       : SequenceView::WithoutIndex::kScan);
   }
 
   if (!is_in_memory) LoadWholeSegments(store_, request, &sequence, &plan);

@@ -239,6 +239,12 @@ double AttendedShare(const PlanRequest& request, const AttendPlan& plan, double 
                                                                                 : kUnknownBareShare;
 }
 
+bool CanEstimate(const SegmentFacts& segment) {
+  const auto& device = segment.device;
+  if (device && (device->kind == IndexKind::kExact || Estimates(device->kind))) return true;
+  return std::ranges::any_of(segment.indexes, Estimates, &IndexFacts::kind);
+}
+
 struct Candidate {
   PlanReport report;
   double later_us = 0;  // as in AttendPlan
@@ -249,6 +255,7 @@ struct Candidate {
 // Plans of one segment, the cheapest first.
 std::vector<Candidate> Candidates(const PlanRequest& request, const SegmentFacts& segment,
                                   const AttendPlan& plan, const CostModel& model,
+                                  const CostModel& whole,
                                   const LayerStatistics::Expectation& expected) {
   std::vector<Candidate> candidates;
   const auto add = [&](IndexKind kind, bool on_device, double predicted_us, double resident_share,
@@ -266,11 +273,14 @@ std::vector<Candidate> Candidates(const PlanRequest& request, const SegmentFacts
         on_device ? "on the GPU" : fmt::format("{:.0f} % in memory", 100 * resident_share);
   };
   if (segment.has_exact) {
-    add(IndexKind::kExact, false, model.ExactUs(segment.visible.size(), segment.resident_share),
-        segment.resident_share);
+    const double us = plan.estimate_rest
+                          ? whole.ExactUs(segment.visible.size(), segment.resident_share)
+                          : model.ExactUs(segment.visible.size(), segment.resident_share);
+    add(IndexKind::kExact, false, us, segment.resident_share);
   }
   for (const IndexFacts& index : segment.indexes) {
     if (!Answers(index.kind, plan.target)) continue;
+    if (plan.estimate_rest && !Estimates(index.kind)) continue;
     // Of a segment that is on disk altogether it is the first answer that has to be soon.
     add(index.kind, false, model.IndexUs(index, segment), index.resident_share,
         IsCold(segment) ? 0 : model.LaterUs(index));
@@ -286,12 +296,13 @@ void PlanSegments(const PlanRequest& request, const MachineCosts& costs,
                   const LayerStatistics::Expectation& expected, AttendPlan* plan) {
   const CostModel model(costs, request, plan->target, plan->estimate_rest,
                         AttendedShare(request, *plan, expected.attended_share));
+  const CostModel whole(costs, request, FullTarget(), /*estimate_rest=*/false,
+                        /*attended_share=*/1);
   if (request.tail_token_count > 0) {
-    plan->predicted_us = CostModel(costs, request, FullTarget(), false, 1)
-                             .ExactUs(request.tail_token_count, /*resident_share=*/1);
+    plan->predicted_us = whole.ExactUs(request.tail_token_count, /*resident_share=*/1);
   }
   for (const SegmentFacts& segment : request.segments) {
-    std::vector<Candidate> candidates = Candidates(request, segment, *plan, model, expected);
+    std::vector<Candidate> candidates = Candidates(request, segment, *plan, model, whole, expected);
     PlanReport& chosen = candidates.front().report;
     if (request.explain) {
       chosen.reason = fmt::format(
@@ -311,16 +322,11 @@ void PlanSegments(const PlanRequest& request, const MachineCosts& costs,
   plan->parallel = plan->predicted_us >= kParallelMinUs;
 }
 
-// The request with only what answers as well as full attention does; none if there is
-// nothing to choose.
+// The request with only what estimates, in segments that have it; none if none has.
 std::optional<PlanRequest> OnlyEstimating(const PlanRequest& request) {
-  if (request.segments.empty()) return std::nullopt;
+  if (std::ranges::none_of(request.segments, CanEstimate)) return std::nullopt;
   PlanRequest reduced = request;
-  for (SegmentFacts& segment : reduced.segments) {
-    std::erase_if(segment.indexes, [](const IndexFacts& index) { return !Estimates(index.kind); });
-    if (segment.indexes.empty() && !segment.device) return std::nullopt;
-    segment.has_exact = false;
-  }
+  for (SegmentFacts& segment : reduced.segments) segment.has_exact = !CanEstimate(segment);
   return reduced;
 }
 
@@ -338,7 +344,8 @@ AttendPlan Planner::PlanFor(const PlanRequest& request, const Target& target) co
   AttendPlan plan;
   plan.target = target;
   plan.estimate_rest =
-      std::holds_alternative<DiprTarget>(target) && request.estimate_rest.value_or(true);
+      std::holds_alternative<DiprTarget>(target) &&
+      request.estimate_rest.value_or(std::ranges::any_of(request.segments, CanEstimate));
   const LayerStatistics::Expectation expected = statistics_.Expect(KeyOf(request, plan));
   plan.try_count = expected.cost_count;
   PlanSegments(request, costs_, expected, &plan);

@@ -6,9 +6,9 @@
 // a plan really took corrects the next prediction of its kind and layer.
 //
 // A target that the caller left open becomes the cheaper one of full attention and DIPR
-// with an estimate of the rest, if every segment can be searched so: DIPR alone misses
-// the mass of diffuse heads. Predictions may be wrong by more than the two differ: if they
-// are close, the one that seems dearer is tried a few times first.
+// with an estimate of the rest, if some segment can be searched so (all of the others is attended):
+// DIPR alone misses the mass of diffuse heads. Predictions may be wrong by more than the two
+// differ: if they are close, the one that seems dearer is tried a few times first.
 //
 // Source: AlayaDB, arXiv:2504.10326, section 6 (rules); costs instead of rules are ours.
 
@@ -50,7 +50,7 @@ struct PlanRequest {
   const Model* model = nullptr;
   LayerIndex layer{};
   std::optional<Target> target;        // none: the planner's choice
-  std::optional<bool> estimate_rest;   // none: where an index can
+  std::optional<bool> estimate_rest;   // none: if some segment has what can
   size_t query_count = 1;              // positions, each with all query heads
   std::vector<SegmentFacts> segments;  // in the sequence's order
   uint64_t tail_token_count = 0;       // behind them
@@ -60,13 +60,19 @@ struct PlanRequest {
 
 struct AttendPlan {
   Target target;
-  bool estimate_rest = false;
+  bool estimate_rest = false;        // of whatever is not attended
   uint64_t try_count = 0;            // earlier steps of the layer, about as long, like this one
   std::vector<PlanReport> segments;  // the chosen plan of each segment of the request
   std::vector<PlanReport> rejected;  // with explain
   double predicted_us = 0;           // all segments and the tail, on one thread
   // Of it, what later steps are spared: reading an index that stays in memory then.
   double later_us = 0;
+  // Whether all that is seen of a segment is attended: if all is wanted, and where the rest has to
+  // be estimated but nothing can do that.
+  bool AttendsAllOf(const PlanReport& segment) const {
+    const bool nothing_left_out = estimate_rest || std::holds_alternative<FullTarget>(target);
+    return segment.index == IndexKind::kExact && nothing_left_out;
+  }
   // False: so little work that waking other threads would cost more than it saves.
   bool parallel = false;
 };

@@ -51,7 +51,7 @@ IndexKindSet SequenceView::available(size_t i) const {
   return kinds;
 }
 
-void SequenceView::Choose(size_t i, IndexKind kind) {
+void SequenceView::Choose(size_t i, IndexKind kind, WithoutIndex without) {
   for (uint32_t h = 0; h < heads_.size(); ++h) {
     Head& head = heads_[h];
     const TokenIndex* index = nullptr;
@@ -60,7 +60,8 @@ void SequenceView::Choose(size_t i, IndexKind kind) {
       index = segments_[i].indexes->Find(kind, layer_, KvHeadIndex{h});
     }
     // Null also if it turned out damaged since available() was asked.
-    head.parts[i].index = index != nullptr ? index : &head.indexes[i];
+    if (index == nullptr && without == WithoutIndex::kScan) index = &head.indexes[i];
+    head.parts[i].index = index;
   }
 }
 

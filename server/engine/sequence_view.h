@@ -55,13 +55,17 @@ class SequenceView {
 
   // How segment i can be searched: kExact always, and the indexes that are built.
   IndexKindSet available(size_t i) const;
-  // Searches segment i with this kind, in all heads; before, the choice is kExact. An
-  // index that turns out damaged, now or in a search, is replaced by the exact scan.
+  // What becomes of a segment that no index searches: its keys are scanned, or, where what is not
+  // attended has to be estimated, all of it is attended.
+  enum class WithoutIndex : uint8_t { kScan, kAttendAll };
+
+  // Searches segment i with this kind, in all heads; before, the choice is kExact by scan. An
+  // index that turns out damaged now is as good as none; in a search it is replaced by the scan.
   //
   // Requires: available(i) contains it. Threads: before anyone reads parts().
   // Cost: opens the layer's indexes when asked for the first time in a segment's
   //   life; later far below a microsecond per head.
-  void Choose(size_t i, IndexKind kind);
+  void Choose(size_t i, IndexKind kind, WithoutIndex without = WithoutIndex::kScan);
   // Bytes of this layer's index of segment i, all heads; 0 for kExact.
   uint64_t IndexBytes(size_t i, IndexKind kind) const;
 

@@ -75,6 +75,38 @@ TEST(PlannerTest, TheCallerDecidesOnTheEstimate) {
   EXPECT_FALSE(Planner(MachineCosts()).Plan(request).estimate_rest);
 }
 
+TEST(PlannerTest, AllIsAttendedOfSegmentsThatCannotEstimateWhereOthersDo) {
+  const Model model = SmallModel();
+  const Planner planner{MachineCosts()};
+  PlanRequest request = IndexedRequest(model, 200'000, std::nullopt, {IndexKind::kFlat});
+  request.segments.push_back({.visible = {200'000, 200'700}});
+
+  for (const std::optional<Target>& target : {std::optional<Target>(), {Target(DiprTarget())}}) {
+    request.target = target;
+    const AttendPlan plan = planner.Plan(request);
+
+    EXPECT_TRUE(std::holds_alternative<DiprTarget>(plan.target));
+    EXPECT_TRUE(plan.estimate_rest);
+    EXPECT_EQ(plan.segments.at(0).index, IndexKind::kFlat);
+    EXPECT_FALSE(plan.AttendsAllOf(plan.segments[0]));
+    EXPECT_EQ(plan.segments.at(1).index, IndexKind::kExact);
+    EXPECT_TRUE(plan.AttendsAllOf(plan.segments[1]));
+  }
+}
+
+TEST(PlannerTest, AnEstimateThatIsAskedForIsNeverLeftOut) {
+  const Model model = SmallModel();
+  PlanRequest request = IndexedRequest(model, 1'000'000, DiprTarget(), {IndexKind::kFine});
+  const AttendPlan undecided = Planner(MachineCosts()).Plan(request);
+  request.estimate_rest = true;
+  const AttendPlan asked = Planner(MachineCosts()).Plan(request);
+
+  EXPECT_EQ(undecided.segments.at(0).index, IndexKind::kFine);
+  EXPECT_FALSE(undecided.estimate_rest);
+  EXPECT_TRUE(asked.AttendsAllOf(asked.segments.at(0))) << "nothing can estimate";
+  EXPECT_GT(asked.predicted_us, undecided.predicted_us);
+}
+
 TEST(PlannerTest, LongSegmentsUseAnIndexAndShortOnesDoNot) {
   const Model model = SmallModel();
   const Planner planner{MachineCosts()};
@@ -169,9 +201,9 @@ TEST(PlannerTest, ADevicesBoundsCompeteWithTheCpusCoarseIndex) {
   request.target = DiprTarget{.sound = true};
   EXPECT_FALSE(planner.Plan(request).segments[0].on_device);
   request.target = DiprTarget();
+  EXPECT_TRUE(planner.Plan(request).segments[0].on_device) << "nothing estimates, so nothing must";
+  request.estimate_rest = true;
   EXPECT_FALSE(planner.Plan(request).segments[0].on_device) << "it estimates nothing";
-  request.estimate_rest = false;
-  EXPECT_TRUE(planner.Plan(request).segments[0].on_device);
 }
 
 TEST(PlannerTest, WhatADeviceReallyTookIsNotHeldAgainstTheCpusIndex) {
@@ -197,6 +229,7 @@ TEST(PlannerTest, RejectedPlansAreExplained) {
   PlanRequest request =
       IndexedRequest(model, 200'000, DiprTarget(), {IndexKind::kFlat, IndexKind::kFine});
   request.explain = true;
+  request.estimate_rest = false;
 
   const AttendPlan plan = Planner(MachineCosts()).Plan(request);
 

@@ -77,8 +77,9 @@ class Session:
           window: None means Window(sink=128, recent=512).
           scale: factor from inner product to logit. None: 1 / sqrt(D).
           token_range: only these token positions are visible. None: all.
-          tail_estimate: merge in an estimate of the attention to all other tokens. None: the
-            planner decides.
+          tail_estimate: merge in an estimate of the attention to all other tokens, of DIPR;
+            segments without an index to estimate with are attended whole then. None: if some
+            segment has such an index.
           explain: return per-head detail and the plans that were considered.
           timeout: seconds. None: the client's.
 
