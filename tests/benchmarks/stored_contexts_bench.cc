@@ -53,6 +53,7 @@ struct BenchPlan {
   uint64_t context_tokens = 131'072;
   uint64_t added_tokens = 1024;
   bool keep_freed_memory = true;
+  bool unix_socket = false;
   std::string directory;  // empty: a temporary one
 };
 
@@ -260,6 +261,7 @@ Status Run(const BenchPlan& plan) {
   const auto start = Clock::now();
   ServerProcessOptions options;
   options.data_directory = directory;
+  if (plan.unix_socket) options.grpc_listen = "unix:" + directory + "/socket";
   const auto server = Must(ServerProcess::Start(options));
   const client::Client client =
       Must(client::Client::Connect(server->grpc_address())).WithCallTimeout({});
@@ -306,6 +308,7 @@ int main(int argc, char** argv) {
   app.add_option("--contexts", plan.context_count, "Of 128K tokens each")->capture_default_str();
   app.add_flag("!--malloc-defaults", plan.keep_freed_memory,
                "Leave it to glibc when freed memory goes back to the system");
+  app.add_flag("--unix-socket", plan.unix_socket, "Instead of TCP over the loopback");
   app.add_option("--directory", plan.directory,
                  "On the disk to measure; a temporary one if not given");
   return alaya::BenchmarkMain(app, argc, argv, [&] { return alaya::Run(plan); });
