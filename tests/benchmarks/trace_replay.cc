@@ -4,14 +4,16 @@
 //
 // The trace is a line of JSON per request with `hash_ids`, one per block of 512 tokens;
 // equal ids mean equal tokens after an equal prefix (the format of Mooncake's traces,
-// FAST '25). The model is small, 64 bytes of KV a token, so that what takes hours of
-// serving passes in minutes: ratios of budget to working set are real, bytes are not.
+// FAST '25). The model is small, 64 bytes of KV a token and layer, so that what takes hours of
+// serving passes in minutes: ratios of budget to working set are real, bytes are not. What the
+// store has to know of a context is as much as of a real one, and so a larger share of memory.
 //
 // A request: CreateSession with its tokens, one query per layer over all that is
 // reused (time to first answer), then an import of the tokens that were not stored.
 // Its prefix hits in memory are counted by the server: reused tokens up to the first
 // that is not in memory. Beside it: the same for an LRU cache of whole blocks, and
-// without a limit, computed from the same requests.
+// without a limit, computed from the same requests. The process' memory is its largest less
+// what a server has that stores nothing and whose budget is the least.
 
 #include <fmt/format.h>
 
@@ -23,6 +25,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -42,11 +45,8 @@ namespace pb = ::alaya::v1;
 using std::chrono::steady_clock;
 
 constexpr uint64_t kBlockTokens = 512;
-constexpr uint32_t kLayers = 1;
 constexpr uint32_t kHeadDim = 16;
 constexpr uint64_t kRowBytes = kHeadDim * sizeof(uint16_t);
-constexpr uint64_t kTokenBytes = uint64_t{kLayers} * 2 * kRowBytes;
-constexpr uint64_t kBlockBytes = kBlockTokens * kTokenBytes;
 
 using Request = std::vector<uint32_t>;  // numbers of blocks
 
@@ -125,11 +125,31 @@ uint64_t LruHits(const std::vector<Request>& trace, uint64_t capacity) {
   return hits;
 }
 
+// The least that the server takes.
+constexpr uint64_t kBudgetBytesMin = uint64_t{16} << 20;
+
+// Of a server that stores nothing, its memory tier left out.
+StatusOr<uint64_t> ResidentBytesOfNothing() {
+  const TempDirectory directory;
+  ServerProcessOptions options;
+  options.data_directory = directory / "data";
+  options.arguments = {"--memory-budget", std::to_string(kBudgetBytesMin)};
+  ALAYA_ASSIGN_OR_RETURN(const auto server, ServerProcess::Start(options));
+  // It makes half of its budget ready.
+  uint64_t before = 0;
+  for (;;) {
+    ALAYA_ASSIGN_OR_RETURN(const ProcessMemory memory, server->Memory());
+    if (memory.resident_bytes == before) return before - kBudgetBytesMin / 2;
+    before = memory.resident_bytes;
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+  }
+}
+
 // One run of the trace at one budget.
 class Replay {
  public:
-  Replay(const std::vector<Request>* trace, uint64_t budget_bytes)
-      : trace_(*trace), budget_bytes_(budget_bytes) {}
+  Replay(const std::vector<Request>* trace, uint32_t layer_count, uint64_t budget_bytes)
+      : trace_(*trace), layer_count_(layer_count), budget_bytes_(budget_bytes) {}
 
   struct Report {
     uint64_t stored_hit_tokens = 0;
@@ -138,7 +158,7 @@ class Replay {
     std::vector<double> disk_ms;
     uint64_t loaded_bytes = 0;
     uint64_t used_bytes_max = 0;      // of the memory tier
-    uint64_t resident_bytes_max = 0;  // of the process, less what it had at its start
+    uint64_t resident_bytes_max = 0;  // of the process, at the end of a request
     double seconds = 0;
   };
 
@@ -153,14 +173,12 @@ class Replay {
     client_ = std::make_unique<client::Client>(client.WithCallTimeout({}));
     pb::RegisterModelRequest model;
     model.mutable_model()->set_name("scaled");
-    model.mutable_model()->set_num_layers(kLayers);
+    model.mutable_model()->set_num_layers(layer_count_);
     model.mutable_model()->set_num_query_heads(1);
     model.mutable_model()->set_num_kv_heads(1);
     model.mutable_model()->set_head_dim(kHeadDim);
     model.mutable_model()->set_dtype(pb::DTYPE_BF16);
     ALAYA_RETURN_IF_ERROR(client_->RegisterModel(model).status());
-    ALAYA_ASSIGN_OR_RETURN(const ProcessMemory memory, server_->Memory());
-    resident_bytes_begin_ = memory.resident_bytes;
     const auto begin = steady_clock::now();
     for (const Request& request : trace_) ALAYA_RETURN_IF_ERROR(Serve(request));
     report_.seconds = std::chrono::duration<double>(steady_clock::now() - begin).count();
@@ -199,7 +217,7 @@ class Replay {
     const uint64_t reused_tokens = session.reused_tokens();
     if (reused_tokens > 0) {
       client::BlockingAttendStream stream = client_->AttendBlocking();
-      for (uint32_t layer = 0; layer < kLayers; ++layer) {
+      for (uint32_t layer = 0; layer < layer_count_; ++layer) {
         pb::AttendItem item;
         item.set_session_id(session.session_id());
         item.set_layer(layer);
@@ -232,9 +250,8 @@ class Replay {
       report_.loaded_bytes = tier.loaded_bytes();
       report_.used_bytes_max = std::max<uint64_t>(report_.used_bytes_max, tier.used_bytes());
     }
-    const uint64_t resident = stats.process_resident_bytes();
-    report_.resident_bytes_max = std::max(
-        report_.resident_bytes_max, resident - std::min<uint64_t>(resident, resident_bytes_begin_));
+    report_.resident_bytes_max =
+        std::max<uint64_t>(report_.resident_bytes_max, stats.process_resident_bytes());
     return OkStatus();
   }
 
@@ -251,7 +268,7 @@ class Replay {
       rows[i + 1] = std::byte{0x3D};
     }
     const client::TensorView view{DType::kBF16, count, 1, kHeadDim, rows};
-    for (uint32_t layer = 0; layer < kLayers; ++layer) {
+    for (uint32_t layer = 0; layer < layer_count_; ++layer) {
       ALAYA_RETURN_IF_ERROR(importer.AppendChunk(
           {.layer = layer, .token_begin = first_token, .key = view, .value = view, .query = {}}));
     }
@@ -259,17 +276,18 @@ class Replay {
   }
 
   const std::vector<Request>& trace_;
+  const uint32_t layer_count_;
   const uint64_t budget_bytes_;
   const TempDirectory directory_;
   std::unique_ptr<ServerProcess> server_;
   std::unique_ptr<client::Client> client_;
-  uint64_t resident_bytes_begin_ = 0;
   Report report_;
 };
 
 struct ReplayPlan {
   std::string trace_file;  // empty: a small trace
   size_t request_count = 1500;
+  uint32_t layer_count = 2;
   std::string csv_file;  // empty: none
   std::vector<double> budget_percents = {5, 10, 25, 50};
 };
@@ -288,22 +306,25 @@ Status Run(const ReplayPlan& plan) {
     ALAYA_ASSIGN_OR_RETURN(trace, ReadTrace(plan.trace_file, plan.request_count));
   }
   const TraceFacts facts = FactsOf(trace);
+  const uint64_t block_bytes = kBlockTokens * plan.layer_count * 2 * kRowBytes;
   fmt::print("{} requests, {} blocks, {} different ({} MiB), shared prefix {:.2f} %\n",
              trace.size(), facts.block_count, facts.unique_count,
-             facts.unique_count * kBlockBytes >> 20,
+             facts.unique_count * block_bytes >> 20,
              PercentOf(facts.stored_hits, facts.block_count));
+  ALAYA_ASSIGN_OR_RETURN(const uint64_t nothing_bytes, ResidentBytesOfNothing());
   constexpr char kColumns[] =
       "budget_percent,budget_mib,prefix_hit_percent,memory_hit_percent,lru_hit_percent,"
       "memory_p50_ms,memory_p99_ms,disk_p50_ms,disk_p99_ms,loaded_mib,used_percent_of_budget,"
-      "process_growth_percent_of_budget,seconds";
+      "process_percent_of_budget,seconds";
   std::string csv = fmt::format("{}\n", kColumns);
   fmt::print("{}\n", kColumns);
   for (const double percent : plan.budget_percents) {
     const auto blocks =
         static_cast<uint64_t>(static_cast<double>(facts.unique_count) * percent / 100);
-    // The least that the server takes is more than a small trace has.
-    const uint64_t budget_bytes = std::max<uint64_t>(blocks * kBlockBytes, uint64_t{16} << 20);
-    ALAYA_ASSIGN_OR_RETURN(const Replay::Report report, Replay(&trace, budget_bytes).Run());
+    // That is more than a small trace has.
+    const uint64_t budget_bytes = std::max<uint64_t>(blocks * block_bytes, kBudgetBytesMin);
+    ALAYA_ASSIGN_OR_RETURN(const Replay::Report report,
+                           Replay(&trace, plan.layer_count, budget_bytes).Run());
     const uint64_t token_count = facts.block_count * kBlockTokens;
     if (report.stored_hit_tokens != facts.stored_hits * kBlockTokens) {
       return Internal("the server found another shared prefix than the trace has");
@@ -313,11 +334,13 @@ Status Run(const ReplayPlan& plan) {
         "{},{},{:.2f},{:.2f},{:.2f},{:.2f},{:.2f},{:.2f},{:.2f},{},{:.1f},{:.1f},{:.0f}", percent,
         budget_bytes >> 20, PercentOf(report.stored_hit_tokens, token_count),
         PercentOf(report.memory_hit_tokens, token_count),
-        PercentOf(LruHits(trace, budget_bytes / kBlockBytes), facts.block_count),
+        PercentOf(LruHits(trace, budget_bytes / block_bytes), facts.block_count),
         PercentileOrZero(report.memory_ms, 0.5), PercentileOrZero(report.memory_ms, 0.99),
         PercentileOrZero(report.disk_ms, 0.5), PercentileOrZero(report.disk_ms, 0.99),
         report.loaded_bytes >> 20, PercentOf(report.used_bytes_max, budget_bytes),
-        PercentOf(report.resident_bytes_max, budget_bytes), report.seconds);
+        PercentOf(report.resident_bytes_max - std::min(report.resident_bytes_max, nothing_bytes),
+                  budget_bytes),
+        report.seconds);
     fmt::print("{}\n", row);
     std::fflush(stdout);
     csv += row + "\n";
@@ -338,6 +361,9 @@ int main(int argc, char** argv) {
                  "The trace, JSON lines; without it a small one is made")
       ->check(CLI::ExistingFile);
   app.add_option("--requests", plan.request_count, "The first so many of it")
+      ->capture_default_str();
+  app.add_option("--layers", plan.layer_count, "Of the model, 64 bytes of KV a token each")
+      ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--budget", plan.budget_percents, "Percent of the working set, one run each")
       ->delimiter(',')
