@@ -121,10 +121,15 @@ void RaiseOpenFileLimit() {
 }
 
 // By default the C library keeps up to eight pools of freed memory a core, each as large as
-// its busiest moment: hundreds of megabytes that nobody uses, and more with every burst.
+// its busiest moment: hundreds of megabytes that nobody uses, and more with every burst. And
+// once a large piece was freed, pieces up to its size come from those pools, too.
 void LimitMemoryPools() {
+  constexpr int kMappedBytesMin = 256 << 10;
+  constexpr int kKeptBytesMax = 1 << 20;  // at the end of a pool
   const auto cores = static_cast<int>(std::thread::hardware_concurrency());
   mallopt(M_ARENA_MAX, std::max(2, cores));
+  mallopt(M_MMAP_THRESHOLD, kMappedBytesMin);
+  mallopt(M_TRIM_THRESHOLD, kKeptBytesMax);
 }
 
 // gRPC's own messages come through a plain function.
