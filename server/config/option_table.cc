@@ -223,7 +223,8 @@ void AddStorage(TableBuilder* table) {
   table->Bytes(
       "memory_budget", 16 * kMebibyte, kPebibyte,
       [](auto& config) -> auto& { return config.store.memory_budget_bytes; },
-      "memory for stored KV; hard; session tails have max_tail_bytes_total beside it");
+      "memory for stored KV and what the store needs to know of it; hard; session tails have "
+      "max_tail_bytes_total beside it");
   table->Bytes(
       "disk_high_water", 0, kPebibyte,
       [](auto& config) -> auto& { return config.store.quota.high_water_bytes; },

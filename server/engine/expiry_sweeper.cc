@@ -39,6 +39,7 @@ void ExpirySweeper::Sweep() {
   } else {
     failure_count_.fetch_add(1, std::memory_order_relaxed);
   }
+  store_->FitMemory();
   if (session_idle_timeout_.count() == 0) return;
   for (const auto& session : sessions_->RemoveUnused(session_idle_timeout_)) {
     session->strand().Run([&] { session->Close(); });

@@ -1,4 +1,5 @@
-// The thread that deletes contexts whose time to live is over, and ends sessions that nobody uses.
+// The thread that deletes contexts whose time to live is over, ends sessions that nobody uses, and
+// has the store look at the memory that it takes.
 
 #ifndef ALAYA_SERVER_ENGINE_EXPIRY_SWEEPER_H_
 #define ALAYA_SERVER_ENGINE_EXPIRY_SWEEPER_H_

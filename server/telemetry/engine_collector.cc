@@ -227,6 +227,16 @@ void AddStore(const ContextStoreStats& store, FamilyList* list) {
   list->Gauge("alaya_disk_free_bytes", "Free space of the data directory's file system.",
               store.disk_free_bytes);
   list->Gauge("alaya_pinned_bytes", "Memory of pages in use right now.", cache.pinned_bytes);
+  const StoreMemory& memory = store.memory;
+  list->Gauges("alaya_store_memory_bytes",
+               "What the store takes of memory_budget beside pages: its tables of pages, the "
+               "catalog, RocksDB's write buffers and files, buffers for reads.",
+               "part",
+               {{"page_tables", memory.page_tables},
+                {"catalog", memory.catalog},
+                {"write_buffers", memory.write_buffers},
+                {"files", memory.files},
+                {"read_buffers", memory.read_buffers}});
   using OfClass = PageCacheStats::OfClass;
   const auto counter = prometheus::MetricType::Counter;
   const auto gauge = prometheus::MetricType::Gauge;

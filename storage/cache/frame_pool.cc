@@ -15,6 +15,7 @@ namespace alaya {
 namespace {
 
 constexpr size_t kHugePageBytes = size_t{2} << 20;
+constexpr size_t kHugePageChunks = kHugePageBytes / kPagePayloadBytesMax;
 
 // Memory made ready ahead of use: what a long context's first answer loads.
 constexpr size_t kBytesAhead = size_t{512} << 20;
@@ -87,6 +88,7 @@ StatusOr<std::unique_ptr<FramePool>> FramePool::Create(uint64_t budget_bytes,
   // Only a hint: a kernel without huge pages serves small ones.
   madvise(arena, chunk_count * kPagePayloadBytesMax, MADV_HUGEPAGE);
   pool->chunks_.resize(chunk_count);
+  pool->usable_chunks_ = chunk_count;
   pool->frames_ = std::make_unique<PageFrame[]>(chunk_count * kFramesPerChunk);
   for (size_t c = 0; c < chunk_count; ++c) {
     std::byte* const data = arena + c * kPagePayloadBytesMax;
@@ -108,7 +110,6 @@ StatusOr<std::unique_ptr<FramePool>> FramePool::Create(uint64_t budget_bytes,
 
 void FramePool::MakeReady(std::byte* arena) {
   constexpr int kNiceness = 10;
-  constexpr size_t kStepChunks = kHugePageBytes / kPagePayloadBytesMax;
   // On Linux this is the calling thread's; it always may be lowered.
   setpriority(PRIO_PROCESS, 0, kNiceness);
   std::unique_lock lock(mutex_);
@@ -124,7 +125,7 @@ void FramePool::MakeReady(std::byte* arena) {
     }
     if (stopped_) return;
     const size_t begin = ready_chunk_;
-    const size_t count = std::min(kStepChunks, chunks_.size() - begin);
+    const size_t count = std::min(kHugePageChunks, usable_chunks_ - begin);
     ready_chunk_ += count;
     lock.unlock();
     const auto begin_time = std::chrono::steady_clock::now();
@@ -136,6 +137,7 @@ void FramePool::MakeReady(std::byte* arena) {
     }
     const auto taken = std::chrono::steady_clock::now() - begin_time;
     lock.lock();
+    if (begin + count > usable_chunks_) ReleaseMemory(usable_chunks_, begin + count);
     // Niceness does not bound it: a virtual machine's host, which has to find the memory
     // first, holds the processor meanwhile, whoever else wants it.
     ready_wanted_.wait_for(lock, kPausesPerStep * taken,
@@ -302,11 +304,83 @@ void FramePool::FreeSmall(size_t chunk_index, size_t small_index) {
   chunk.free_mask |= uint32_t{1} << small_index;
   if (chunk.free_mask == kAllFree) {
     chunk.is_split = false;
-    free_chunks_.push_back(static_cast<uint32_t>(chunk_index));
+    FreeChunk(chunk_index);
   } else if (!chunk.is_listed) {
     chunk.is_listed = true;
     partly_free_.push_back(static_cast<uint32_t>(chunk_index));
   }
+}
+
+// No page lies in the chunk any more.
+void FramePool::FreeChunk(size_t chunk_index) {
+  if (chunk_index < usable_chunks_) {
+    free_chunks_.push_back(static_cast<uint32_t>(chunk_index));
+  } else {
+    chunks_[chunk_index].is_withheld = true;
+    ReleaseMemory(chunk_index, chunk_index + 1);
+  }
+}
+
+// Gives memory in which no page lies back to the system.
+void FramePool::ReleaseMemory(size_t chunk_begin, size_t chunk_end) {
+  for (size_t c = chunk_begin; c < chunk_end; ++c) {
+    if (c < untouched_chunk_ && !chunks_[c].is_withheld) continue;
+    madvise(FrameOf(c, 0)->data, kPagePayloadBytesMax, MADV_DONTNEED);
+  }
+}
+
+// Requires that the chunk holds pages.
+void FramePool::EvictChunk(size_t chunk_index) {
+  if (!chunks_[chunk_index].is_split) {
+    PageFrame* frame = FrameOf(chunk_index, 0);
+    if (TryEvict(frame)) ReturnFrame(frame);
+    return;
+  }
+  const uint32_t free_mask = chunks_[chunk_index].free_mask;
+  for (size_t i = 0; i < kSmallFramesPerChunk; ++i) {
+    PageFrame* frame = FrameOf(chunk_index, 1 + i);
+    if ((free_mask >> i & 1) == 0 && TryEvict(frame)) ReturnFrame(frame);
+  }
+}
+
+void FramePool::SetCapacity(uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  size_t wanted = std::max<size_t>(bytes / kHugePageBytes, 1) * kHugePageChunks;
+  if (bytes >= chunks_.size() * kPagePayloadBytesMax) wanted = chunks_.size();
+  wanted = std::min(wanted, chunks_.size());
+  const size_t before = usable_chunks_;
+  usable_chunks_ = wanted;
+  for (size_t c = before; c < std::min(wanted, untouched_chunk_); ++c) {
+    Chunk& chunk = chunks_[c];
+    if (chunk.is_withheld) {
+      chunk.is_withheld = false;
+      free_chunks_.push_back(static_cast<uint32_t>(c));
+    } else if (chunk.is_split && chunk.free_mask != 0 && !chunk.is_listed) {
+      chunk.is_listed = true;
+      partly_free_.push_back(static_cast<uint32_t>(c));
+    }
+  }
+  std::erase_if(free_chunks_, [&](uint32_t c) {
+    if (c < wanted) return false;
+    FreeChunk(c);
+    return true;
+  });
+  for (size_t c = wanted; c < untouched_chunk_; ++c) {
+    if (!chunks_[c].is_withheld) EvictChunk(c);
+  }
+  if (ready_chunk_ > wanted) {
+    ReleaseMemory(wanted, ready_chunk_);
+    ready_chunk_ = wanted;
+  }
+  frame_freed_.notify_all();
+}
+
+uint64_t FramePool::table_bytes() const {
+  const std::lock_guard lock(mutex_);
+  uint64_t bytes = frame_count() * sizeof(PageFrame) + ghosts_.size() * sizeof(Ghost) +
+                   chunks_.size() * sizeof(Chunk);
+  for (const Owner& owner : owners_) bytes += owner.order.capacity() * sizeof(Place);
+  return bytes;
 }
 
 void FramePool::FreeLocked(PageFrame* frame) {
@@ -317,7 +391,7 @@ void FramePool::FreeLocked(PageFrame* frame) {
 void FramePool::ReturnFrame(PageFrame* frame) {
   const size_t chunk_index = NumberOf(frame) / kFramesPerChunk;
   if (SizeOf(frame) == FrameSize::kLarge) {
-    free_chunks_.push_back(static_cast<uint32_t>(chunk_index));
+    FreeChunk(chunk_index);
   } else {
     FreeSmall(chunk_index, NumberOf(frame) % kFramesPerChunk - 1);
   }
@@ -328,7 +402,9 @@ PageFrame* FramePool::TakeFree(FrameSize size) {
     while (!partly_free_.empty()) {
       const size_t chunk_index = partly_free_.back();
       Chunk& chunk = chunks_[chunk_index];
-      if (chunk.is_split && chunk.free_mask != 0) return TakeSmallOf(chunk_index);
+      if (chunk.is_split && chunk.free_mask != 0 && chunk_index < usable_chunks_) {
+        return TakeSmallOf(chunk_index);
+      }
       chunk.is_listed = false;
       partly_free_.pop_back();
     }
@@ -337,7 +413,7 @@ PageFrame* FramePool::TakeFree(FrameSize size) {
   if (!free_chunks_.empty()) {
     chunk_index = free_chunks_.back();
     free_chunks_.pop_back();
-  } else if (untouched_chunk_ < chunks_.size()) {
+  } else if (untouched_chunk_ < usable_chunks_) {
     chunk_index = untouched_chunk_++;
     if (IsAheadShort() || (is_ready_thread_idle_ && IsAheadWanted())) ready_wanted_.notify_one();
   } else {
@@ -411,6 +487,10 @@ PageFrame* FramePool::EvictNext(Owner* only_of) {
 // Null if every frame is pinned or being loaded.
 PageFrame* FramePool::Evict(FrameSize size) {
   while (PageFrame* evicted = EvictNext(/*only_of=*/nullptr)) {
+    if (NumberOf(evicted) / kFramesPerChunk >= usable_chunks_) {
+      ReturnFrame(evicted);
+      continue;
+    }
     if (PageFrame* frame = Reuse(evicted, size); frame != nullptr) return frame;
   }
   return nullptr;

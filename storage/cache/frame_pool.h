@@ -20,6 +20,9 @@
 // Uses are recorded in the frames without a lock. The order is a heap that learns of
 // them when a page comes to its top, so it is exact although a hit never touches it.
 //
+// The budget is that of all that the store holds: what its other parts take, the arena gives up
+// from its end (SetCapacity), and gets back when they shrink.
+//
 // Every page has an owner, and every owner a heap of its own: when one is at its limit its
 // own pages make room, and else the page that is next in all heaps does. Pages of token ids
 // have an owner of their own, whoever's they are, with a small limit: of a model with little
@@ -105,6 +108,12 @@ class FramePool {
   // Takes an exclusive frame back.
   void Free(PageFrame* frame);
 
+  // From now on pages take at most so many bytes of the budget, rounded down to huge pages, of
+  // which one is always left. Those beyond leave, and their memory goes back to the system; pages
+  // in use stay until they are free at a later call.
+  // Cost: the pages that leave.
+  void SetCapacity(uint64_t bytes);
+
   // Whoever has more than its new limit gives the rest up with its next pages.
   void SetLimits(OwnerLimits limits);
   // Of all that ever had a page, in the order in which they came.
@@ -120,7 +129,11 @@ class FramePool {
   // Of the threads that see a doomed page without pins, one frees it.
   static bool TryClaimDoomed(PageFrame* frame);
 
-  uint64_t capacity_bytes() const { return chunks_.size() * kPagePayloadBytesMax; }
+  uint64_t capacity_bytes() const {
+    return usable_chunks_.load(std::memory_order_relaxed) * kPagePayloadBytesMax;
+  }
+  // What the pool itself takes beside pages.
+  uint64_t table_bytes() const;
   size_t frame_count() const { return chunks_.size() * kFramesPerChunk; }
   // Frames are numbered; which one a number stands for never changes.
   PageFrame* frame(size_t number) const { return &frames_[number]; }
@@ -142,8 +155,9 @@ class FramePool {
 
   struct Chunk {
     bool is_split = false;
-    bool is_listed = false;  // in partly_free_
-    uint32_t free_mask = 0;  // of small frames, while split
+    bool is_listed = false;    // in partly_free_
+    bool is_withheld = false;  // free and beyond the capacity
+    uint32_t free_mask = 0;    // of small frames, while split
   };
   // A page's place in the eviction order. Smallest leaves first.
   struct Place {
@@ -174,10 +188,10 @@ class FramePool {
   // Has the kernel clear memory of the arena before it is needed.
   void MakeReady(std::byte* arena);
   bool IsAheadWanted() const {
-    return ready_chunk_ < std::min(chunks_.size(), untouched_chunk_ + chunks_ahead_);
+    return ready_chunk_ < std::min(usable_chunks_.load(), untouched_chunk_ + chunks_ahead_);
   }
   bool IsAheadShort() const {
-    return ready_chunk_ < std::min(chunks_.size(), untouched_chunk_ + chunks_ahead_ / 8);
+    return ready_chunk_ < std::min(usable_chunks_.load(), untouched_chunk_ + chunks_ahead_ / 8);
   }
 
   // All of these require mutex_.
@@ -191,6 +205,9 @@ class FramePool {
   PageFrame* Reuse(PageFrame* evicted, FrameSize size);
   PageFrame* TakeSmallOf(size_t chunk_index);
   void FreeSmall(size_t chunk_index, size_t small_index);
+  void FreeChunk(size_t chunk_index);
+  void EvictChunk(size_t chunk_index);
+  void ReleaseMemory(size_t chunk_begin, size_t chunk_end);
   void FreeLocked(PageFrame* frame);
   void ReturnFrame(PageFrame* frame);
   bool TryEvict(PageFrame* frame);
@@ -220,7 +237,9 @@ class FramePool {
   mutable std::mutex mutex_;
   std::condition_variable frame_freed_;
   // The rest is guarded by mutex_.
-  std::vector<Chunk> chunks_;   // their number never changes
+  std::vector<Chunk> chunks_;  // their number never changes
+  // Those from here on are beyond the capacity. Written with the lock held.
+  std::atomic<size_t> usable_chunks_{0};
   size_t untouched_chunk_ = 0;  // chunks from here on were never used
   std::vector<uint32_t> free_chunks_;
   std::vector<uint32_t> partly_free_;  // split chunks with a free frame, and some that were

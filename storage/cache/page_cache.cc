@@ -271,6 +271,8 @@ StatusOr<PinnedPage> PageCache::Get(const PageId& id, const Loader& load, PageRe
   return PinnedPage(*frame, /*was_resident=*/false);
 }
 
+void PageCache::SetCapacity(uint64_t bytes) { impl_->pool->SetCapacity(bytes); }
+
 void PageCache::SetLimits(OwnerLimits limits) { impl_->pool->SetLimits(std::move(limits)); }
 
 void PageCache::Prefetch(std::span<const PageId> ids, size_t bytes_max, std::string_view owner,
@@ -358,6 +360,8 @@ void PageCache::Erase(SegmentId segment) {
 PageCacheStats PageCache::stats() const {
   PageCacheStats stats;
   stats.capacity_bytes = impl_->pool->capacity_bytes();
+  stats.table_bytes = impl_->pool->table_bytes() +
+                      (impl_->hint_line_mask + 1) * kHintsPerLine * sizeof(impl_->hints[0]);
   stats.pinned_bytes = impl_->pool->pinned_bytes();
   stats.owners = impl_->pool->owner_bytes();
   for (size_t c = 0; c < kPageClassCount; ++c) {
@@ -370,6 +374,8 @@ PageCacheStats PageCache::stats() const {
   }
   for (Impl::Shard& shard : impl_->shards) {
     const std::lock_guard lock(shard.mutex);
+    // A byte of control beside each place.
+    stats.table_bytes += shard.pages.capacity() * (sizeof(*shard.pages.begin()) + 1);
     for (size_t c = 0; c < kPageClassCount; ++c) {
       PageCacheStats::OfClass& counts = stats.classes[c];
       const PageCacheStats::OfClass& part = shard.classes[c];

@@ -43,6 +43,7 @@ struct PageCacheStats {
 
   uint64_t capacity_bytes = 0;
   uint64_t used_bytes = 0;
+  uint64_t table_bytes = 0;   // what the cache itself takes beside pages
   uint64_t pinned_bytes = 0;  // frames in use right now
   uint64_t hits = 0;
   uint64_t misses = 0;
@@ -118,6 +119,8 @@ class PageCache {
   PageCache(const PageCache&) = delete;
   PageCache& operator=(const PageCache&) = delete;
 
+  // What pages may take from now on, at most the budget; see FramePool.
+  void SetCapacity(uint64_t bytes);
   // Who has as much as it may have loses pages of its own when it needs others. Threads: any.
   void SetLimits(OwnerLimits limits);
 

@@ -404,6 +404,7 @@ PrefixTree& Catalog::TreeOf(const StoredContext& context) {
 
 void Catalog::AddToMemory(const ContextPointer& context, const PrefixTree::Place& place) {
   contexts_[{context->tenant, context->id}] = context;
+  contexts_memory_bytes_ += MemoryBytes(*context);
   lists_[context->tenant][MakeListKey(*context)] = context;
   TreeOf(*context).Insert(place, context);
   AddExpiry(*context);
@@ -413,6 +414,7 @@ void Catalog::AddToMemory(const ContextPointer& context, const PrefixTree::Place
 void Catalog::ReplaceInMemory(const ContextPointer& old, const ContextPointer& updated) {
   const ContextName name(old->tenant, old->id);
   contexts_[name] = updated;
+  contexts_memory_bytes_ += MemoryBytes(*updated) - MemoryBytes(*old);
   lists_[old->tenant][MakeListKey(*old)] = updated;
   TreeOf(*old).Replace(updated);
   if (old->expire_time) expiries_.erase({*old->expire_time, name});
@@ -424,6 +426,7 @@ void Catalog::ReplaceInMemory(const ContextPointer& old, const ContextPointer& u
 void Catalog::RemoveFromMemory(const ContextPointer& context) {
   const ContextName name(context->tenant, context->id);
   contexts_.erase(name);
+  contexts_memory_bytes_ -= MemoryBytes(*context);
   lists_[context->tenant].erase(MakeListKey(*context));
   TreeOf(*context).Remove(context->id);
   if (context->expire_time) expiries_.erase({*context->expire_time, name});

@@ -119,6 +119,8 @@ class Catalog {
     std::array<IndexCount, kIndexKindMax + 1> indexes{};  // by kind
   };
   Counts counts() const;
+  // About what all of this takes in memory.
+  uint64_t memory_bytes() const;
 
  private:
   // Falling create time, then rising id.
@@ -185,6 +187,7 @@ class Catalog {
   mutable std::shared_mutex state_mutex_;
   std::map<std::string, ModelPointer, std::less<>> models_;
   std::map<ContextName, ContextPointer> contexts_;
+  uint64_t contexts_memory_bytes_ = 0;
   std::map<std::string, std::map<ListKey, ContextPointer>, std::less<>> lists_;  // by tenant
   std::map<std::pair<std::string, ModelId>, PrefixTree> trees_;
   std::set<std::pair<WallTime, ContextName>> expiries_;

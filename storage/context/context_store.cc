@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstring>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <utility>
 
@@ -29,6 +30,11 @@ namespace {
 constexpr uint64_t kMemoryBudgetBytesMin = uint64_t{16} << 20;
 // A new segment is kept in memory if it has at most one part in this many of it.
 constexpr uint64_t kKeptSegmentShare = 4;
+// Buffers for reads take one part in this many of memory.
+constexpr uint64_t kReadBuffersShare = 64;
+constexpr uint64_t kReadBuffersBytesMax = uint64_t{32} << 20;
+// The tier grows only by more than that: what the store takes goes up and down a little.
+constexpr uint64_t kTierGrowthBytesMin = uint64_t{4} << 20;
 constexpr char kLockFile[] = "LOCK";
 constexpr std::string_view kImportPrefix = "import-";
 
@@ -161,6 +167,7 @@ class ContextStoreImpl : public ContextStore {
     return reader_->ResidentTokens(chain);
   }
   void SetMemoryLimits(OwnerLimits limits) override { cache_->SetLimits(std::move(limits)); }
+  void FitMemory() override;
   bool IsResident(const PageId& id) const override { return cache_->Contains(id); }
   void FetchFrames(std::span<const PageId> ids) const override { cache_->FetchFrames(ids); }
   std::vector<std::shared_ptr<const Segment>> ListSegments() const override {
@@ -212,6 +219,8 @@ class ContextStoreImpl : public ContextStore {
   std::atomic<uint64_t> evicted_contexts_{0};
   std::atomic<uint64_t> joined_segments_{0};
   std::atomic<uint64_t> merge_written_bytes_{0};
+  mutable std::mutex memory_mutex_;
+  StoreMemory memory_;  // guarded by memory_mutex_
   std::unique_ptr<PageReader> reader_;
 };
 
@@ -339,11 +348,14 @@ Status ContextStoreImpl::Start() {
   ALAYA_ASSIGN_OR_RETURN(cache_, PageCache::Create(options_.memory_budget_bytes));
   ALAYA_ASSIGN_OR_RETURN(
       database_,
-      Database::Open(database_directory,
-                     {.log = options_.log,
-                      .on_damage = [this](std::string_view damage) { FoundDamage(damage); },
-                      .read_only = options_.read_only,
-                      .env = options_.env}));
+      Database::Open(
+          database_directory,
+          {.log = options_.log,
+           .on_damage = [this](std::string_view damage) { FoundDamage(damage); },
+           .read_only = options_.read_only,
+           .env = options_.env,
+           .read_buffer_bytes_max =
+               std::min(options_.memory_budget_bytes / kReadBuffersShare, kReadBuffersBytesMax)}));
   reader_ = std::make_unique<PageReader>(database_.get(), cache_.get(),
                                          [this](std::string_view damage) { FoundDamage(damage); });
   tokens_ = std::make_unique<TokenReader>(database_.get(), cache_.get(),
@@ -353,6 +365,7 @@ Status ContextStoreImpl::Start() {
       catalog_, Catalog::Load(database_.get(), tokens_.get(), reaper_.get(), options_.merge));
   quota_ = std::make_unique<DiskQuota>(
       options_.quota, [this] { return database_->stats().disk_bytes; }, [this] { Evict(); });
+  FitMemory();
   if (options_.read_only) return OkStatus();
   reaper_->Start([this](const SegmentReaper::Dead& dead) { return Drop(dead); });
   // Tokens that are nobody's were erased when the catalog was read.
@@ -440,6 +453,22 @@ StatusOr<uint64_t> ContextStoreImpl::Compact() {
   return before > after ? before - after : 0;
 }
 
+void ContextStoreImpl::FitMemory() {
+  const DatabaseMemory database = database_->memory();
+  const PageCacheStats cache = cache_->stats();
+  const std::lock_guard lock(memory_mutex_);
+  memory_.page_tables = cache.table_bytes;
+  memory_.catalog = catalog_->memory_bytes();
+  memory_.write_buffers = std::max(memory_.write_buffers, database.write_buffer_bytes);
+  memory_.files = database.file_bytes;
+  memory_.read_buffers = database.read_buffer_bytes;
+  const uint64_t budget = options_.memory_budget_bytes;
+  const uint64_t rest = budget - std::min(memory_.total(), budget / 2);
+  if (rest < cache.capacity_bytes || rest >= cache.capacity_bytes + kTierGrowthBytesMin) {
+    cache_->SetCapacity(rest);
+  }
+}
+
 ContextStoreStats ContextStoreImpl::stats() const {
   const Catalog::Counts counts = catalog_->counts();
   const DatabaseStats database = database_->stats();
@@ -464,6 +493,8 @@ ContextStoreStats ContextStoreImpl::stats() const {
   stats.delayed_write_bytes_per_second = database.delayed_write_bytes_per_second;
   stats.write_stopped = database.write_stopped;
   stats.cache = cache_->stats();
+  const std::lock_guard lock(memory_mutex_);
+  stats.memory = memory_;
   return stats;
 }
 

@@ -38,7 +38,7 @@ namespace alaya {
 
 struct ContextStoreOptions {
   std::string directory;                             // created if missing; one process at a time
-  uint64_t memory_budget_bytes = uint64_t{1} << 30;  // page cache; at least 16 MiB
+  uint64_t memory_budget_bytes = uint64_t{1} << 30;  // pages and StoreMemory; at least 16 MiB
   StorageLog log = nullptr;                          // RocksDB's messages too; may be null
   // Imports stop while the file system has less free: the catalog must always be able
   // to grow, or a full disk could not even delete.
@@ -100,6 +100,18 @@ struct StoreUsage {
   uint64_t labels_left_out = 0;
 };
 
+// What the store takes of its memory budget beside pages, as it was looked at last; the tier has
+// the rest.
+struct StoreMemory {
+  uint64_t page_tables = 0;    // where pages are in memory, and which one leaves next
+  uint64_t catalog = 0;        // about: contexts, segments and the tree of prefixes
+  uint64_t write_buffers = 0;  // RocksDB's; the most they ever took
+  uint64_t files = 0;          // about: RocksDB's list of files, and the indexes of open ones
+  uint64_t read_buffers = 0;
+
+  uint64_t total() const { return page_tables + catalog + write_buffers + files + read_buffers; }
+};
+
 struct ContextStoreStats {
   uint64_t models = 0;
   uint64_t contexts = 0;
@@ -120,6 +132,7 @@ struct ContextStoreStats {
   uint64_t pending_compaction_bytes = 0;
   uint64_t delayed_write_bytes_per_second = 0;  // what RocksDB slows writes to; 0: it does not
   bool write_stopped = false;
+  StoreMemory memory;
   PageCacheStats cache;
 };
 
@@ -204,6 +217,10 @@ class ContextStore {
   // Runs `read` on a thread that is there to wait for the disk; returns at once.
   virtual ReadPool::Pending StartReading(std::function<void()> read) = 0;
   virtual uint64_t memory_budget_bytes() const = 0;
+  // Looks at what the store itself takes of the budget (StoreMemory), and gives the tier the
+  // rest, at least half of the budget. To be called every second or so.
+  // Cost: a look at every file; the pages that leave.
+  virtual void FitMemory() = 0;
   // Tokens at the chain's beginning whose keys and values are all in memory.
   virtual uint64_t ResidentTokens(const std::vector<SegmentLink>& chain) const = 0;
   // True if reading the page would do no I/O.

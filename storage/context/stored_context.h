@@ -98,6 +98,9 @@ struct StoredContext {
   bool expired_at(WallTime now) const { return !pinned && expire_time && *expire_time <= now; }
 };
 
+// About what the context takes in memory, with its places in the catalog; segments apart.
+uint64_t MemoryBytes(const StoredContext& context);
+
 // The chain's first token_count tokens. Requires: no more than the chain has.
 std::vector<SegmentLink> ChainPrefix(const std::vector<SegmentLink>& chain, uint64_t token_count);
 

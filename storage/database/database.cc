@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdlib>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -148,7 +149,7 @@ struct Database::Impl {
   std::vector<rocksdb::ColumnFamilyHandle*> families;  // default, catalog, pages
   rocksdb::Options page_file_options;
   bool read_only = false;
-  bool reads_directly = false;  // through DirectReadFileSystem
+  std::shared_ptr<DirectReadFileSystem> direct_reads;  // null: a test's file system
   std::string directory;
   rocksdb::DBOptions db_options;
   // Held shared by every call, alone to open the database anew.
@@ -301,9 +302,10 @@ StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& directory,
   rocksdb::Env* const base = options.env != nullptr ? options.env : rocksdb::Env::Default();
   std::shared_ptr<rocksdb::FileSystem> files_of_base = base->GetFileSystem();
   // A test's file system must see all that is read.
-  impl->reads_directly = options.env == nullptr;
-  if (impl->reads_directly) {
-    files_of_base = std::make_shared<DirectReadFileSystem>(files_of_base);
+  if (options.env == nullptr) {
+    impl->direct_reads =
+        std::make_shared<DirectReadFileSystem>(files_of_base, options.read_buffer_bytes_max);
+    files_of_base = impl->direct_reads;
   }
   impl->env = rocksdb::NewCompositeEnv(
       std::make_shared<GuardedFileSystem>(files_of_base, impl->errors, directory));
@@ -410,7 +412,7 @@ Status Database::ReadPages(
   options.verify_checksums = true;  // as in ReadPage
   // RocksDB would read so much more than the first block.
   const ReadAheadScope read_ahead(bytes_behind_first);
-  if (!impl_->reads_directly) options.readahead_size = bytes_behind_first;
+  if (impl_->direct_reads == nullptr) options.readahead_size = bytes_behind_first;
   options.iterate_upper_bound = &end;
   const std::unique_ptr<rocksdb::Iterator> page(impl_->db->NewIterator(options, impl_->pages()));
   for (page->Seek(first); page->Valid(); page->Next()) {
@@ -516,6 +518,28 @@ DatabaseStats Database::stats() const {
   }
   stats.background_errors = impl_->errors->count();
   return stats;
+}
+
+DatabaseMemory Database::memory() const {
+  constexpr uint64_t kFileBytes = 700;  // of RocksDB's lists, as a heap profile says
+  constexpr int kLevelCount = 7;
+  const std::shared_lock lock(impl_->mutex);
+  DatabaseMemory memory;
+  if (impl_->direct_reads != nullptr)
+    memory.read_buffer_bytes = impl_->direct_reads->buffer_bytes();
+  for (rocksdb::ColumnFamilyHandle* family : impl_->families) {
+    memory.write_buffer_bytes +=
+        impl_->Property(family, rocksdb::DB::Properties::kSizeAllMemTables);
+    memory.file_bytes += impl_->Property(family, rocksdb::DB::Properties::kEstimateTableReadersMem);
+    for (int level = 0; level < kLevelCount; ++level) {
+      std::string count;
+      const std::string name =
+          rocksdb::DB::Properties::kNumFilesAtLevelPrefix + std::to_string(level);
+      if (!impl_->db->GetProperty(family, name, &count)) continue;
+      memory.file_bytes += kFileBytes * std::strtoull(count.c_str(), nullptr, 10);
+    }
+  }
+  return memory;
 }
 
 const rocksdb::Options& Database::page_file_options() const { return impl_->page_file_options; }

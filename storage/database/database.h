@@ -49,6 +49,13 @@ struct DatabaseStats {
   bool write_stopped = false;
 };
 
+// What the database takes in memory.
+struct DatabaseMemory {
+  uint64_t write_buffer_bytes = 0;
+  uint64_t file_bytes = 0;         // about: the list of files, and the indexes of open ones
+  uint64_t read_buffer_bytes = 0;  // used at some time; they are kept
+};
+
 struct DatabaseOptions {
   StorageLog log = nullptr;
   // Of files of pages that were set aside, and of what RocksDB finds corrupt while it runs.
@@ -58,6 +65,8 @@ struct DatabaseOptions {
   bool read_only = false;
   // Where its files lie; null: the system's. Must outlive the database.
   rocksdb::Env* env = nullptr;
+  // Most that buffers for reads take.
+  size_t read_buffer_bytes_max = size_t{32} << 20;
 };
 
 // Threads: all methods may be called from any thread.
@@ -112,6 +121,8 @@ class Database {
 
   bool read_only() const;
   DatabaseStats stats() const;
+  // Cost: a look at every file.
+  DatabaseMemory memory() const;
   // For PageFileWriter.
   const rocksdb::Options& page_file_options() const;
 

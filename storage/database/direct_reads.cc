@@ -24,8 +24,9 @@ constexpr size_t kAlignment = 4096;
 constexpr size_t kDirectBytesMin = size_t{8} << 10;
 constexpr size_t kHugePageBytes = size_t{2} << 20;
 // Who finds no buffer reads the usual way. Large ones take a run of pages of 1 MiB and what
-// alignment and headers add: more than there are threads that read runs (page_reader.cc).
-constexpr size_t kLargeBufferCount = 24;
+// alignment and headers add: where memory is large, more than there are threads that read runs
+// (page_reader.cc).
+constexpr size_t kLargeBufferCountMin = 2;
 constexpr size_t kLargeBufferBytes = size_t{5} << 18;
 // Small ones take a page of keys and the one of values behind it: enough for all who read them
 // at a time. They share one huge page.
@@ -55,23 +56,26 @@ bool IsCached(int file, uint64_t offset, size_t bytes) {
 // Memory for reads under way, the same for all files.
 class DirectBuffers {
  public:
-  DirectBuffers() {
-    void* const mapping = mmap(nullptr, kMappingBytes, PROT_READ | PROT_WRITE,
+  explicit DirectBuffers(size_t bytes_max)
+      : large_count_(LargeBufferCount(bytes_max)),
+        // One huge page more, so that buffers can begin on a huge page's boundary.
+        mapping_bytes_(2 * kHugePageBytes + large_count_ * kLargeBufferBytes) {
+    void* const mapping = mmap(nullptr, mapping_bytes_, PROT_READ | PROT_WRITE,
                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapping == MAP_FAILED) return;
     mapping_ = static_cast<std::byte*>(mapping);
     const size_t misaligned = reinterpret_cast<uintptr_t>(mapping) % kHugePageBytes;
     std::byte* const first = mapping_ + (kHugePageBytes - misaligned) % kHugePageBytes;
     // Only a hint.
-    madvise(first, kBuffersBytes, MADV_HUGEPAGE);
+    madvise(first, mapping_bytes_ - kHugePageBytes, MADV_HUGEPAGE);
     small_.reserve(kSmallBufferCount);
     for (size_t i = 0; i < kSmallBufferCount; ++i) small_.push_back(first + i * kSmallBufferBytes);
-    for (size_t i = 0; i < kLargeBufferCount; ++i) {
+    for (size_t i = 0; i < large_count_; ++i) {
       large_.push_back(first + kHugePageBytes + i * kLargeBufferBytes);
     }
   }
   ~DirectBuffers() {
-    if (mapping_ != nullptr) munmap(mapping_, kMappingBytes);
+    if (mapping_ != nullptr) munmap(mapping_, mapping_bytes_);
   }
   DirectBuffers(const DirectBuffers&) = delete;
   DirectBuffers& operator=(const DirectBuffers&) = delete;
@@ -84,6 +88,11 @@ class DirectBuffers {
     if (free.empty()) return {};
     std::byte* const buffer = free.back();
     free.pop_back();
+    if (is_small) {
+      small_was_used_ = true;
+    } else {
+      large_used_max_ = std::max(large_used_max_, large_count_ - large_.size());
+    }
     return {buffer, is_small ? kSmallBufferBytes : kLargeBufferBytes};
   }
   void GiveBack(std::span<std::byte> buffer) {
@@ -91,12 +100,26 @@ class DirectBuffers {
     (buffer.size() == kSmallBufferBytes ? small_ : large_).push_back(buffer.data());
   }
 
- private:
-  static constexpr size_t kBuffersBytes = kHugePageBytes + kLargeBufferCount * kLargeBufferBytes;
-  static constexpr size_t kMappingBytes = kBuffersBytes + kHugePageBytes;
+  // Memory of those that were used at some time.
+  size_t used_bytes_max() const {
+    const std::lock_guard lock(mutex_);
+    const size_t large_bytes = large_used_max_ * kLargeBufferBytes;
+    return (small_was_used_ ? kHugePageBytes : 0) +
+           (large_bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+  }
 
+ private:
+  static size_t LargeBufferCount(size_t bytes_max) {
+    const size_t bytes = bytes_max - std::min(bytes_max, kHugePageBytes);
+    return std::max(bytes / kLargeBufferBytes, kLargeBufferCountMin);
+  }
+
+  const size_t large_count_;
+  const size_t mapping_bytes_;
   std::byte* mapping_ = nullptr;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
+  bool small_was_used_ = false;
+  size_t large_used_max_ = 0;  // at a time
   // The last one used first: it is touched.
   std::vector<std::byte*> small_;
   std::vector<std::byte*> large_;
@@ -222,10 +245,13 @@ class DirectFile : public rocksdb::FSRandomAccessFileOwnerWrapper {
   const uint64_t number_ = NextNumber();
 };
 
-DirectReadFileSystem::DirectReadFileSystem(const std::shared_ptr<rocksdb::FileSystem>& base)
-    : FileSystemWrapper(base), buffers_(std::make_shared<DirectBuffers>()) {}
+DirectReadFileSystem::DirectReadFileSystem(const std::shared_ptr<rocksdb::FileSystem>& base,
+                                           size_t buffer_bytes_max)
+    : FileSystemWrapper(base), buffers_(std::make_shared<DirectBuffers>(buffer_bytes_max)) {}
 
 DirectReadFileSystem::~DirectReadFileSystem() = default;
+
+size_t DirectReadFileSystem::buffer_bytes() const { return buffers_->used_bytes_max(); }
 
 const char* DirectReadFileSystem::Name() const { return "DirectReadFileSystem"; }
 

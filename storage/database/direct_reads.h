@@ -48,8 +48,12 @@ class ReadAheadScope {
 // RocksDB's files, those that it reads in pieces read directly.
 class DirectReadFileSystem : public rocksdb::FileSystemWrapper {
  public:
-  explicit DirectReadFileSystem(const std::shared_ptr<rocksdb::FileSystem>& base);
+  // Buffers take at most so many bytes, but some are always there.
+  DirectReadFileSystem(const std::shared_ptr<rocksdb::FileSystem>& base, size_t buffer_bytes_max);
   ~DirectReadFileSystem() override;
+
+  // Memory of buffers that were used at some time; the rest takes none.
+  size_t buffer_bytes() const;
 
   const char* Name() const override;
   rocksdb::IOStatus NewRandomAccessFile(const std::string& path,

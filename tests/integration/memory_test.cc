@@ -74,7 +74,8 @@ TEST_F(MemoryTest, ContextsFarBeyondTheBudgetAnswerExactly) {
   }
 
   const pb::TierStats memory = MemoryTier();
-  EXPECT_EQ(memory.capacity_bytes(), kBudget);
+  EXPECT_LE(memory.capacity_bytes(), kBudget);
+  EXPECT_GE(memory.capacity_bytes(), kBudget / 2) << "the store itself takes the rest";
   EXPECT_LE(memory.used_bytes(), kBudget);
   EXPECT_GT(memory.evictions(), 0);
   EXPECT_GT(memory.misses(), 0);

@@ -28,6 +28,7 @@ std::shared_ptr<EngineCollector> SomeCollector() {
   stats.lookup_tokens = 100;
   stats.hit_tokens = 60;
   stats.memory_hit_tokens = 40;
+  stats.store.memory.catalog = 1700;
   stats.store.cache.classes[static_cast<size_t>(PageClass::kValue)].used_bytes = 4096;
   stats.store.cache.classes[static_cast<size_t>(PageClass::kIndex)].misses = 7;
   stats.store.cache.evictions = 5;
@@ -135,6 +136,7 @@ TEST(MetricsTest, TheEngineIsAskedWhenSomebodyScrapes) {
   EXPECT_THAT(text, HasSubstr("alaya_hit_tokens_total 60\n"));
   EXPECT_THAT(text, HasSubstr("alaya_memory_hit_tokens_total 40\n"));
   EXPECT_THAT(text, HasSubstr("alaya_page_bytes{kind=\"value\"} 4096\n"));
+  EXPECT_THAT(text, HasSubstr("alaya_store_memory_bytes{part=\"catalog\"} 1700\n"));
   EXPECT_THAT(text, HasSubstr("alaya_page_misses_total{kind=\"index\"} 7\n"));
   EXPECT_THAT(text, HasSubstr("alaya_page_evictions_total{reason=\"room\"} 5\n"));
   EXPECT_THAT(text, HasSubstr("alaya_page_prefetch_total{result=\"useful\"} 2\n"));

@@ -3,12 +3,15 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <fstream>
 #include <list>
 #include <map>
 #include <random>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -282,6 +285,99 @@ TEST(FramePoolTest, PagesOfBothSizesNeverMeetAndPinnedOnesStay) {
     }
     if (step % 100 == 0) pool.ExpectApart();
   }
+}
+
+TEST(FramePoolTest, PagesOfBothSizesNeverMeetWhileTheCapacityChanges) {
+  constexpr uint64_t kSeed = 11;
+  SCOPED_TRACE(testing::Message() << "seed " << kSeed);
+  std::mt19937_64 random(kSeed);
+  constexpr size_t kChunks = 3 * 32;
+  PoolFixture pool(kChunks);
+  for (int step = 0; step < 40'000; ++step) {
+    const bool is_index = random() % 4 == 0;
+    const auto number = static_cast<uint32_t>(random() % 600);
+    const PageId id = is_index ? IndexPage(number) : Page(number, 1 + random() % 2);
+    ASSERT_TRUE(pool.Read(id, is_index ? FrameSize::kLarge : FrameSize::kSmall));
+    if (random() % 16 == 0) pool.Drop(id);
+    if (random() % 100 == 0)
+      pool.pool().SetCapacity(random() % (kChunks * kPagePayloadBytesMax + 1));
+    if (step % 100 == 0) pool.ExpectApart();
+  }
+}
+
+// Capacities are whole huge pages, of 32 chunks each.
+constexpr size_t kHugePageBytes = 32 * kPagePayloadBytesMax;
+
+TEST(FramePoolTest, PagesBeyondALowerCapacityLeaveAndComeBackWhenItRises) {
+  constexpr size_t kChunks = 4 * 32 + 5;
+  PoolFixture pool(kChunks);
+  const auto fill = [&](uint64_t segment) {
+    for (uint32_t i = 0; i < 2 * kChunks * kPerChunk; ++i) ASSERT_TRUE(pool.Read(Page(i, segment)));
+  };
+  fill(1);
+  ASSERT_EQ(pool.page_count(), kChunks * kPerChunk);
+
+  pool.pool().SetCapacity(2 * kHugePageBytes + 12345);
+
+  EXPECT_EQ(pool.pool().capacity_bytes(), 2 * kHugePageBytes);
+  EXPECT_EQ(pool.page_count(), 64 * kPerChunk);
+  fill(2);
+  EXPECT_EQ(pool.page_count(), 64 * kPerChunk);
+  pool.ExpectApart();
+
+  pool.pool().SetCapacity(UINT64_MAX);
+
+  EXPECT_EQ(pool.pool().capacity_bytes(), kChunks * kPagePayloadBytesMax);
+  fill(3);
+  EXPECT_EQ(pool.page_count(), kChunks * kPerChunk);
+  pool.ExpectApart();
+}
+
+TEST(FramePoolTest, OneHugePageIsAlwaysLeft) {
+  PoolFixture pool(/*chunks=*/64);
+
+  pool.pool().SetCapacity(0);
+
+  EXPECT_EQ(pool.pool().capacity_bytes(), kHugePageBytes);
+  EXPECT_TRUE(pool.Read(IndexPage(0), FrameSize::kLarge));
+}
+
+TEST(FramePoolTest, MemoryBeyondTheCapacityGoesBackToTheSystem) {
+  constexpr size_t kChunks = 32 * 32;  // 64 MiB
+  PoolFixture pool(kChunks);
+  for (uint32_t i = 0; i < kChunks; ++i) {
+    ASSERT_TRUE(pool.Read(IndexPage(i), FrameSize::kLarge));
+    std::fill_n(pool.frame(IndexPage(i))->data, kPagePayloadBytesMax, std::byte{1});
+  }
+  const size_t before = ResidentBytes();
+
+  pool.pool().SetCapacity(kChunks * kPagePayloadBytesMax / 2);
+
+  const size_t expected = before - (size_t{28} << 20);  // of 32 MiB
+  for (int i = 0; i < 10'000 && ResidentBytes() > expected; ++i) {
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  EXPECT_LE(ResidentBytes(), expected);
+  for (const std::byte byte : std::span(pool.frame(IndexPage(0))->data, 100)) {
+    ASSERT_EQ(byte, std::byte{1}) << "what is left is what it was";
+  }
+}
+
+TEST(FramePoolTest, PinnedPagesBeyondTheCapacityStayUntilALaterCall) {
+  constexpr size_t kChunks = 64;
+  PoolFixture pool(kChunks);
+  for (uint32_t i = 0; i < kChunks * kPerChunk; ++i) {
+    ASSERT_TRUE(pool.Read(Page(i)));
+    pool.Pin(Page(i));
+  }
+
+  pool.pool().SetCapacity(kHugePageBytes);
+  EXPECT_EQ(pool.page_count(), kChunks * kPerChunk);
+  EXPECT_FALSE(pool.Read(Page(0, /*segment=*/2)));
+
+  for (uint32_t i = 0; i < kChunks * kPerChunk; ++i) pool.Unpin(Page(i));
+  pool.pool().SetCapacity(kHugePageBytes);
+  EXPECT_EQ(pool.page_count(), 32 * kPerChunk);
 }
 
 // Reads a small page of an owner, whose segment is its own.

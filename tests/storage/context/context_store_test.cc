@@ -555,5 +555,42 @@ TEST_F(ContextStoreTest, ManyThreadsImportReadAndDelete) {
   }
 }
 
+TEST_F(ContextStoreTest, WhatTheStoreTakesOfItsBudgetTheTierGivesUp) {
+  EXPECT_LT(store_->stats().cache.capacity_bytes, kBudget) << "looked at when it was opened";
+  for (uint32_t i = 0; i < 20; ++i) {
+    const ContextSpec spec{.id = std::to_string(i), .tokens = SomeTokens(600, i), .seed = i};
+    ASSERT_OK(Import(*store_, spec).status());
+  }
+
+  store_->FitMemory();
+
+  const ContextStoreStats stats = store_->stats();
+  EXPECT_LE(stats.cache.capacity_bytes + stats.memory.total(), kBudget);
+  EXPECT_GT(stats.cache.used_bytes, 0) << "they are kept";
+  for (const uint64_t part : {stats.memory.page_tables, stats.memory.catalog,
+                              stats.memory.write_buffers, stats.memory.files}) {
+    EXPECT_GT(part, 0);
+  }
+  for (uint32_t i = 0; i < 20; ++i) {
+    ASSERT_OK(store_->DeleteContext("default", std::to_string(i)).status());
+  }
+  store_->FitMemory();
+  EXPECT_EQ(store_->stats().memory.catalog, 0);
+}
+
+TEST_F(ContextStoreTest, UpdatesCountWhatTheyChange) {
+  ASSERT_OK(Import(*store_, {.tokens = SomeTokens(600, 1)}).status());
+  const auto catalog_bytes = [this] {
+    store_->FitMemory();
+    return store_->stats().memory.catalog;
+  };
+  const uint64_t before = catalog_bytes();
+
+  ASSERT_OK(store_->UpdateContext("default", "a", {.labels = Labels{{"k", "value"}}}).status());
+  EXPECT_GT(catalog_bytes(), before);
+  ASSERT_OK(store_->UpdateContext("default", "a", {.labels = Labels()}).status());
+  EXPECT_EQ(catalog_bytes(), before);
+}
+
 }  // namespace
 }  // namespace alaya

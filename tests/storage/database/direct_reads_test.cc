@@ -60,7 +60,7 @@ class DirectReadsTest : public testing::Test {
   TempDirectory directory_;
   const std::string path_ = directory_ / "000001.sst";
   std::string content_;
-  DirectReadFileSystem files_{rocksdb::FileSystem::Default()};
+  DirectReadFileSystem files_{rocksdb::FileSystem::Default(), 32 * kMebibyte};
   std::unique_ptr<rocksdb::FSRandomAccessFile> file_;
 };
 
@@ -167,6 +167,37 @@ TEST_F(DirectReadsTest, MoreThreadsThanBuffersReadAtOnce) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+TEST_F(DirectReadsTest, OnlyBuffersThatWereUsedCount) {
+  EXPECT_EQ(files_.buffer_bytes(), 0);
+
+  ExpectSame(0, 10'000);
+  EXPECT_LE(files_.buffer_bytes(), 2 * kMebibyte);
+  for (int i = 0; i < 10; ++i) ExpectSame(0, kMebibyte);
+
+  EXPECT_LE(files_.buffer_bytes(), 4 * kMebibyte) << "one of each size, in huge pages";
+}
+
+TEST_F(DirectReadsTest, FewBuffersServeMany) {
+  DirectReadFileSystem few(rocksdb::FileSystem::Default(), 0);
+  std::unique_ptr<rocksdb::FSRandomAccessFile> file;
+  ASSERT_TRUE(few.NewRandomAccessFile(path_, {}, &file, nullptr).ok());
+  std::vector<std::thread> threads;
+  for (unsigned seed = 0; seed < 20; ++seed) {
+    threads.emplace_back([&, seed] {
+      std::string scratch(kMebibyte, '\0');
+      rocksdb::Slice result;
+      for (size_t i = 0; i < 4; ++i) {
+        const size_t offset = seed * 100'000 + i;
+        ASSERT_TRUE(file->Read(offset, kMebibyte, {}, &result, scratch.data(), nullptr).ok());
+        EXPECT_TRUE(result == rocksdb::Slice(content_.data() + offset, kMebibyte));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+
+  EXPECT_LE(few.buffer_bytes(), 6 * kMebibyte);
 }
 
 TEST_F(DirectReadsTest, AMissingFileIsTheSystemsError) {
