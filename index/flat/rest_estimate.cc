@@ -21,6 +21,12 @@ constexpr double kStepNats = 0.125;
 constexpr size_t kStepCount = 256;
 constexpr auto kStepsPerNat = static_cast<float>(1 / kStepNats);
 
+// One group in so many makes a sample, if there are enough.
+constexpr size_t kSampleStep = 8;
+constexpr size_t kSampledGroupsMin = 256;
+
+double Square(double weight) { return weight * weight; }
+
 struct Scratch {
   ScratchBuffer<uint32_t> places;
   ScratchBuffer<float> scores;
@@ -91,7 +97,7 @@ void RestEstimate::RaiseReference(float top) {
   totals_.square_sum *= factor * factor;
 }
 
-// ln of what a weight of 1 stands for. An error with standard deviation s inflates the
+// An error with standard deviation s inflates the
 // mean of exp by exp(s^2 / 2).
 double RestEstimate::LogOfWeightOne() const {
   const double deviation = double{scores_.scale} * deviation_;
@@ -188,18 +194,17 @@ double RestEstimate::LeastWeight(double budget) const {
 }
 
 template <class Amount>
-float RestEstimate::BarWhere(double allowed, double total, double least_weight,
-                             const Amount& amount) {
+std::optional<float> RestEstimate::BarAmong(std::span<const float> scores, float least_score,
+                                            double allowed, double total,
+                                            const Amount& amount) const {
   const double scale = scores_.scale;
-  const auto least_score = static_cast<float>(double{reference_} + std::log(least_weight) / scale);
   const auto steps_per_score = static_cast<float>(scale / kStepNats);
   thread_local ScratchBuffer<float> scratch;
   std::array<double, kStepCount> step_amounts{};
-  LookFrom(least_score);
-  const std::span<float> weights = scratch.Take(looked_scores_.size());
-  CoarseWeights(looked_scores_, scores_.scale, reference_, weights);
+  const std::span<float> weights = scratch.Take(scores.size());
+  CoarseWeights(scores, scores_.scale, reference_, weights);
   for (size_t i = 0; i < weights.size(); ++i) {
-    const size_t step = StepOf((reference_ - looked_scores_[i]) * steps_per_score);
+    const size_t step = StepOf((reference_ - scores[i]) * steps_per_score);
     step_amounts[step] += amount(double{weights[i]});
   }
   // From the top down, take steps out until what remains is allowed.
@@ -210,7 +215,43 @@ float RestEstimate::BarWhere(double allowed, double total, double least_weight,
     }
     below -= step_amounts[step];
   }
-  return least_score;
+  return below <= allowed ? std::optional(least_score) : std::nullopt;
+}
+
+template <class Amount>
+float RestEstimate::BarWhere(double allowed, double total, double least_weight,
+                             const Amount& amount) {
+  const float least_score = ScoreOfWeight(least_weight);
+  LookFrom(least_score);
+  return BarAmong(looked_scores_, least_score, allowed, total, amount).value_or(least_score);
+}
+
+float RestEstimate::ScoreOfWeight(double weight) const {
+  return static_cast<float>(double{reference_} + std::log(weight) / double{scores_.scale});
+}
+
+std::optional<float> RestEstimate::SampledSquareBar(double budget, float least_score) const {
+  // Half of the budget, and a quarter of a nat: nearly always is that low enough.
+  constexpr double kShare = 0.5 / kSampleStep;
+  constexpr double kMarginNats = 0.25;
+  thread_local Scratch scratch;
+  thread_local std::vector<float> sampled;
+  sampled.clear();
+  double total = 0;
+  const std::span<uint32_t> places = scratch.places.Take(kGroupTokens + kFilterPadding);
+  const std::span<float> scores = scratch.scores.Take(places.size());
+  for (size_t group = 1; group < added_groups_; group += kSampleStep) {
+    total += double{groups_.square_sums[group]};
+    if (groups_.tops[group] < least_score) continue;
+    const size_t begin = scores_.first_group_tokens + (group - 1) * kGroupTokens;
+    const size_t count =
+        FilterScores(scores_.scores.subspan(begin, std::min(kGroupTokens, added_ - begin)),
+                     least_score, 0, places, scores);
+    sampled.insert(sampled.end(), scores.begin(), scores.begin() + static_cast<ptrdiff_t>(count));
+  }
+  const std::optional<float> bar = BarAmong(sampled, least_score, kShare * budget, total, Square);
+  if (!bar) return bar;
+  return *bar - static_cast<float>(kMarginNats / double{scores_.scale});
 }
 
 float RestEstimate::RestBar(const RestTolerance& tolerance) {
@@ -226,8 +267,19 @@ float RestEstimate::RestBar(const RestTolerance& tolerance) {
 
   // Weights below this have less than the budget together. Only those above need a closer look.
   const double least_weight = std::max({LeastWeight(budget), budget / totals_.sum, 1e-37});
-  return BarWhere(budget, totals_.square_sum, least_weight,
-                  [](double weight) { return weight * weight; });
+  const float least_score = ScoreOfWeight(least_weight);
+  // That is far below the bar, and ten times as many scores lie above it. A sample of the groups
+  // says where to look; whether it was low enough is seen there.
+  if (added_groups_ >= kSampledGroupsMin) {
+    const std::optional<float> sampled = SampledSquareBar(budget, least_score);
+    if (sampled && *sampled > least_score) {
+      LookFrom(*sampled);
+      const std::optional<float> bar =
+          BarAmong(looked_scores_, *sampled, budget, totals_.square_sum, Square);
+      if (bar) return *bar;
+    }
+  }
+  return BarWhere(budget, totals_.square_sum, least_weight, Square);
 }
 
 float RestEstimate::MassBar(double share) {

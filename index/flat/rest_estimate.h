@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -80,9 +81,10 @@ class RestEstimate {
   // inflate the mean of their exponentials, which is taken back here. -inf if nothing
   // is left.
   double log_sum_exp() const;
+  // ln of what a weight of 1 stands for; -inf before any score.
+  double LogOfWeightOne() const;
 
  private:
-  double LogOfWeightOne() const;
   void RaiseReference(float top);
   // A weight below which all others together have a sum of squares within the budget; 0: none
   // found.
@@ -92,10 +94,18 @@ class RestEstimate {
   void ForScoresFrom(float bar, const Use& use) const;
   // Keeps those scores.
   void LookFrom(float bar);
-  // The highest bar, in steps, below which the amounts of weights have no more than `allowed`
-  // of their total. Looks at no weight below the least one.
+  float ScoreOfWeight(double weight) const;
+  // The highest bar, in steps, below which the amounts of weights have no more than `allowed` of
+  // their total, where `scores` are all at or above `least_score`; none if less than all above it
+  // must be taken out.
+  template <class Amount>
+  std::optional<float> BarAmong(std::span<const float> scores, float least_score, double allowed,
+                                double total, const Amount& amount) const;
+  // The same among all scores. Looks at no weight below the least one.
   template <class Amount>
   float BarWhere(double allowed, double total, double least_weight, const Amount& amount);
+  // A bar for squares of weights that is likely low enough, by a sample.
+  std::optional<float> SampledSquareBar(double budget, float least_score) const;
 
   const ApproximateScores scores_;
   const GroupSums groups_;

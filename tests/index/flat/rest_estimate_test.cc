@@ -188,6 +188,48 @@ INSTANTIATE_TEST_SUITE_P(Heads, RestEstimateHeadsTest,
                                          RestCase{"SmallFirstGroup", 200, 3, 2, 0.02}),
                          [](const auto& rest) { return rest.param.name; });
 
+// Of long texts a sample of groups says where to look. Whatever it says, what stays below the bar
+// is within the tolerance, and hardly less.
+TEST(RestBarTest, IsAsHighAsTheToleranceAllows) {
+  constexpr size_t kCount = 300 * kGroupTokens + 7;
+  for (const double deviation : {0.5, 2.0, 4.0}) {
+    for (const size_t heavy_group_step : {1U, 8U, 400U}) {
+      std::mt19937 random(5);
+      std::normal_distribution<double> normal(0, deviation);
+      std::vector<float> scores(kCount);
+      for (size_t i = 0; i < kCount; ++i) {
+        // Heavy tokens in every group, or where no sample looks, or as good as nowhere.
+        const double lift = i / kGroupTokens % heavy_group_step == 0 ? 4 * deviation : 0;
+        scores[i] = static_cast<float>(normal(random) + (i % 16 == 0 ? lift : 0));
+      }
+      std::vector<float> weights(301);
+      std::vector<float> square_sums(301);
+      std::vector<float> tops(301);
+      RestEstimate estimate({.scores = scores, .first_group_tokens = kGroupTokens, .scale = 1},
+                            {weights, square_sums, tops});
+      estimate.Add(kCount, *std::ranges::max_element(scores));
+      for (const double error : {0.01, 0.03, 0.1}) {
+        const float bar =
+            estimate.RestBar({.error = error,
+                              .value_deviation = 1,
+                              .attended_norm = 0,
+                              .attended_log_sum_exp = -std::numeric_limits<double>::infinity()});
+        double total = 0;
+        double below = 0;
+        double below_higher = 0;  // a bar that is two steps higher
+        for (const float score : scores) {
+          const double square = std::exp(2 * double{score});
+          total += square;
+          if (score < bar) below += square;
+          if (score < bar + 0.25F) below_higher += square;
+        }
+        EXPECT_LE(below, 1.01 * error * error * total) << deviation << " " << error;
+        EXPECT_GE(below_higher, 0.99 * error * error * total) << deviation << " " << error;
+      }
+    }
+  }
+}
+
 TEST(RestBarTest, NothingNeedsAttentionBesideSomethingFarHeavier) {
   const Tokens tokens = MakeTokens(1000, 2, 0.1, /*seed=*/1);
   Rest room(tokens, 64);
