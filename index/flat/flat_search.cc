@@ -15,6 +15,8 @@
 #include "index/exact_index.h"
 #include "index/flat/bounds.h"
 #include "index/flat/marked_keys.h"
+#include "index/flat/open_blocks.h"
+#include "index/flat/query_state.h"
 #include "index/flat/rest_attention.h"
 #include "index/flat/vector_length.h"
 #include "index/kernels/bf16.h"
@@ -28,14 +30,16 @@ namespace alaya {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-// Candidates of top-k are pruned when there are four times as many as the last pruning
-// left, and from here on.
-constexpr size_t kPruneCountMin = 1024;
-
 // A coarse scan is worth its exact scores while it keeps at most one token in this many,
 // counted for all queries; else the next blocks are scanned finely.
 constexpr size_t kCoarseShare = 8;
 constexpr size_t kFineBlocks = 16;
+
+// Where the rest is estimated, a coarse scan comes first from so many tokens on (fewer are soon
+// scored finely). Whether it leaves much is seen after one in so many blocks, and at the end.
+constexpr size_t kCoarseRestTokens = size_t{32} * 1024;
+constexpr size_t kSampleShare = 16;
+constexpr size_t kSampleBlocksMin = 4;
 
 // For a share of the mass, tokens whose codes have more than so many times the usual error are
 // scored exactly.
@@ -48,27 +52,6 @@ struct Scratch {
   ScratchBuffer<uint32_t> kept_tokens;
   ScratchBuffer<float> key_scores;
   TokenMarks marks;
-};
-
-// What a scan knows of one query.
-struct QueryState {
-  TokenRange visible;  // within the reader
-  ErrorFactors fine_bound;
-  ErrorFactors coarse_bound;
-  float best_known = -kInfinity;  // elsewhere, exact
-  float best_exact = -kInfinity;  // of this segment's tokens that were scored exactly
-  float bar = -kInfinity;
-  // Tokens that may reach the bar, by rising number: what their scores are at most.
-  std::vector<uint32_t> tokens;
-  std::vector<float> upper;
-  std::vector<float> approximate;  // their scores; only for top-k
-  std::vector<uint32_t> heavy;     // by rising number; must be attended, whatever the bar
-  size_t prune_count = kPruneCountMin;
-  // The highest approximate score so far.
-  float top = -kInfinity;
-  uint32_t top_token = 0;
-  // ln sum exp of the tokens that are not coded.
-  double uncovered_log_sum_exp = -std::numeric_limits<double>::infinity();
 };
 
 class FlatSearch {
@@ -120,6 +103,10 @@ class FlatSearch {
       if (!request_.best_scores.empty()) state.best_known = request_.best_scores[q];
       UpdateBar(state);
     }
+    weighs_coarsely_ =
+        estimates_rest_ && !is_sound && std::ranges::any_of(states_, [&](const QueryState& state) {
+          return Covered(state).size() >= kCoarseRestTokens;
+        });
     return true;
   }
 
@@ -131,7 +118,9 @@ class FlatSearch {
     // Of DIPR, what filters find is marked at once.
     if (dipr_ != nullptr) scratch_.marks.Reset(keys_.token_count());
     if (scores_at_once_) StartScoring();
-    for (size_t b = 0; b < header_.block_count(); ++b) {
+    if (weighs_coarsely_) ALAYA_RETURN_IF_ERROR(WeighCoarsely());
+    if (opens_groups_) ALAYA_RETURN_IF_ERROR(ScanOpen());
+    for (size_t b = 0; b < header_.block_count() && !opens_groups_; ++b) {
       ALAYA_RETURN_IF_ERROR(ScanCodes(b));
       if (scorer_) ALAYA_RETURN_IF_ERROR(scorer_->ScoreBefore(BlockRange(b).end));
     }
@@ -167,8 +156,7 @@ class FlatSearch {
     // Which tokens make the mass is known when all have scores.
     if (is_mass_) state.bar = kInfinity;
     if (dipr_ == nullptr) return;
-    state.bar =
-        DiprBar(std::max(state.best_known, state.best_exact), dipr_->beta(double{request_.scale}));
+    state.bar = DiprBar(state.best(), dipr_->beta(double{request_.scale}));
   }
 
   Status ScanCodes(size_t b) {
@@ -183,7 +171,7 @@ class FlatSearch {
       ALAYA_ASSIGN_OR_RETURN(next_block_, source_.Block(b + 1));
     }
     const KeyCodes& codes = pinned.block.codes;
-    const bool is_coarse = may_scan_coarsely_ && fine_blocks_left_ == 0;
+    const bool is_coarse = weighs_coarsely_ || (may_scan_coarsely_ && fine_blocks_left_ == 0);
     if (HasNoBar(tokens)) {
       // All would pass. The exact score of the one that looks best makes a bar.
       FilterBlock(tokens, codes, is_coarse);
@@ -192,7 +180,7 @@ class FlatSearch {
         if (FollowTop(filters_[q], states_[q])) ALAYA_RETURN_IF_ERROR(Probe(q));
       }
     }
-    const MatrixView<float> scores = FilterBlock(tokens, codes, is_coarse);
+    const MatrixView<float> scores = FilterBlock(tokens, codes, is_coarse, CoarseWeighings(tokens));
     if (!is_coarse) fine_blocks_left_ -= std::min<size_t>(fine_blocks_left_, 1);
     if (rest_) rest_->AddBlock(pinned.block, next_block_.block);
     size_t kept = 0;
@@ -204,11 +192,58 @@ class FlatSearch {
         ALAYA_RETURN_IF_ERROR(PruneTopK(q));
       }
       // While the cache has the scores.
-      if (rest_) rest_->AddScores(q, filter.end - filter.begin, filter.top);
+      if (rest_ && !is_coarse) rest_->AddScores(q, filter.end - filter.begin, filter.top);
       if (FollowTop(filter, states_[q])) ALAYA_RETURN_IF_ERROR(Probe(q));
     }
     if (is_coarse && kept * kCoarseShare > tokens.size()) fine_blocks_left_ = kFineBlocks;
     return OkStatus();
+  }
+
+  // Scans all blocks coarsely, if that leaves little to do, and says so in opens_groups_.
+  Status WeighCoarsely() {
+    const size_t count = header_.block_count();
+    const size_t sample = std::max(kSampleBlocksMin, count / kSampleShare);
+    opens_groups_ = true;
+    for (size_t b = 0; b < count && opens_groups_; ++b) {
+      ALAYA_RETURN_IF_ERROR(ScanCodes(b));
+      if (b + 1 == sample || b + 1 == count) opens_groups_ = rest_->OpenGroups(scratch_.marks);
+    }
+    weighs_coarsely_ = false;
+    next_block_ = {};
+    // What was marked belongs to open groups, and is seen better there.
+    scratch_.marks.Reset(keys_.token_count());
+    for (QueryState& state : states_) state.top = -kInfinity;
+    if (!opens_groups_) rest_->ForgetCoarse();
+    return OkStatus();
+  }
+
+  std::span<const CoarseWeighing> CoarseWeighings(TokenRange tokens) {
+    if (!weighs_coarsely_) return {};
+    std::vector<float> bests;
+    for (const QueryState& state : states_) bests.push_back(state.best());
+    return rest_->Weighing(tokens, bests);
+  }
+
+  // Scans open groups finely.
+  Status ScanOpen() {
+    const std::span<const uint32_t> groups = rest_->SettleGroups();
+    const size_t size = groups.size() * kCodeGroupTokens;
+    const MatrixView<float> scores(kept_scores_.data(), count_, size);
+    rest_->BeginOpen(scores);
+    OpenBlocks blocks(&source_, groups);
+    while (true) {
+      ALAYA_ASSIGN_OR_RETURN(const bool is_one, blocks.Next());
+      if (!is_one) return OkStatus();
+      const auto& [pinned, block, places, listed] = blocks.current();
+      const std::span filters = MakeFilters(BlockRange(block), /*is_coarse=*/false);
+      ListedFineScores(queries_, {pinned.block.codes, listed},
+                       {scores.data() + places.begin, count_, places.size(), size}, filters,
+                       blocks.upcoming());
+      for (size_t q = 0; q < count_; ++q) {
+        rest_->AddScores(q, rest_->SeenCount(q, places), filters[q].top);
+        if (FollowTop(filters[q], states_[q])) ALAYA_RETURN_IF_ERROR(Probe(q));
+      }
+    }
   }
 
   // Whether nothing is known of what a query of DIPR would find good enough.
@@ -219,11 +254,12 @@ class FlatSearch {
   }
 
   // Passes a block through the queries' filters. Returns its scores, of a fine scan.
-  MatrixView<float> FilterBlock(TokenRange tokens, const KeyCodes& codes, bool is_coarse) {
+  MatrixView<float> FilterBlock(TokenRange tokens, const KeyCodes& codes, bool is_coarse,
+                                std::span<const CoarseWeighing> weighing = {}) {
     const KeyCodes& upcoming = next_block_.block.codes;
     const std::span<ScoreFilter> filters = MakeFilters(tokens, is_coarse);
     if (is_coarse) {
-      FilterCoarseScores(queries_, codes, filters, upcoming);
+      FilterCoarseScores(queries_, codes, filters, upcoming, weighing);
       return {};
     }
     const size_t size = codes.token_count();
@@ -302,10 +338,7 @@ class FlatSearch {
 
   // Follows the highest approximate score; true if it is above all exact ones.
   bool FollowTop(const ScoreFilter& filter, QueryState& state) const {
-    if (filter.top <= state.top) return false;
-    state.top = filter.top;
-    state.top_token = filter.top_token;
-    return dipr_ != nullptr && state.top > std::max(state.best_known, state.best_exact);
+    return state.FollowTop(filter) && dipr_ != nullptr && state.top > state.best();
   }
 
   // Scores a query's top token exactly, for all queries that see it.
@@ -362,24 +395,10 @@ class FlatSearch {
       const auto kth = exact.begin() + static_cast<std::ptrdiff_t>(k - 1);
       std::ranges::nth_element(exact, kth, std::greater());
       state.bar = std::max(state.bar, *kth);
-      DropBelowBar(state);
+      state.DropBelowBar();
     }
     state.prune_count = std::max(kPruneCountMin, 4 * state.tokens.size());
     return OkStatus();
-  }
-
-  static void DropBelowBar(QueryState& state) {
-    size_t kept = 0;
-    for (size_t i = 0; i < state.tokens.size(); ++i) {
-      if (state.upper[i] < state.bar) continue;
-      state.tokens[kept] = state.tokens[i];
-      state.upper[kept] = state.upper[i];
-      if (!state.approximate.empty()) state.approximate[kept] = state.approximate[i];
-      ++kept;
-    }
-    state.tokens.resize(kept);
-    state.upper.resize(kept);
-    if (!state.approximate.empty()) state.approximate.resize(kept);
   }
 
   // Tokens behind those that are coded are candidates with known scores.
@@ -428,7 +447,7 @@ class FlatSearch {
       // Whatever the bar, one token's exact score is known.
       const bool is_known = state.best_exact > -kInfinity || is_mass_;
       if (!is_known && state.top > -kInfinity) ALAYA_RETURN_IF_ERROR(Probe(q));
-      DropBelowBar(state);
+      state.DropBelowBar();
     }
     return OkStatus();
   }
@@ -437,13 +456,13 @@ class FlatSearch {
   TokenRange Covered(const QueryState& state) const {
     return Intersect(state.visible, {0, header_.token_count});
   }
-
   void StartRest() {
     std::vector<RestQuery> queries;
     for (size_t q = 0; q < count_; ++q) {
       queries.push_back({Covered(states_[q]), queries_[q].length});
     }
     rest_.emplace(&source_, &request_, queries, kept_scores_);
+    if (weighs_coarsely_) rest_->StartCoarse();
   }
 
   void ChooseHeavy() {
@@ -500,7 +519,9 @@ class FlatSearch {
     for (size_t q = 0; q < count_; ++q) {
       QueryCandidates& found = result_.queries[q];
       found.best_score = states_[q].best_exact;
-      if (top_k_ != nullptr) KeepBest(top_k_->k, found.tokens);
+      if (top_k_ != nullptr && DropAllButTopK(top_k_->k, &found.tokens)) {
+        std::ranges::sort(found.tokens, {}, &ScoredToken::token);
+      }
       if (top_k_ == nullptr) {
         HeavyTokens is_heavy = HeavyOf(states_[q]);
         std::erase_if(found.tokens, [&](const ScoredToken& token) {
@@ -526,31 +547,10 @@ class FlatSearch {
     }
   }
 
-  // Says of tokens with rising numbers whether they must be attended, even below the bar: heavy
-  // ones, and those that are not coded.
-  class HeavyTokens {
-   public:
-    HeavyTokens(std::span<const uint32_t> heavy, uint64_t coded_count)
-        : heavy_(heavy), coded_count_(coded_count) {}
-
-    bool operator()(uint64_t token) {
-      while (next_ < heavy_.size() && heavy_[next_] < token) ++next_;
-      return token >= coded_count_ || (next_ < heavy_.size() && heavy_[next_] == token);
-    }
-
-   private:
-    std::span<const uint32_t> heavy_;
-    uint64_t coded_count_;
-    size_t next_ = 0;
-  };
   HeavyTokens HeavyOf(const QueryState& state) const {
     // Without an estimate nothing is.
     const uint64_t all = std::numeric_limits<uint64_t>::max();
     return {state.heavy, takes_heavy_ ? header_.token_count : all};
-  }
-
-  static void KeepBest(size_t k, std::vector<ScoredToken>& tokens) {
-    if (DropAllButTopK(k, &tokens)) std::ranges::sort(tokens, {}, &ScoredToken::token);
   }
 
   const FlatSource& source_;
@@ -567,8 +567,10 @@ class FlatSearch {
   const size_t count_;
   bool may_scan_coarsely_ = false;
   bool scores_at_once_ = false;
-  PinnedFlatBlock next_block_;   // read early, so that the scan may run ahead into it
-  size_t fine_blocks_left_ = 0;  // that coarse scores would not help with
+  bool weighs_coarsely_ = false;  // while a coarse scan comes first
+  bool opens_groups_ = false;     // it left these to score finely
+  PinnedFlatBlock next_block_;    // read early, so that the scan may run ahead into it
+  size_t fine_blocks_left_ = 0;   // that coarse scores would not help with
   CodeQueries queries_;
   std::vector<QueryState> states_;
   std::vector<ScoreFilter> filters_;  // of the block that is scanned

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <variant>
 
+#include "index/attention/attention_merge.h"
 #include "index/flat/vector_length.h"
 #include "index/kernels/bf16.h"
 #include "index/kernels/group_weights.h"
@@ -20,6 +21,17 @@ constexpr double kNothing = -std::numeric_limits<double>::infinity();
 // errors of scores move across the bar.
 constexpr double kMassMargin = 0.5;
 
+// Of the error that is asked for, the share that weights from coarse scores may have; their squares
+// add up.
+constexpr double kCoarseErrorShare = 0.5;
+
+// Tokens of a block whose errors are looked at after a coarse scan: a cache line of them.
+constexpr size_t kSampleBegin = 32;
+constexpr size_t kSampleTokens = 32;
+
+// Of groups that were scanned coarsely. To read an open one takes longer than in a scan of all.
+constexpr double kOpenShareMax = 0.5;
+
 double RootMeanSquare(double square_sum, size_t count) {
   return count == 0 ? 0 : std::sqrt(square_sum / static_cast<double>(count));
 }
@@ -28,39 +40,128 @@ double RootMeanSquare(double square_sum, size_t count) {
 
 RestAttention::RestAttention(const FlatSource* source, const SearchRequest* request,
                              std::span<const RestQuery> queries, MatrixView<const float> scores)
-    : source_(*source), request_(*request), scores_(scores), queries_(queries.size()) {
+    : source_(*source), request_(*request), queries_(queries.size()) {
+  std::vector<TokenRange> places;
+  for (size_t q = 0; q < queries.size(); ++q) {
+    queries_[q].facts = queries[q];
+    places.push_back(queries[q].covered);
+  }
+  MakeEstimates(scores, places);
+}
+
+void RestAttention::MakeEstimates(MatrixView<const float> scores,
+                                  std::span<const TokenRange> places) {
   thread_local ScratchBuffer<float> weight_buffer;
   thread_local ScratchBuffer<float> square_buffer;
   thread_local ScratchBuffer<float> top_buffer;
   const size_t room = scores.cols() / kCodeGroupTokens;
-  const std::span<float> weights = weight_buffer.Take(queries.size() * room);
-  const std::span<float> square_sums = square_buffer.Take(queries.size() * room);
-  const std::span<float> tops = top_buffer.Take(queries.size() * room);
-  for (size_t q = 0; q < queries.size(); ++q) {
-    queries_[q].facts = queries[q];
-    const TokenRange covered = queries[q].covered;
-    if (covered.empty()) continue;
-    const size_t first_group = covered.begin / kCodeGroupTokens;
-    const size_t group_count = (covered.end - 1) / kCodeGroupTokens + 1 - first_group;
-    const ApproximateScores all = {
-        .scores = scores.row(q).subspan(covered.begin, covered.size()),
-        .first_group_tokens =
-            std::min<size_t>(covered.size(), (first_group + 1) * kCodeGroupTokens - covered.begin),
-        .scale = request->scale};
+  const std::span<float> weights = weight_buffer.Take(queries_.size() * room);
+  const std::span<float> square_sums = square_buffer.Take(queries_.size() * room);
+  const std::span<float> tops = top_buffer.Take(queries_.size() * room);
+  for (size_t q = 0; q < queries_.size(); ++q) {
+    const auto [begin, end] = queries_[q].places = places[q];
+    queries_[q].estimate.reset();
+    if (begin == end) continue;
+    const size_t first_group = begin / kCodeGroupTokens;
+    const size_t group_count = (end - 1) / kCodeGroupTokens + 1 - first_group;
+    const ApproximateScores all = {.scores = scores.row(q).subspan(begin, end - begin),
+                                   .first_group_tokens = std::min<size_t>(
+                                       end - begin, (first_group + 1) * kCodeGroupTokens - begin),
+                                   .scale = request_.scale};
     queries_[q].estimate.emplace(all, GroupSums{weights.subspan(q * room, group_count),
                                                 square_sums.subspan(q * room, group_count),
                                                 tops.subspan(q * room, group_count)});
   }
 }
 
+void RestAttention::StartCoarse() {
+  std::vector<CoarseRestQuery> queries;
+  for (const Query& query : queries_) queries.push_back({query.facts.covered, query.facts.length});
+  const FlatHeader& header = source_.header();
+  coarse_.emplace(header.token_count, header.head_dim, request_.scale, std::move(queries));
+}
+
+std::span<const CoarseWeighing> RestAttention::Weighing(TokenRange tokens,
+                                                        std::span<const float> bests) {
+  return coarse_->Weighing(tokens, bests);
+}
+
+bool RestAttention::OpenGroups(TokenMarks& marks) {
+  const size_t scanned = coarse_->scanned_groups();
+  for (size_t group = 0; group < scanned; ++group) {
+    if (*marks.WordsFrom(group * kCodeGroupTokens) != 0) coarse_->OpenGroup(group);
+  }
+  const double coarse_error = RootMeanSquare(coarse_error_square_sum_, error_count_);
+  const double deviation = RootMeanSquare(deviation_square_sum_, group_count_);
+  const double scanned_share = static_cast<double>(scanned * kCodeGroupTokens) /
+                               static_cast<double>(source_.header().token_count);
+  for (size_t q = 0; q < queries_.size(); ++q) {
+    double attended = 0;
+    if (!request_.attended.log_sum_exp.empty() && deviation > 0) {
+      attended = VectorLength(request_.attended.output.row(q)) / deviation *
+                 std::exp(double{request_.attended.log_sum_exp[q]} - coarse_->LogOfWeightOne(q));
+    }
+    coarse_->Open(q, kCoarseErrorShare * request_.rest_error, scanned_share * attended * attended,
+                  coarse_error);
+  }
+  return static_cast<double>(coarse_->open_count()) <= kOpenShareMax * static_cast<double>(scanned);
+}
+
+std::span<const uint32_t> RestAttention::SettleGroups() {
+  coarse_->Settle();
+  return coarse_->open_groups();
+}
+
+void RestAttention::BeginOpen(MatrixView<const float> scores) {
+  std::vector<TokenRange> places;
+  for (const Query& query : queries_) places.push_back(OpenPlaces(query.facts.covered));
+  MakeEstimates(scores, places);
+}
+
+TokenRange RestAttention::OpenPlaces(TokenRange covered) const {
+  const std::span<const uint32_t> open = coarse_->open_groups();
+  const auto groups_before = [&](uint64_t group) {
+    return static_cast<uint64_t>(std::ranges::lower_bound(open, group) - open.begin());
+  };
+  // Groups of which it sees a part are open.
+  const uint64_t begin = groups_before(covered.begin / kCodeGroupTokens) * kCodeGroupTokens;
+  const uint64_t end = groups_before(covered.end / kCodeGroupTokens) * kCodeGroupTokens;
+  const uint64_t first = begin + covered.begin % kCodeGroupTokens;
+  return {first, std::max(first, end + covered.end % kCodeGroupTokens)};
+}
+
+uint32_t RestAttention::TokenAt(size_t place) const {
+  if (!coarse_) return static_cast<uint32_t>(place);
+  return coarse_->open_groups()[place / kCodeGroupTokens] * uint32_t{kCodeGroupTokens} +
+         static_cast<uint32_t>(place % kCodeGroupTokens);
+}
+
+size_t RestAttention::SeenCount(size_t query_index, TokenRange places) const {
+  return Intersect(queries_[query_index].places, places).size();
+}
+
+void RestAttention::ForgetCoarse() {
+  coarse_.reset();
+  error_square_sum_ = coarse_error_square_sum_ = deviation_square_sum_ = 0;
+  error_count_ = group_count_ = 0;
+}
+
 void RestAttention::AddBlock(const FlatBlock& block, const FlatBlock& upcoming) {
   Prefetch(upcoming.value_deviations, upcoming.codes.group_count * sizeof(float));
-  constexpr size_t kStep = 16;  // of errors a sample will do
-  for (size_t token = 0; token < block.token_count; token += kStep) {
+  // Of errors a sample will do. A coarse scan leaves fine ones where they are: one line of them,
+  // not of the text's first tokens, which have the worst.
+  if (coarse_) Prefetch(upcoming.codes.fine_error + kSampleBegin, kSampleTokens * sizeof(uint16_t));
+  const size_t step = coarse_ ? 4 : 16;
+  const size_t end = coarse_ ? kSampleBegin + kSampleTokens : block.token_count;
+  for (size_t token = coarse_ ? kSampleBegin : 0; token < std::min(end, block.token_count);
+       token += step) {
     const double error = double{BF16ToFloat(block.codes.fine_error[token])};
     if (error > kCodedLengthMax) continue;
     error_square_sum_ += error * error;
     ++error_count_;
+    if (!coarse_) continue;
+    const double coarse_error = double{BF16ToFloat(block.codes.coarse_error[token])};
+    coarse_error_square_sum_ += coarse_error * coarse_error;
   }
   for (size_t group = 0; group < block.codes.group_count; ++group) {
     const double deviation = double{block.value_deviations[group]};
@@ -75,22 +176,26 @@ void RestAttention::AddScores(size_t query_index, size_t count, float top) {
 
 double RestAttention::error() const { return RootMeanSquare(error_square_sum_, error_count_); }
 
+double RestAttention::ScoreDeviation(const Query& query) const {
+  return query.facts.length * error() / std::sqrt(static_cast<double>(source_.header().head_dim));
+}
+
 void RestAttention::AddCorrected(size_t query_index, float top) {
   Query& query = queries_[query_index];
   if (!query.estimate) return;
   query.estimate->Clear();
-  query.estimate->Add(query.facts.covered.size(), top);
+  query.estimate->Add(query.places.size(), top);
 }
 
 void RestAttention::SetTolerances() {
-  const double deviation = error() / std::sqrt(static_cast<double>(source_.header().head_dim));
   RestTolerance tolerance;
   tolerance.error = request_.rest_error;
+  if (coarse_) tolerance.error *= std::sqrt(1 - kCoarseErrorShare * kCoarseErrorShare);
   tolerance.value_deviation = RootMeanSquare(deviation_square_sum_, group_count_);
   for (size_t q = 0; q < queries_.size(); ++q) {
     Query& query = queries_[q];
     if (!query.estimate) continue;
-    query.estimate->set_deviation(query.facts.length * deviation);
+    query.estimate->set_deviation(ScoreDeviation(query));
     if (const auto* mass = std::get_if<MassTarget>(&request_.target)) {
       query.bar = query.estimate->MassBar(kMassMargin * (1 - mass->fraction));
       continue;
@@ -108,39 +213,79 @@ void RestAttention::SetTolerances() {
 void RestAttention::ListHeavy(size_t query_index, std::vector<uint32_t>& tokens) const {
   const Query& query = queries_[query_index];
   if (!query.estimate || std::isinf(query.bar)) return;
-  query.estimate->ListFrom(query.bar, static_cast<uint32_t>(query.facts.covered.begin), tokens);
+  const size_t listed = tokens.size();
+  query.estimate->ListFrom(query.bar, static_cast<uint32_t>(query.places.begin), tokens);
+  if (!coarse_) return;
+  for (size_t i = listed; i < tokens.size(); ++i) tokens[i] = TokenAt(tokens[i]);
 }
 
 void RestAttention::LeaveOut(size_t query_index, std::span<const ScoredToken> attended) {
   Query& query = queries_[query_index];
   if (!query.estimate) return;
+  const auto begin = static_cast<uint32_t>(query.places.begin);
   std::vector<uint32_t> places;
   places.reserve(attended.size());
+  size_t open = 0;  // of the groups
   for (const ScoredToken& token : attended) {
     if (!query.facts.covered.contains(token.token)) continue;
-    places.push_back(token.token - static_cast<uint32_t>(query.facts.covered.begin));
+    if (!coarse_) {
+      places.push_back(token.token - begin);
+      continue;
+    }
+    const auto group = static_cast<uint32_t>(token.token / kCodeGroupTokens);
+    while (open < coarse_->open_groups().size() && coarse_->open_groups()[open] < group) ++open;
+    // A token that no bound let through, but a block that was scored whole: its coarse weight was
+    // far below its own.
+    if (open == coarse_->open_groups().size() || coarse_->open_groups()[open] != group) continue;
+    places.push_back(
+        static_cast<uint32_t>(open * kCodeGroupTokens + token.token % kCodeGroupTokens) - begin);
   }
   query.estimate->LeaveOut(places);
 }
 
 double RestAttention::log_sum_exp(size_t query_index) const {
   const Query& query = queries_[query_index];
-  return query.estimate ? query.estimate->log_sum_exp() : kNothing;
+  const double fine = query.estimate ? query.estimate->log_sum_exp() : kNothing;
+  if (!coarse_) return fine;
+  return MergeLogSumExp(
+      fine, coarse_->LogOfWeightOne(query_index) + std::log(coarse_->weight_sum(query_index)));
 }
 
-double RestAttention::WeighBlock(const Query& query, size_t first_group,
+// Of weights from fine and from coarse scores, that which is larger.
+double RestAttention::LogOfUnit(size_t query_index) const {
+  const Query& query = queries_[query_index];
+  const double fine = query.estimate ? query.estimate->LogOfWeightOne() : kNothing;
+  if (!coarse_ || coarse_->weight_sum(query_index) == 0) return fine;
+  return std::max(fine, coarse_->LogOfWeightOne(query_index));
+}
+
+double RestAttention::WeighBlock(size_t query_index, size_t first_group,
                                  std::span<float> weights) const {
+  const Query& query = queries_[query_index];
+  const double unit = LogOfUnit(query_index);
   std::ranges::fill(weights, 0.0F);
-  if (!query.estimate) return 0;
-  const std::span<const float> all = query.estimate->group_weights();
-  const size_t begin = query.facts.covered.begin / kCodeGroupTokens;
-  double sum = 0;
-  for (size_t g = 0; g < weights.size(); ++g) {
-    const size_t group = first_group + g;
-    if (group < begin || group - begin >= all.size()) continue;
-    weights[g] = all[group - begin];
-    sum += double{weights[g]};
+  if (coarse_ && coarse_->weight_sum(query_index) > 0) {
+    const auto factor = static_cast<float>(std::exp(coarse_->LogOfWeightOne(query_index) - unit));
+    const std::span all = coarse_->weights(query_index).subspan(first_group, weights.size());
+    std::ranges::transform(all, weights.begin(), [&](float weight) { return weight * factor; });
   }
+  if (query.estimate) {
+    const std::span<const float> all = query.estimate->group_weights();
+    const auto factor = static_cast<float>(std::exp(query.estimate->LogOfWeightOne() - unit));
+    const size_t begin = query.places.begin / kCodeGroupTokens;
+    size_t i =
+        coarse_
+            ? static_cast<size_t>(std::ranges::lower_bound(coarse_->open_groups(), first_group) -
+                                  coarse_->open_groups().begin())
+            : first_group;
+    for (i = std::max(i, begin); i - begin < all.size(); ++i) {
+      const size_t group = TokenAt(i * kCodeGroupTokens) / kCodeGroupTokens;
+      if (group >= first_group + weights.size()) break;
+      weights[group - first_group] = all[i - begin] * factor;
+    }
+  }
+  double sum = 0;
+  for (const float weight : weights) sum += double{weight};
   return sum;
 }
 
@@ -177,7 +322,7 @@ Status RestAttention::Attend(SearchResult* result) const {
     const MatrixView<float> weights(weight_buffer.Take(queries_.size() * group_count).data(),
                                     queries_.size(), group_count);
     for (size_t q = 0; q < queries_.size(); ++q) {
-      weight_sums[q] += WeighBlock(queries_[q], first_group, weights.row(q));
+      weight_sums[q] += WeighBlock(q, first_group, weights.row(q));
     }
     const EncodedMatrixView means = {reinterpret_cast<const std::byte*>(pinned.block.value_means),
                                      group_count, head_dim, DType::kBF16};

@@ -12,7 +12,9 @@
 #include <span>
 #include <vector>
 
+#include "index/flat/coarse_rest.h"
 #include "index/flat/flat_search.h"
+#include "index/flat/marked_keys.h"
 #include "index/flat/rest_estimate.h"
 #include "index/token_index.h"
 #include "storage/types/status.h"
@@ -28,12 +30,32 @@ struct RestQuery {
 // Life: construction -> AddBlock and AddScores as the scan goes -> SetTolerances ->
 // ListHeavy -> LeaveOut of all that is attended -> log_sum_exp, Attend. One thread; one
 // search of a thread at a time.
+//
+// A search that scans coarsely first calls StartCoarse, then Weighing and AddBlock of each block,
+// OpenGroups, SettleGroups and BeginOpen, and AddScores as open groups are scanned.
 class RestAttention {
  public:
   // `scores` are written as the scan goes: [query_count, whole groups of the source]. All
   // arguments must outlive this.
   RestAttention(const FlatSource* source, const SearchRequest* request,
                 std::span<const RestQuery> queries, MatrixView<const float> scores);
+
+  void StartCoarse();
+  // What the coarse scan of a block, `tokens`, writes; `bests`: for each query a score about as
+  // high as any. Valid until the next call.
+  std::span<const CoarseWeighing> Weighing(TokenRange tokens, std::span<const float> bests);
+  // Opens those groups that were scanned coarsely and have marks, or weights that matter. False:
+  // they are so many that a fine scan of all is cheaper.
+  bool OpenGroups(TokenMarks& marks);
+  // No more will be opened. Returns them, by rising number.
+  std::span<const uint32_t> SettleGroups();
+  // Scores of open groups alone, one after the other, are written from now on: [query_count,
+  // 64 * how many there are], in place of those of all groups.
+  void BeginOpen(MatrixView<const float> scores);
+  // How many of the scores in `places` a query sees.
+  size_t SeenCount(size_t query_index, TokenRange places) const;
+  // Forgets the coarse scan.
+  void ForgetCoarse();
 
   // A block was scanned. `upcoming` is scanned next, or is empty: its summary is asked for.
   void AddBlock(const FlatBlock& block, const FlatBlock& upcoming);
@@ -60,18 +82,28 @@ class RestAttention {
  private:
   struct Query {
     RestQuery facts;
-    std::optional<RestEstimate> estimate;  // none: it sees no coded token
+    TokenRange places;                     // of its scores
+    std::optional<RestEstimate> estimate;  // none: it has no scores
     // Approximate scores from here on are attended, whatever the target.
     float bar = std::numeric_limits<float>::infinity();
   };
-  // Writes the weights of a block's groups and returns their sum.
-  double WeighBlock(const Query& query, size_t first_group, std::span<float> weights) const;
+  // Makes estimates for scores at these places, for each query.
+  void MakeEstimates(MatrixView<const float> scores, std::span<const TokenRange> places);
+  // Where the scores are of the tokens that a query sees.
+  TokenRange OpenPlaces(TokenRange covered) const;
+  uint32_t TokenAt(size_t place) const;
+  // Of the errors of fine scores.
+  double ScoreDeviation(const Query& query) const;
+  double LogOfUnit(size_t query_index) const;
+  // Writes the weights of a block's groups, in the query's unit, and returns their sum.
+  double WeighBlock(size_t query_index, size_t first_group, std::span<float> weights) const;
 
   const FlatSource& source_;
   const SearchRequest& request_;
-  const MatrixView<const float> scores_;
   std::vector<Query> queries_;
+  std::optional<CoarseRest> coarse_;  // of a search that scans coarsely first
   // Over the blocks that were scanned.
+  double coarse_error_square_sum_ = 0;
   double error_square_sum_ = 0;
   size_t error_count_ = 0;
   double deviation_square_sum_ = 0;

@@ -50,6 +50,37 @@ void CoarseGroup(const CodeQueries& queries, size_t q, const KeyCodes& keys, siz
   }
 }
 
+// Weights of coarse scores, off by a nat, are exponentials as a float's bits have them: linear in
+// the mantissa, right on average, off by 4 % at most. One more and their squares would be 2^254.
+constexpr float kBitsPerNat = 0x1p23F * 1.442695041F;
+constexpr float kBitsOfOne = 0x1p23F * (127 - 0.0573F);
+constexpr float kBitsMax = 0x1p23F * 189;
+
+// Of a group's scores.
+void WeighScores(const float* scores, const GroupNumbers& numbers, size_t group,
+                 const CoarseWeighing& weighing) {
+  const FloatTag d;
+  const hn::RebindToSigned<FloatTag> d_bits;
+  const auto scale = hn::Set(d, weighing.scale * kBitsPerNat);
+  const auto error_factor = hn::Set(d, weighing.error_nats * kBitsPerNat);
+  auto sum = hn::Zero(d);
+  auto square_sum = hn::Zero(d);
+  for (size_t t = 0; t < kCodeGroupTokens; t += hn::Lanes(d)) {
+    const auto error = hn::Load(d, numbers.errors + t);
+    const auto above = hn::Sub(hn::LoadU(d, scores + t), hn::Set(d, weighing.top));
+    const auto bits = hn::NegMulAdd(hn::Mul(error_factor, error), error,
+                                    hn::MulAdd(scale, above, hn::Set(d, kBitsOfOne)));
+    // What is not a number is nothing.
+    const auto bounded =
+        hn::IfThenElseZero(hn::Gt(bits, hn::Zero(d)), hn::Min(bits, hn::Set(d, kBitsMax)));
+    const auto weight = hn::BitCast(d, hn::ConvertTo(d_bits, bounded));
+    sum = hn::Add(sum, weight);
+    square_sum = hn::MulAdd(weight, weight, square_sum);
+  }
+  weighing.weights[group] = hn::GetLane(hn::SumOfLanes(d, sum));
+  weighing.square_sums[group] = hn::GetLane(hn::SumOfLanes(d, square_sum));
+}
+
 #if HWY_TARGET == HWY_AVX3
 
 // For each of four queries and each quarter of a group the least sum of table entries with which
@@ -202,6 +233,96 @@ struct VbmiScores {
     return enough;
   }
 
+  // Scales and errors of a group, of its even and its odd tokens.
+  struct PairedNumbers {
+    HWY_INLINE PairedNumbers(const uint16_t* scale_bits, const uint16_t* error_bits) {
+      const __m512i upper = _mm512_set1_epi32(static_cast<int32_t>(0xFFFF0000U));
+      ALAYA_UNROLL
+      for (size_t i = 0; i < 2; ++i) {
+        const __m512i scale_pairs = _mm512_loadu_si512(scale_bits + 32 * i);
+        const __m512i error_pairs = _mm512_loadu_si512(error_bits + 32 * i);
+        scales[i] = _mm512_castsi512_ps(_mm512_slli_epi32(scale_pairs, 16));
+        scales[2 + i] = _mm512_castsi512_ps(_mm512_and_si512(scale_pairs, upper));
+        const __m512 even = _mm512_castsi512_ps(_mm512_slli_epi32(error_pairs, 16));
+        const __m512 odd = _mm512_castsi512_ps(_mm512_and_si512(error_pairs, upper));
+        error_squares[i] = _mm512_mul_ps(even, even);
+        error_squares[2 + i] = _mm512_mul_ps(odd, odd);
+      }
+    }
+    __m512 scales[4];
+    __m512 error_squares[4];
+  };
+
+  // Sums by lanes of a query's weights and of their squares.
+  struct Weights {
+    __m512 sum;
+    __m512 square_sum;
+  };
+
+  // Weighs a group by its sums.
+  static HWY_INLINE Weights WeighSums(const CodeQueries::Query& query, const uint16_t* even,
+                                      const uint16_t* odd, const PairedNumbers& numbers,
+                                      const CoarseWeighing& weighing) {
+    const float scale = weighing.scale * kBitsPerNat;
+    const __m512 step = _mm512_set1_ps(scale * query.table_step);
+    const __m512 bias = _mm512_set1_ps(scale * query.table_bias);
+    const __m512 centre = _mm512_set1_ps(scale * (query.centre_score - weighing.top) + kBitsOfOne);
+    const __m512 error_factor = _mm512_set1_ps(weighing.error_nats * kBitsPerNat);
+    Weights weights = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    ALAYA_UNROLL
+    for (size_t i = 0; i < 4; ++i) {
+      const uint16_t* sums = (i < 2 ? even : odd) + 16 * (i % 2);
+      const __m256i sixteen = _mm256_load_si256(reinterpret_cast<const __m256i*>(sums));
+      const __m512 levels =
+          _mm512_fmadd_ps(step, _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sixteen)), bias);
+      const __m512 offset = _mm512_fnmadd_ps(error_factor, numbers.error_squares[i], centre);
+      // What is not a number is nothing.
+      const __m512 bits =
+          _mm512_max_ps(_mm512_fmadd_ps(levels, numbers.scales[i], offset), _mm512_setzero_ps());
+      const __m512i whole = _mm512_cvtps_epi32(_mm512_min_ps(bits, _mm512_set1_ps(kBitsMax)));
+      const __m512 weight = _mm512_castsi512_ps(whole);
+      weights.sum = _mm512_add_ps(weights.sum, weight);
+      weights.square_sum = _mm512_fmadd_ps(weight, weight, weights.square_sum);
+    }
+    return weights;
+  }
+
+  // The sums of four vectors' lanes, by four.
+  static HWY_INLINE __m512 AddLanes(__m512 a, __m512 b, __m512 c, __m512 d) {
+    const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    return _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+  }
+  static HWY_INLINE __m128 AddQuarters(__m512 fours) {
+    const __m256 halves =
+        _mm256_add_ps(_mm512_castps512_ps256(fours), _mm512_extractf32x8_ps(fours, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1));
+  }
+
+  template <size_t kQueries>
+  static HWY_INLINE void WeighGroup(const CodeQueries& queries, size_t first_query,
+                                    const Sums& sums, const PairedNumbers& numbers, size_t group,
+                                    std::span<const CoarseWeighing> weighing) {
+    Weights weights[kQueriesMax];
+    ALAYA_UNROLL
+    for (size_t q = 0; q < kQueriesMax; ++q) {
+      weights[q] = q < kQueries ? WeighSums(queries[first_query + q], sums.even[q], sums.odd[q],
+                                            numbers, weighing[q])
+                                : weights[0];
+    }
+    HWY_ALIGN float all[kQueriesMax];
+    HWY_ALIGN float squares[kQueriesMax];
+    _mm_store_ps(
+        all, AddQuarters(AddLanes(weights[0].sum, weights[1].sum, weights[2].sum, weights[3].sum)));
+    _mm_store_ps(squares, AddQuarters(AddLanes(weights[0].square_sum, weights[1].square_sum,
+                                               weights[2].square_sum, weights[3].square_sum)));
+    ALAYA_UNROLL
+    for (size_t q = 0; q < kQueries; ++q) {
+      weighing[q].weights[group] = all[q];
+      weighing[q].square_sums[group] = squares[q];
+    }
+  }
+
   // After what was listed before; filter.count counts these already.
   static HWY_INLINE void ListFound(__mmask16 found, __m512i at, __m512 upper, ScoreFilter& filter) {
     const size_t count = filter.count - static_cast<size_t>(std::popcount(uint32_t{found}));
@@ -259,20 +380,25 @@ struct VbmiScores {
   }
 
   static void Filter(const CodeQueries& queries, const KeyCodes& keys,
-                     std::span<ScoreFilter> filters, const KeyCodes& upcoming) {
+                     std::span<ScoreFilter> filters, const KeyCodes& upcoming,
+                     std::span<const CoarseWeighing> weighing) {
     const CodesAhead ahead(keys, upcoming, /*is_fine=*/false);
+    const auto some = [&](size_t first, size_t count) {
+      return weighing.empty() ? weighing : weighing.subspan(first, count);
+    };
     size_t q = 0;
     for (; q + 4 <= queries.size(); q += 4) {
-      FilterSome<4>(queries, q, keys, filters.subspan(q, 4), ahead);
+      FilterSome<4>(queries, q, keys, filters.subspan(q, 4), ahead, some(q, 4));
     }
     for (; q < queries.size(); ++q) {
-      FilterSome<1>(queries, q, keys, filters.subspan(q, 1), ahead);
+      FilterSome<1>(queries, q, keys, filters.subspan(q, 1), ahead, some(q, 1));
     }
   }
 
   template <size_t kQueries>
   static void FilterSome(const CodeQueries& queries, size_t first_query, const KeyCodes& keys,
-                         std::span<ScoreFilter> filters, const CodesAhead& ahead) {
+                         std::span<ScoreFilter> filters, const CodesAhead& ahead,
+                         std::span<const CoarseWeighing> weighing) {
     const LeastSums least_sums(queries, first_query, filters);
     for (size_t group = 0; group < keys.group_count; ++group) {
       ahead.PrefetchNumbers(group);
@@ -290,6 +416,9 @@ struct VbmiScores {
                       &sums.odd[q][8 * quarter], scales + 16 * quarter, errors + 16 * quarter,
                       place + 16 * quarter, filters[q]);
       }
+      if (weighing.empty()) continue;
+      WeighGroup<kQueries>(queries, first_query, sums, PairedNumbers(scales, errors), group,
+                           weighing);
     }
   }
   // 16-bit sums hold 4096 elements.
@@ -300,10 +429,11 @@ struct VbmiScores {
 #endif  // HWY_TARGET == HWY_AVX3
 
 void FilterCoarseScores(const CodeQueries& queries, const KeyCodes& keys,
-                        std::span<ScoreFilter> filters, const KeyCodes& upcoming) {
+                        std::span<ScoreFilter> filters, const KeyCodes& upcoming,
+                        std::span<const CoarseWeighing> weighing) {
 #if HWY_TARGET == HWY_AVX3
   if (VbmiScores::Supported() && keys.head_dim <= VbmiScores::kHeadDimMax) {
-    return VbmiScores::Filter(queries, keys, filters, upcoming);
+    return VbmiScores::Filter(queries, keys, filters, upcoming, weighing);
   }
 #endif
   (void)upcoming;
@@ -312,9 +442,11 @@ void FilterCoarseScores(const CodeQueries& queries, const KeyCodes& keys,
     const size_t place = group * kCodeGroupTokens;
     const GroupNumbers numbers(keys.coarse_scale + place, keys.coarse_error + place);
     for (size_t q = 0; q < queries.size(); ++q) {
-      if (!LooksAt(filters[q], place)) continue;
+      const bool looks = LooksAt(filters[q], place);
+      if (!looks && weighing.empty()) continue;
       CoarseGroup(queries, q, keys, group, scores);
-      FilterGroup(scores, numbers, place, filters[q]);
+      if (looks) FilterGroup(scores, numbers, place, filters[q]);
+      if (!weighing.empty()) WeighScores(scores, numbers, group, weighing[q]);
     }
   }
 }
@@ -329,9 +461,11 @@ namespace alaya {
 HWY_EXPORT(FilterCoarseScores);
 
 void FilterCoarseScores(const CodeQueries& queries, const KeyCodes& keys,
-                        std::span<ScoreFilter> filters, const KeyCodes& upcoming) {
+                        std::span<ScoreFilter> filters, const KeyCodes& upcoming,
+                        std::span<const CoarseWeighing> weighing) {
   assert(queries.head_dim() == keys.head_dim && filters.size() == queries.size());
-  HWY_DYNAMIC_DISPATCH(FilterCoarseScores)(queries, keys, filters, upcoming);
+  assert(weighing.empty() || weighing.size() == queries.size());
+  HWY_DYNAMIC_DISPATCH(FilterCoarseScores)(queries, keys, filters, upcoming, weighing);
 }
 
 void CoarseScoresReference(const CodeQueries& queries, MatrixView<const float> rotated,

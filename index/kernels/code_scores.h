@@ -115,18 +115,42 @@ struct ScoreFilter {
 //   caller scans next, into the cache.
 void FineScores(const CodeQueries& queries, const KeyCodes& keys, MatrixView<float> scores,
                 std::span<ScoreFilter> filters = {}, const KeyCodes& upcoming = {});
+// Some groups of a block's codes, by rising number.
+struct ListedCodes {
+  KeyCodes codes;
+  std::span<const uint32_t> groups;
+};
+// The same for listed groups alone, whose scores are written one after the other; filters count
+// tokens as ever, and see no others. `upcoming`: what is scanned next, in this order.
+//
+// Shapes: scores [queries.size(), 64 * keys.groups.size()].
+void ListedFineScores(const CodeQueries& queries, const ListedCodes& keys, MatrixView<float> scores,
+                      std::span<ScoreFilter> filters, std::span<const ListedCodes> upcoming = {});
 void FineScoresReference(const CodeQueries& queries, const KeyCodes& keys,
                          MatrixView<double> scores);
+
+// How a query weighs coarse scores, whose errors are some nats: a token with weight
+//     exp(scale * (score - top) - error_nats * error^2)
+// where the last term takes back by how much such errors inflate the mean of an exponential.
+struct CoarseWeighing {
+  float scale = 0;  // above 0
+  float top = 0;
+  float error_nats = 0;
+  // Of each group of the block, over all its tokens: sums of weights and of their squares.
+  std::span<float> weights;
+  std::span<float> square_sums;
+};
 
 // Passes through the filters, one for each query, with the coarse scales and errors,
 //     centre_score + coarse_scale[j] * <query i, high code of token j - 1.5>,
 // from the high plane alone and with the tables' rounding: half the bytes and less than
 // half the time of FineScores. Nobody sees the scores of other tokens: a filter's top is
-// one that may reach its bar, or any lower score.
+// one that may reach its bar, or any lower score. `weighing`: none or one for each query.
 //
 // `upcoming` as for FineScores.
 void FilterCoarseScores(const CodeQueries& queries, const KeyCodes& keys,
-                        std::span<ScoreFilter> filters, const KeyCodes& upcoming = {});
+                        std::span<ScoreFilter> filters, const KeyCodes& upcoming = {},
+                        std::span<const CoarseWeighing> weighing = {});
 // The scores. Shapes: rotated as CodeQueries', scores [queries.size(), keys.token_count()].
 // Without the tables' rounding.
 void CoarseScoresReference(const CodeQueries& queries, MatrixView<const float> rotated,

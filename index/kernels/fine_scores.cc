@@ -23,7 +23,7 @@ namespace HWY_NAMESPACE {
 // One group of any instruction set: its codes one byte each, then plain sums, of which
 // the compiler makes vectors.
 void FineGroup(const CodeQueries& queries, const KeyCodes& keys, size_t group,
-               MatrixView<float> scores) {
+               MatrixView<float> scores, size_t place) {
   const size_t head_dim = keys.head_dim;
   const size_t rows = HighRowCount(head_dim);
   thread_local ScratchBuffer<int16_t> code_buffer;
@@ -54,7 +54,7 @@ void FineGroup(const CodeQueries& queries, const KeyCodes& keys, size_t group,
       for (size_t i = 0; i < head_dim; ++i) sum += int32_t{codes[i]} * int32_t{query[i]};
       // Doubled, so that the middle of the levels is whole: 2 * code - 15.
       const auto doubled = static_cast<float>(2 * sum - 15 * queries[q].code_sum);
-      scores.row(q)[token] = queries[q].centre_score + 0.5F * queries[q].step * doubled * scale;
+      scores.row(q)[place + t] = queries[q].centre_score + 0.5F * queries[q].step * doubled * scale;
     }
   }
 }
@@ -157,16 +157,21 @@ struct VnniScores {
     }
   }
 
+  // Where a group's planes begin, or what is asked for meanwhile.
+  struct Planes {
+    const std::byte* high;
+    const std::byte* low;
+  };
+  static HWY_INLINE Planes PlanesOf(const KeyCodes& keys, size_t group) {
+    return {keys.high + group * HighBytes(keys.head_dim),
+            keys.low + group * LowBytes(keys.head_dim)};
+  }
+
   template <size_t kQueries>
   ALAYA_VNNI static void ScoreGroup(const CodeQueries& queries, size_t first_query,
-                                    const KeyCodes& keys, size_t group, const CodesAhead& ahead,
-                                    MatrixView<float> scores) {
-    const size_t high_bytes = group * HighBytes(keys.head_dim);
-    const size_t low_bytes = group * LowBytes(keys.head_dim);
-    const std::byte* next_high = ahead.high.At(high_bytes + CodesAhead::kAheadBytes);
-    const std::byte* next_low = ahead.low.At(low_bytes + CodesAhead::kAheadBytes);
-    const std::byte* high = keys.high + high_bytes;
-    const std::byte* low = keys.low + low_bytes;
+                                    const KeyCodes& keys, size_t group, const Planes& next,
+                                    MatrixView<float> scores, size_t place_of_scores) {
+    const auto [high, low] = PlanesOf(keys, group);
     const int8_t* codes[kQueries];
     __m512i sums[4][kQueries];
     ALAYA_UNROLL
@@ -182,8 +187,8 @@ struct VnniScores {
     // and waits with arithmetic if there are more.
 #pragma GCC unroll 1
     for (; place + 16 <= keys.head_dim; place += 16, at += kLowRunBytes) {
-      CodesAhead::PrefetchCodes<kLowRunBytes>(next_high + at);
-      CodesAhead::PrefetchCodes<kLowRunBytes>(next_low + at);
+      CodesAhead::PrefetchCodes<kLowRunBytes>(next.high + at);
+      CodesAhead::PrefetchCodes<kLowRunBytes>(next.low + at);
       AddRun<kQueries>(high + at, 4, low + at, codes, place, sums);
     }
     if (place < keys.head_dim) {
@@ -193,7 +198,18 @@ struct VnniScores {
     ALAYA_UNROLL
     for (size_t q = 0; q < kQueries; ++q) {
       Store(queries[first_query + q], sums[0][q], sums[1][q], sums[2][q], sums[3][q],
-            keys.fine_scale + token, scores.row(first_query + q).data() + token);
+            keys.fine_scale + token, scores.row(first_query + q).data() + place_of_scores);
+    }
+  }
+
+  static void ScoreGroup(const CodeQueries& queries, const KeyCodes& keys, size_t group,
+                         const Planes& next, MatrixView<float> scores, size_t place) {
+    size_t q = 0;
+    for (; q + 4 <= queries.size(); q += 4) {
+      ScoreGroup<4>(queries, q, keys, group, next, scores, place);
+    }
+    for (; q < queries.size(); ++q) {
+      ScoreGroup<1>(queries, q, keys, group, next, scores, place);
     }
   }
 
@@ -202,11 +218,47 @@ struct VnniScores {
     const CodesAhead ahead(keys, upcoming, /*is_fine=*/true);
     for (size_t group = 0; group < keys.group_count; ++group) {
       ahead.PrefetchNumbers(group);
-      size_t q = 0;
-      for (; q + 4 <= queries.size(); q += 4) ScoreGroup<4>(queries, q, keys, group, ahead, scores);
-      for (; q < queries.size(); ++q) ScoreGroup<1>(queries, q, keys, group, ahead, scores);
-      FilterQueries(scores, keys.fine_scale, keys.fine_error, group, filters);
+      const Planes next = {
+          ahead.high.At(group * HighBytes(keys.head_dim) + CodesAhead::kAheadBytes),
+          ahead.low.At(group * LowBytes(keys.head_dim) + CodesAhead::kAheadBytes)};
+      const size_t place = group * kCodeGroupTokens;
+      ScoreGroup(queries, keys, group, next, scores, place);
+      FilterQueries(scores, place, keys.fine_scale, keys.fine_error, group, filters);
     }
+  }
+
+  static void ScoreListed(const CodeQueries& queries, const ListedCodes& keys,
+                          MatrixView<float> scores, std::span<ScoreFilter> filters,
+                          std::span<const ListedCodes> upcoming) {
+    for (size_t i = 0; i < keys.groups.size(); ++i) {
+      const size_t group = keys.groups[i];
+      const size_t place = i * kCodeGroupTokens;
+      ScoreGroup(queries, keys.codes, group, Ask(keys, i + kListedAhead, upcoming), scores, place);
+      FilterQueries(scores, place, keys.codes.fine_scale, keys.codes.fine_error, group, filters);
+    }
+  }
+
+ private:
+  // Groups of 4.5 KiB that are asked for before they are scored.
+  static constexpr size_t kListedAhead = 4;
+
+  // Fetches the scales and errors of the group that comes as number `i`. Returns its planes.
+  static HWY_INLINE Planes Ask(const ListedCodes& keys, size_t i,
+                               std::span<const ListedCodes> upcoming) {
+    const ListedCodes* listed = &keys;
+    for (size_t next = 0; i >= listed->groups.size(); ++next) {
+      i -= listed->groups.size();
+      if (next == upcoming.size()) return PlanesOf(keys.codes, keys.groups.front());
+      listed = &upcoming[next];
+    }
+    const size_t group = listed->groups[i];
+    const auto ask = [&](const uint16_t* numbers) {
+      CodesAhead::PrefetchCodes<CodesAhead::kGroupNumberBytes>(
+          reinterpret_cast<const std::byte*>(numbers + group * kCodeGroupTokens));
+    };
+    ask(listed->codes.fine_scale);
+    ask(listed->codes.fine_error);
+    return PlanesOf(listed->codes, group);
   }
 #undef ALAYA_VNNI
 };
@@ -220,8 +272,25 @@ void FineScores(const CodeQueries& queries, const KeyCodes& keys, MatrixView<flo
 #endif
   (void)upcoming;
   for (size_t group = 0; group < keys.group_count; ++group) {
-    FineGroup(queries, keys, group, scores);
-    FilterQueries(scores, keys.fine_scale, keys.fine_error, group, filters);
+    const size_t place = group * kCodeGroupTokens;
+    FineGroup(queries, keys, group, scores, place);
+    FilterQueries(scores, place, keys.fine_scale, keys.fine_error, group, filters);
+  }
+}
+
+void ListedFineScores(const CodeQueries& queries, const ListedCodes& keys, MatrixView<float> scores,
+                      std::span<ScoreFilter> filters, std::span<const ListedCodes> upcoming) {
+#if HWY_TARGET == HWY_AVX3
+  if (VnniScores::Supported()) {
+    return VnniScores::ScoreListed(queries, keys, scores, filters, upcoming);
+  }
+#endif
+  (void)upcoming;
+  for (size_t i = 0; i < keys.groups.size(); ++i) {
+    const size_t place = i * kCodeGroupTokens;
+    FineGroup(queries, keys.codes, keys.groups[i], scores, place);
+    FilterQueries(scores, place, keys.codes.fine_scale, keys.codes.fine_error, keys.groups[i],
+                  filters);
   }
 }
 
@@ -233,6 +302,7 @@ HWY_AFTER_NAMESPACE();
 namespace alaya {
 
 HWY_EXPORT(FineScores);
+HWY_EXPORT(ListedFineScores);
 
 void FineScores(const CodeQueries& queries, const KeyCodes& keys, MatrixView<float> scores,
                 std::span<ScoreFilter> filters, const KeyCodes& upcoming) {
@@ -240,6 +310,14 @@ void FineScores(const CodeQueries& queries, const KeyCodes& keys, MatrixView<flo
   assert(scores.cols() == keys.token_count());
   assert(filters.empty() || filters.size() == queries.size());
   HWY_DYNAMIC_DISPATCH(FineScores)(queries, keys, scores, filters, upcoming);
+}
+
+void ListedFineScores(const CodeQueries& queries, const ListedCodes& keys, MatrixView<float> scores,
+                      std::span<ScoreFilter> filters, std::span<const ListedCodes> upcoming) {
+  assert(queries.head_dim() == keys.codes.head_dim && scores.rows() == queries.size());
+  assert(scores.cols() == keys.groups.size() * kCodeGroupTokens);
+  assert(filters.empty() || filters.size() == queries.size());
+  HWY_DYNAMIC_DISPATCH(ListedFineScores)(queries, keys, scores, filters, upcoming);
 }
 
 void FineScoresReference(const CodeQueries& queries, const KeyCodes& keys,

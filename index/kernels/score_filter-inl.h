@@ -169,16 +169,17 @@ HWY_INLINE void FilterGroup(const float* scores, const GroupNumbers& numbers, si
   }
 }
 
-// Passes the scores of a group, while the cache has them, through the filters.
-HWY_INLINE void FilterQueries(MatrixView<const float> scores, const uint16_t* scales,
-                              const uint16_t* errors, size_t group,
+// Passes the scores of a group, while the cache has them, through the filters; they begin at
+// `place_of_scores`.
+HWY_INLINE void FilterQueries(MatrixView<const float> scores, size_t place_of_scores,
+                              const uint16_t* scales, const uint16_t* errors, size_t group,
                               std::span<ScoreFilter> filters) {
   if (filters.empty()) return;
   const size_t place = group * kCodeGroupTokens;
   const GroupNumbers numbers(scales + place, errors + place);
   for (size_t q = 0; q < filters.size(); ++q) {
     if (!LooksAt(filters[q], place)) continue;
-    FilterGroup(scores.row(q).data() + place, numbers, place, filters[q]);
+    FilterGroup(scores.row(q).data() + place_of_scores, numbers, place, filters[q]);
   }
 }
 

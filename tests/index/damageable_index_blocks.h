@@ -16,6 +16,7 @@ namespace alaya {
 class DamageableIndexBlocks : public MemoryIndexBlocks {
  public:
   StatusOr<PinnedBytes> ReadBlock(size_t block_index) const override {
+    ++read_count_;
     if (block_index == failing_) return DataLoss("a damaged block");
     return MemoryIndexBlocks::ReadBlock(block_index);
   }
@@ -24,12 +25,14 @@ class DamageableIndexBlocks : public MemoryIndexBlocks {
   std::span<std::byte> bytes(size_t block_index) {
     return {blocks_[block_index].memory.get(), blocks_[block_index].size};
   }
+  size_t read_count() const { return read_count_; }
   void FailAt(size_t block_index) { failing_ = block_index; }
   void Shorten(size_t block_index, size_t size) { blocks_[block_index].size = size; }
   void DropLast() { blocks_.pop_back(); }
 
  private:
   size_t failing_ = SIZE_MAX;
+  mutable size_t read_count_ = 0;
 };
 
 template <typename T>

@@ -37,12 +37,13 @@ class FlatRestTest : public testing::Test {
  protected:
   static constexpr size_t kTokenCount = 12000;
 
-  FlatRestTest()
-      : reader_(RandomFloats(kTokenCount * kHeadDim, 1.0F, 1), Values(), kHeadDim, DType::kBF16,
-                512),
-        visible_(kQueryCount, TokenRange{0, kTokenCount}) {
-    // A diffuse, a typical and a peaked query.
-    for (const float deviation : {1.2F, 2.5F, 4.5F}) {
+  // A diffuse, a typical and a peaked query.
+  FlatRestTest() : FlatRestTest(kTokenCount, {1.2F, 2.5F, 4.5F}) {}
+  FlatRestTest(size_t token_count, const std::vector<float>& deviations)
+      : reader_(RandomFloats(token_count * kHeadDim, 1.0F, 1), Values(token_count), kHeadDim,
+                DType::kBF16, 512),
+        visible_(kQueryCount, TokenRange{0, token_count}) {
+    for (const float deviation : deviations) {
       const std::vector<float> query = RandomFloats(kHeadDim, deviation, 9);
       queries_.insert(queries_.end(), query.begin(), query.end());
     }
@@ -50,8 +51,8 @@ class FlatRestTest : public testing::Test {
     index_ = *FlatIndex::Open(&blocks_, &reader_);
   }
 
-  static std::vector<float> Values() {
-    std::vector<float> values = RandomFloats(kTokenCount * kHeadDim, 1.0F, 2);
+  static std::vector<float> Values(size_t token_count) {
+    std::vector<float> values = RandomFloats(token_count * kHeadDim, 1.0F, 2);
     for (size_t i = 0; i < values.size(); ++i) values[i] += static_cast<float>(i % kHeadDim % 3);
     return values;
   }
@@ -188,6 +189,111 @@ TEST_F(FlatRestTest, WhatIsAttendedAlreadySparesTokens) {
   EXPECT_LE(found->queries[0].tokens.size(), alone->queries[0].tokens.size());
   EXPECT_LT(found->queries[1].tokens.size() + found->queries[2].tokens.size(),
             alone->queries[1].tokens.size() + alone->queries[2].tokens.size() + 1);
+}
+
+// So many tokens that statistical searches scan coarsely first.
+class LongRestTest : public FlatRestTest {
+ protected:
+  static constexpr size_t kLongCount = 40000;
+
+  explicit LongRestTest(const std::vector<float>& deviations = {3.3F, 4.0F, 4.5F})
+      : FlatRestTest(kLongCount, deviations) {}
+
+  // Whether an index block is read again for some of its groups.
+  bool OpensGroups(const SearchRequest& request) {
+    const size_t before = blocks_.read_count();
+    EXPECT_TRUE(index_->Search(request).ok());
+    const size_t once = blocks_.read_count() - before;
+    SearchRequest sound = request;
+    sound.sound = true;
+    EXPECT_TRUE(index_->Search(sound).ok());
+    return once > blocks_.read_count() - before - once;
+  }
+};
+
+TEST_F(LongRestTest, TokensAndRestAreAttentionToEverything) {
+  EXPECT_TRUE(OpensGroups(Request(/*sound=*/false)));
+  for (const TokenRange range : {TokenRange{0, kLongCount}, TokenRange{100, 39000},
+                                 TokenRange{63, 35001}, TokenRange{64, 33024}}) {
+    visible_.assign(kQueryCount, range);
+    const auto found = index_->Search(Request(/*sound=*/false));
+    ASSERT_TRUE(found.ok());
+    for (size_t q = 0; q < kQueryCount; ++q) EXPECT_LT(OutputError(*found, q), 0.025) << q;
+  }
+}
+
+TEST_F(LongRestTest, EachQueryHasARestOfItsOwnRange) {
+  for (const std::vector<TokenRange>& ranges : {std::vector<TokenRange>{{0, 40000}, {7, 7}, {7, 8}},
+                                                {{0, 70}, {3000, 39999}, {39990, 40000}},
+                                                {{20000, 20000}, {100, 33000}, {33000, 33001}}}) {
+    visible_ = ranges;
+    const auto found = index_->Search(Request(/*sound=*/false));
+    ASSERT_TRUE(found.ok());
+    for (size_t q = 0; q < kQueryCount; ++q) {
+      if (visible_[q].empty()) {
+        EXPECT_TRUE(found->queries[q].tokens.empty());
+        EXPECT_EQ(double{found->rest_log_sum_exp[q]}, -kInfinity);
+        continue;
+      }
+      EXPECT_LT(OutputError(*found, q), 0.025) << q << " from " << visible_[q].begin;
+    }
+  }
+}
+
+TEST_F(LongRestTest, TheTargetsTokensAreAmongThoseReturned) {
+  SearchRequest request = Request(/*sound=*/false);
+  const auto found = index_->Search(request);
+  request.estimate_rest = false;
+  const auto exact = ExactIndex(&reader_).Search(request);
+  ASSERT_TRUE(found.ok() && exact.ok());
+  size_t wanted = 0;
+  size_t missed = 0;
+  for (size_t q = 0; q < kQueryCount; ++q) {
+    const auto& all = found->queries[q].tokens;
+    EXPECT_TRUE(std::ranges::is_sorted(all, {}, &ScoredToken::token));
+    for (const ScoredToken& token : exact->queries[q].tokens) {
+      ++wanted;
+      if (std::ranges::find(all, token) == all.end()) ++missed;
+    }
+  }
+  EXPECT_GT(wanted, 3U);
+  EXPECT_EQ(missed, 0U) << "of " << wanted;
+}
+
+// Far heavier than all else: nothing but what the target wants needs a closer look.
+TEST_F(LongRestTest, WhatIsAttendedAlreadySparesGroups) {
+  SearchRequest request = Request(/*sound=*/false);
+  const auto alone = index_->Search(request);
+  ASSERT_TRUE(alone.ok());
+  std::vector<float> output(kQueryCount * kHeadDim, 1.0F);
+  std::vector<float> log_sum_exp;
+  for (const QueryCandidates& query : alone->queries) {
+    log_sum_exp.push_back(static_cast<float>(query.log_sum_exp) + 8);
+  }
+  request.attended = {{output.data(), kQueryCount, kHeadDim}, log_sum_exp};
+  const std::vector<float> bests(kQueryCount, 1e6F);
+  request.best_scores = bests;
+
+  const auto found = index_->Search(request);
+
+  ASSERT_TRUE(found.ok());
+  for (size_t q = 0; q < kQueryCount; ++q) {
+    EXPECT_TRUE(found->queries[q].tokens.empty());
+    // The whole is still known, though from coarse scores alone: far below where it matters.
+    EXPECT_LT(double{found->rest_log_sum_exp[q]}, double{log_sum_exp[q]});
+  }
+}
+
+// Attention to much of the text: most groups would be opened.
+class DiffuseRestTest : public LongRestTest {
+ protected:
+  DiffuseRestTest() : LongRestTest({0.8F, 1.0F, 1.2F}) {}
+};
+
+TEST_F(DiffuseRestTest, TokensAndRestAreAttentionToEverything) {
+  const auto found = index_->Search(Request(/*sound=*/false));
+  ASSERT_TRUE(found.ok());
+  for (size_t q = 0; q < kQueryCount; ++q) EXPECT_LT(OutputError(*found, q), 0.02) << q;
 }
 
 }  // namespace
