@@ -27,7 +27,7 @@ float LeastOf(size_t step) {
 }  // namespace
 
 CoarseRest::CoarseRest(size_t token_count, size_t head_dim, float scale,
-                       std::vector<CoarseRestQuery> queries)
+                       std::span<const CoarseRestQuery> queries)
     : scale_(scale), group_count_(GroupCount(token_count)), is_open_(group_count_) {
   thread_local ScratchBuffer<float> weight_buffer;
   thread_local ScratchBuffer<float> square_buffer;

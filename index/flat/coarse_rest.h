@@ -30,7 +30,7 @@ class CoarseRest {
  public:
   // Of an index of so many tokens. `scale`: from score to logit, > 0.
   CoarseRest(size_t token_count, size_t head_dim, float scale,
-             std::vector<CoarseRestQuery> queries);
+             std::span<const CoarseRestQuery> queries);
 
   // What the scan of a block, `tokens`, writes. `bests`: for each query a score about as high as
   // any; the one of the first block that the query sees counts. Valid until the next call.

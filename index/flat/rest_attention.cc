@@ -78,7 +78,7 @@ void RestAttention::StartCoarse() {
   std::vector<CoarseRestQuery> queries;
   for (const Query& query : queries_) queries.push_back({query.facts.covered, query.facts.length});
   const FlatHeader& header = source_.header();
-  coarse_.emplace(header.token_count, header.head_dim, request_.scale, std::move(queries));
+  coarse_.emplace(header.token_count, header.head_dim, request_.scale, queries);
 }
 
 std::span<const CoarseWeighing> RestAttention::Weighing(TokenRange tokens,

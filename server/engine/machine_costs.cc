@@ -30,7 +30,9 @@ constexpr size_t kRowBytes = kHeadDim * ElementBytes(DType::kBF16);
 constexpr size_t kManyTokens = 131072;
 // Those of arithmetic's share stay in the caches.
 constexpr size_t kSomeTokens = 4096;
-constexpr size_t kCodedTokens = 32768;
+// So few that all of them are scanned finely where the rest is estimated, as of real keys most is:
+// of made-up ones a coarse scan would leave nothing.
+constexpr size_t kCodedTokens = 24576;
 constexpr size_t kFewCodedTokens = 64;
 constexpr size_t kHugePageBytes = size_t{2} << 20;
 constexpr size_t kManyQueries = 16;

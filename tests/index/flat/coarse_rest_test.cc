@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kGroups = 40;
 constexpr size_t kTokens = kGroups * kCodeGroupTokens;
 constexpr float kScale = 0.5F;
+const std::vector<CoarseRestQuery> kOneQuery = {{{0, kTokens}, 3}};
 
 // Scans all groups at once; square sums are those given, weights their roots.
 void Scan(CoarseRest& rest, const std::vector<std::vector<float>>& square_sums, float best = 10) {
@@ -37,7 +38,7 @@ std::vector<float> Falling(float first) {
 TEST(CoarseRestTest, WhatStaysClosedIsWithinTheShare) {
   for (const double share : {0.01, 0.1, 0.3, 0.9}) {
     for (const double attended : {0.0, 10.0}) {
-      CoarseRest rest(kTokens, 64, kScale, {{{0, kTokens}, 3}});
+      CoarseRest rest(kTokens, 64, kScale, kOneQuery);
       const std::vector<float> squares = Falling(1);
       Scan(rest, {squares});
 
@@ -72,7 +73,9 @@ TEST(CoarseRestTest, WhatStaysClosedIsWithinTheShare) {
 }
 
 TEST(CoarseRestTest, GroupsThatAQuerySeesInPartAreOpen) {
-  CoarseRest rest(kTokens, 64, kScale, {{{100, 64 * 20 + 1}, 3}, {{64, 128}, 3}, {{5, 5}, 3}});
+  const std::vector<CoarseRestQuery> queries = {
+      {{100, 64 * 20 + 1}, 3}, {{64, 128}, 3}, {{5, 5}, 3}};
+  CoarseRest rest(kTokens, 64, kScale, queries);
   Scan(rest, {Falling(1), Falling(1), Falling(1)});
   for (size_t q = 0; q < 3; ++q) rest.Open(q, 0.5, /*attended=*/1e9, 2);
   rest.Settle();
@@ -90,7 +93,7 @@ TEST(CoarseRestTest, GroupsThatAQuerySeesInPartAreOpen) {
 }
 
 TEST(CoarseRestTest, WhatIsNotFiniteIsOpen) {
-  CoarseRest rest(kTokens, 64, kScale, {{{0, kTokens}, 3}});
+  CoarseRest rest(kTokens, 64, kScale, kOneQuery);
   std::vector<float> squares = Falling(1);
   squares[30] = std::numeric_limits<float>::infinity();
   Scan(rest, {squares});
@@ -100,7 +103,7 @@ TEST(CoarseRestTest, WhatIsNotFiniteIsOpen) {
 }
 
 TEST(CoarseRestTest, AWeightOfOneIsThatOfTheFirstBest) {
-  CoarseRest rest(kTokens, 64, kScale, {{{0, kTokens}, 3}});
+  CoarseRest rest(kTokens, 64, kScale, kOneQuery);
   Scan(rest, {Falling(1)}, /*best=*/10);
   Scan(rest, {Falling(1)}, /*best=*/20);
   EXPECT_DOUBLE_EQ(rest.LogOfWeightOne(0), 5);
