@@ -10,6 +10,10 @@
 //      that its arithmetic hides their latency and later blocks meet a higher bar; else when all
 //      bars are final.
 //
+// Where the rest is estimated, step 1 of a statistical search has two passes in long texts: by the
+// upper half of the codes, which also weighs what is left out, and by both of those groups that
+// have candidates or weights that matter (coarse_rest.h).
+//
 // The bound: let x be the rotated key without the centre, x' its levels, q the rotated
 // query and q' its codes. Then
 //     |<q, x> - <q', x'>|  <=  |q| |x - x'| + |q - q'| |x'|,

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "index/exact_index.h"
@@ -40,9 +42,10 @@ class FlatRestTest : public testing::Test {
   // A diffuse, a typical and a peaked query.
   FlatRestTest() : FlatRestTest(kTokenCount, {1.2F, 2.5F, 4.5F}) {}
   FlatRestTest(size_t token_count, const std::vector<float>& deviations)
-      : reader_(RandomFloats(token_count * kHeadDim, 1.0F, 1), Values(token_count), kHeadDim,
-                DType::kBF16, 512),
-        visible_(kQueryCount, TokenRange{0, token_count}) {
+      : FlatRestTest(RandomFloats(token_count * kHeadDim, 1.0F, 1), deviations) {}
+  FlatRestTest(const std::vector<float>& keys, const std::vector<float>& deviations)
+      : reader_(keys, Values(keys.size() / kHeadDim), kHeadDim, DType::kBF16, 512),
+        visible_(kQueryCount, TokenRange{0, keys.size() / kHeadDim}) {
     for (const float deviation : deviations) {
       const std::vector<float> query = RandomFloats(kHeadDim, deviation, 9);
       queries_.insert(queries_.end(), query.begin(), query.end());
@@ -295,6 +298,55 @@ TEST_F(DiffuseRestTest, TokensAndRestAreAttentionToEverything) {
   ASSERT_TRUE(found.ok());
   for (size_t q = 0; q < kQueryCount; ++q) EXPECT_LT(OutputError(*found, q), 0.02) << q;
 }
+
+// Keys that no model has. Each changes one of them, by its token.
+struct OddKeys {
+  const char* name;
+  void (*change)(size_t token, std::span<float> key);
+};
+
+class OddKeysRestTest : public FlatRestTest, public testing::WithParamInterface<OddKeys> {
+ protected:
+  static constexpr size_t kLongCount = 36000;
+
+  OddKeysRestTest() : FlatRestTest(Keys(), {2.0F, 3.0F, 4.0F}) {}
+  static std::vector<float> Keys() {
+    std::vector<float> keys = RandomFloats(kLongCount * kHeadDim, 1.0F, 1);
+    for (size_t token = 0; token < kLongCount; ++token) {
+      GetParam().change(token, std::span(keys).subspan(token * kHeadDim, kHeadDim));
+    }
+    return keys;
+  }
+};
+
+TEST_P(OddKeysRestTest, TokensAndRestAreAttentionToEverything) {
+  const auto found = index_->Search(Request(/*sound=*/false));
+  ASSERT_TRUE(found.ok());
+  for (size_t q = 0; q < kQueryCount; ++q) EXPECT_LT(OutputError(*found, q), 0.03) << q;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Keys, OddKeysRestTest,
+    testing::Values(OddKeys{"Zeros",
+                            [](size_t, std::span<float> key) { std::ranges::fill(key, 0.0F); }},
+                    OddKeys{"Equal",
+                            [](size_t, std::span<float> key) {
+                              for (size_t e = 0; e < key.size(); ++e)
+                                key[e] = static_cast<float>(e % 5) - 2;
+                            }},
+                    OddKeys{"SomeTenTimesAsLong",
+                            [](size_t token, std::span<float> key) {
+                              if (token % 5000 > 1) return;
+                              for (float& x : key) x *= 10;
+                            }},
+                    OddKeys{"OneOutlierChannel",
+                            [](size_t, std::span<float> key) { key[3] = 30 + 0.1F * key[3]; }},
+                    OddKeys{"HalfOfThemTiny",
+                            [](size_t token, std::span<float> key) {
+                              if (token % 2 == 0) return;
+                              for (float& x : key) x *= 1e-20F;
+                            }}),
+    [](const auto& keys) { return std::string(keys.param.name); });
 
 }  // namespace
 }  // namespace alaya
