@@ -112,6 +112,9 @@ bool LoadWhole(ContextStore* store, const std::shared_ptr<const Segment>& segmen
   AppendTokenPages(*segment, layer, tokens, &ids);
   if (BytesOf(ids) > store->memory_budget_bytes() / 2) return false;
   const LayerIndex next{ToInt(layer) + 1};
+  // Indexes are not asked then, nor probably on the next layer: their reads would only be in the
+  // way.
+  for (const LayerIndex whole : {layer, next}) store->DropAnnounced(*segment, whole);
   ReadPool::Pending pending = store->StartLoading(segment, ids);
   if (ToInt(next) < segment->model->model.num_layers) {
     std::vector<PageId> next_ids;

@@ -29,7 +29,8 @@ void PrefetchLayer(ContextStore* store, const std::vector<SegmentLink>& chain, L
 
 // Reads all keys and values of `tokens`, positions in the segment, of one layer that a plan
 // reads whole, as they lie on disk: that is several times as fast as a head at a time, which
-// is how they are used. Waits for them, and announces those of the next layer. False, and
+// is how they are used. Waits for them, and announces those of the next layer, instead of what
+// was announced of both before. False, and
 // nothing is done, if they take more than half of memory: they would push each other out.
 bool LoadWhole(ContextStore* store, const std::shared_ptr<const Segment>& segment, LayerIndex layer,
                TokenRange tokens);

@@ -154,6 +154,9 @@ class ContextStoreImpl : public ContextStore {
   void Announce(std::shared_ptr<const Segment> segment, std::span<const PageId> ids) override {
     reader_->Announce(std::move(segment), ids);
   }
+  void DropAnnounced(const Segment& segment, LayerIndex layer) override {
+    reader_->DropAnnounced(segment, layer);
+  }
   Status ScanPages(
       const Segment& segment, std::span<const PageId> ids,
       const std::function<void(size_t i, std::span<const std::byte> payload)>& use) override {

@@ -205,8 +205,10 @@ class ContextStore {
   virtual ReadPool::Pending StartLoading(std::shared_ptr<const Segment> segment,
                                          std::span<const PageId> ids) = 0;
   // The same for pages that will be needed soon: in the background, in this order, after
-  // what somebody waits for.
+  // what somebody waits for. All of one layer.
   virtual void Announce(std::shared_ptr<const Segment> segment, std::span<const PageId> ids) = 0;
+  // What was announced of a segment's layer will not be needed: what is not begun is left out.
+  virtual void DropAnnounced(const Segment& segment, LayerIndex layer) = 0;
   // Reads pages of keys and values, named in the order in which they lie, that nobody will ask
   // for again soon: what is in memory is taken from there, the rest passes it by in large reads.
   // Calls `use` once with the payload of each ids[i], in any order.

@@ -251,11 +251,26 @@ ReadPool::Pending PageReader::StartLoading(std::shared_ptr<const Segment> segmen
   });
 }
 
+namespace {
+
+ReadPool::Purpose PurposeOf(const Segment& segment, uint32_t layer) {
+  return {ToInt(segment.id), layer};
+}
+
+}  // namespace
+
+void PageReader::DropAnnounced(const Segment& segment, LayerIndex layer) {
+  pool_.DropAnnounced(PurposeOf(segment, ToInt(layer)));
+}
+
 void PageReader::Announce(std::shared_ptr<const Segment> segment, std::span<const PageId> ids) {
+  if (ids.empty()) return;
+  const ReadPool::Purpose purpose = PurposeOf(*segment, ids.front().layer);
   const auto runs = std::make_shared<const Runs>(MissingRuns(*segment, ids));
-  pool_.Announce(runs->size(), [this, segment = std::move(segment), runs](size_t i) {
-    LoadRun(*segment, (*runs)[i]);
-  });
+  pool_.Announce(
+      runs->size(),
+      [this, segment = std::move(segment), runs](size_t i) { LoadRun(*segment, (*runs)[i]); },
+      purpose);
 }
 
 Status PageReader::ScanPages(const Segment& segment, std::span<const PageId> ids,

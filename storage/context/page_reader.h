@@ -39,6 +39,7 @@ class PageReader {
   ReadPool::Pending StartLoading(std::shared_ptr<const Segment> segment,
                                  std::span<const PageId> ids);
   void Announce(std::shared_ptr<const Segment> segment, std::span<const PageId> ids);
+  void DropAnnounced(const Segment& segment, LayerIndex layer);
   Status ScanPages(const Segment& segment, std::span<const PageId> ids, const PageUser& use);
   ReadPool::Pending StartReading(std::function<void()> read);
   uint64_t ResidentTokens(const std::vector<SegmentLink>& chain) const;

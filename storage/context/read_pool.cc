@@ -14,6 +14,7 @@ constexpr size_t kAnnouncedMax = size_t{1} << 17;
 struct ReadPool::Batch {
   size_t count = 0;
   Task task;
+  Purpose purpose = {};
   size_t next = 0;
   size_t ended = 0;
 };
@@ -100,15 +101,25 @@ void ReadPool::RunAll(size_t count, const Task& task) {
   Start(count, task).Wait();
 }
 
-void ReadPool::Announce(size_t count, Task task) {
+void ReadPool::Announce(size_t count, Task task, const Purpose& purpose) {
   const std::lock_guard lock(mutex_);
   if (count == 0 || announced_count_ + count > kAnnouncedMax) return;
   const auto batch = std::make_shared<Batch>();
   batch->count = count;
   batch->task = std::move(task);
+  batch->purpose = purpose;
   announced_.push_back(batch);
   announced_count_ += count;
   WakeUpTo(std::min(count, announced_max_));
+}
+
+void ReadPool::DropAnnounced(const Purpose& purpose) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(announced_, [&](const std::shared_ptr<Batch>& batch) {
+    if (batch->purpose != purpose) return false;
+    announced_count_ -= batch->count - batch->next;
+    return true;
+  });
 }
 
 size_t ReadPool::announced_count() const {

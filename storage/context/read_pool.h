@@ -10,6 +10,7 @@
 
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -24,6 +25,8 @@ class ReadPool {
  public:
   // Called with 0 .. count - 1, by several threads at a time.
   using Task = std::function<void(size_t i)>;
+  // What announced calls are for, as two numbers of whoever announces them.
+  using Purpose = std::pair<uint64_t, uint64_t>;
 
   // At most announced_max threads are with announced calls at a time, at least 1.
   ReadPool(size_t thread_count, size_t announced_max);
@@ -61,7 +64,9 @@ class ReadPool {
   void RunAll(size_t count, const Task& task);
   // Calls later, in the order of the announcements. Nothing happens if too much is
   // announced already: whoever needs the pages reads them then.
-  void Announce(size_t count, Task task);
+  void Announce(size_t count, Task task, const Purpose& purpose = {});
+  // Leaves out those of the calls announced for this that have not begun.
+  void DropAnnounced(const Purpose& purpose);
 
   size_t announced_count() const;
 

@@ -105,6 +105,32 @@ TEST(ReadPoolTest, AnnouncedCallsLeaveThreadsForWhatIsWaitedFor) {
   while (announced.load() < 5) std::this_thread::yield();
 }
 
+TEST(ReadPoolTest, WhatIsDroppedIsNotBegunAndAllElseIs) {
+  std::latch busy(1);
+  std::latch go(1);
+  std::latch done(5 + 1);
+  ReadPool pool(1, 1);
+  pool.Announce(10,
+                [&](size_t i) {
+                  EXPECT_EQ(i, 0U) << "dropped";
+                  busy.count_down();
+                  go.wait();
+                  done.count_down();
+                },
+                {1, 2});
+  pool.Announce(5, [&](size_t) { done.count_down(); }, {1, 3});
+  pool.Announce(7, [](size_t) { ADD_FAILURE() << "dropped"; }, {1, 2});
+  busy.wait();
+
+  pool.DropAnnounced({1, 2});
+  pool.DropAnnounced({2, 2});  // nothing
+  EXPECT_EQ(pool.announced_count(), 5U);
+
+  go.count_down();
+  done.wait();
+  EXPECT_EQ(pool.announced_count(), 0U);
+}
+
 TEST(ReadPoolTest, AnnouncementsThatAreTooManyAreLeftOut) {
   ReadPool pool(1, 1);
   std::latch begun(1);
