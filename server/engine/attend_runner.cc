@@ -175,7 +175,7 @@ AttendResult AttendRunner::Run(const AttendItem& item, Session* session) const {
 
 Status AttendRunner::Answer(const TensorView& query, const AttendItem& item, const Session& session,
                             AttendResult* result) const {
-  const Status answered = AnswerWith(device_, query, item, session, result);
+  Status answered = AnswerWith(device_, query, item, session, result);
   if (answered.ok() || device_ == nullptr) return answered;
   // Whatever became of the device, the CPU can do without.
   *result = AttendResult();
