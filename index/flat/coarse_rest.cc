@@ -12,10 +12,6 @@
 namespace alaya {
 namespace {
 
-size_t GroupCount(size_t token_count) {
-  return (token_count + kCodeGroupTokens - 1) / kCodeGroupTokens;
-}
-
 // Steps of numbers that are not negative: eight to a power of two.
 constexpr int kStepShift = 20;
 constexpr size_t kStepCount = size_t{1} << (31 - kStepShift);
@@ -27,13 +23,13 @@ float LeastOf(size_t step) {
 }  // namespace
 
 CoarseRest::CoarseRest(size_t token_count, size_t head_dim, float scale,
-                       std::span<const CoarseRestQuery> queries)
-    : scale_(scale), group_count_(GroupCount(token_count)), is_open_(group_count_) {
+                       std::span<const RestQuery> queries)
+    : scale_(scale), group_count_(CodeGroupCount(token_count)), is_open_(group_count_) {
   thread_local ScratchBuffer<float> weight_buffer;
   thread_local ScratchBuffer<float> square_buffer;
   weights_ = weight_buffer.Take(queries.size() * group_count_);
   square_sums_ = square_buffer.Take(queries.size() * group_count_);
-  for (const CoarseRestQuery& facts : queries) {
+  for (const RestQuery& facts : queries) {
     // Errors have a standard deviation of length * error / sqrt(head_dim), and inflate the mean of
     // an exponential by half its square.
     const double nats = double{scale} * facts.length;
@@ -47,7 +43,7 @@ std::span<const CoarseWeighing> CoarseRest::Weighing(TokenRange tokens,
                                                      std::span<const float> bests) {
   assert(tokens.begin % kCodeGroupTokens == 0);
   const size_t first = tokens.begin / kCodeGroupTokens;
-  const size_t count = GroupCount(tokens.size());
+  const size_t count = CodeGroupCount(tokens.size());
   scanned_groups_ = first + count;
   weighing_.clear();
   for (size_t q = 0; q < queries_.size(); ++q) {
@@ -71,7 +67,7 @@ void CoarseRest::Open(size_t query_index, double share, double attended, double 
   const TokenRange covered =
       Intersect(query.facts.covered, {0, scanned_groups_ * kCodeGroupTokens});
   if (covered.empty()) return;
-  const size_t begin = GroupCount(covered.begin);
+  const size_t begin = CodeGroupCount(covered.begin);
   const size_t end = covered.end / kCodeGroupTokens;
   if (covered.begin % kCodeGroupTokens != 0) OpenGroup(begin - 1);
   if (covered.end % kCodeGroupTokens != 0) OpenGroup(end);
@@ -109,7 +105,7 @@ void CoarseRest::Settle() {
   for (size_t q = 0; q < queries_.size(); ++q) {
     Query& query = queries_[q];
     const std::span<float> weights = weights_.subspan(q * group_count_, group_count_);
-    const size_t begin = std::min(GroupCount(query.facts.covered.begin), scanned_groups_);
+    const size_t begin = std::min(CodeGroupCount(query.facts.covered.begin), scanned_groups_);
     const size_t end =
         std::clamp(query.facts.covered.end / kCodeGroupTokens, begin, scanned_groups_);
     std::ranges::fill(weights.first(begin), 0.0F);

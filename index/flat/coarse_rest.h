@@ -19,7 +19,8 @@
 
 namespace alaya {
 
-struct CoarseRestQuery {
+// What is known of a query whose rest is estimated.
+struct RestQuery {
   TokenRange covered;  // the coded tokens that it sees
   double length = 0;
 };
@@ -29,8 +30,7 @@ struct CoarseRestQuery {
 class CoarseRest {
  public:
   // Of an index of so many tokens. `scale`: from score to logit, > 0.
-  CoarseRest(size_t token_count, size_t head_dim, float scale,
-             std::span<const CoarseRestQuery> queries);
+  CoarseRest(size_t token_count, size_t head_dim, float scale, std::span<const RestQuery> queries);
 
   // What the scan of a block, `tokens`, writes. `bests`: for each query a score about as high as
   // any; the one of the first block that the query sees counts. Valid until the next call.
@@ -58,7 +58,7 @@ class CoarseRest {
 
  private:
   struct Query {
-    CoarseRestQuery facts;
+    RestQuery facts;
     float error_nats = 0;
     float top = 0;
     bool has_top = false;

@@ -43,10 +43,6 @@ struct BlockPrelude {
 };
 static_assert(sizeof(BlockPrelude) == kPreludeBytes);
 
-size_t GroupCount(size_t token_count) {
-  return (token_count + kCodeGroupTokens - 1) / kCodeGroupTokens;
-}
-
 // Where the sections of a code block begin.
 struct Sections {
   size_t high, coarse_scale, coarse_error, low, fine_scale, fine_error, value_means,
@@ -77,12 +73,12 @@ Sections SectionsOf(size_t head_dim, size_t group_count) {
 template <typename T>
 FlatBlockOf<T> ViewOf(size_t head_dim, size_t token_count, T* bytes) {
   using Number = typename FlatBlockOf<T>::Number;
-  const Sections sections = SectionsOf(head_dim, GroupCount(token_count));
+  const Sections sections = SectionsOf(head_dim, CodeGroupCount(token_count));
   const auto numbers = [&](size_t begin) { return reinterpret_cast<Number*>(bytes + begin); };
   FlatBlockOf<T> block;
   block.token_count = token_count;
   block.codes.head_dim = head_dim;
-  block.codes.group_count = GroupCount(token_count);
+  block.codes.group_count = CodeGroupCount(token_count);
   block.codes.high = bytes + sections.high;
   block.codes.low = bytes + sections.low;
   block.codes.coarse_scale = numbers(sections.coarse_scale);
@@ -179,7 +175,7 @@ StatusOr<FlatHeader> DecodeFlatHeader(std::span<const std::byte> bytes) {
 }
 
 size_t FlatBlockBytes(size_t head_dim, size_t token_count) {
-  return SectionsOf(head_dim, GroupCount(token_count)).end;
+  return SectionsOf(head_dim, CodeGroupCount(token_count)).end;
 }
 
 void StartFlatBlock(size_t head_dim, size_t block, size_t token_count, std::span<std::byte> bytes) {

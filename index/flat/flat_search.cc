@@ -136,10 +136,7 @@ class FlatSearch {
 
  private:
   // Scores of whole groups are written.
-  size_t ScoreStride() const {
-    const size_t groups = (header_.token_count + kCodeGroupTokens - 1) / kCodeGroupTokens;
-    return groups * kCodeGroupTokens;
-  }
+  size_t ScoreStride() const { return CodeGroupCount(header_.token_count) * kCodeGroupTokens; }
 
   bool IsSeen(TokenRange tokens) const {
     return std::ranges::any_of(states_, [&](const QueryState& state) {

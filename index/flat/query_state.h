@@ -82,6 +82,7 @@ class HeavyTokens {
   uint64_t coded_count_;
   size_t next_ = 0;
 };
+
 }  // namespace alaya
 
 #endif  // ALAYA_INDEX_FLAT_QUERY_STATE_H_

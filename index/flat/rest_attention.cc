@@ -75,8 +75,8 @@ void RestAttention::MakeEstimates(MatrixView<const float> scores,
 }
 
 void RestAttention::StartCoarse() {
-  std::vector<CoarseRestQuery> queries;
-  for (const Query& query : queries_) queries.push_back({query.facts.covered, query.facts.length});
+  std::vector<RestQuery> queries;
+  for (const Query& query : queries_) queries.push_back(query.facts);
   const FlatHeader& header = source_.header();
   coarse_.emplace(header.token_count, header.head_dim, request_.scale, queries);
 }

@@ -22,11 +22,6 @@
 
 namespace alaya {
 
-struct RestQuery {
-  TokenRange covered;  // the coded tokens that it sees
-  double length = 0;
-};
-
 // Life: construction -> AddBlock and AddScores as the scan goes -> SetTolerances ->
 // ListHeavy -> LeaveOut of all that is attended -> log_sum_exp, Attend. One thread; one
 // search of a thread at a time.

@@ -34,6 +34,10 @@
 namespace alaya {
 
 inline constexpr size_t kCodeGroupTokens = 64;
+// Groups of so many tokens; the last one may not be full.
+constexpr size_t CodeGroupCount(size_t token_count) {
+  return (token_count + kCodeGroupTokens - 1) / kCodeGroupTokens;
+}
 
 constexpr size_t HighRowCount(size_t head_dim) { return head_dim / 4; }
 // Of one group.

@@ -109,7 +109,7 @@ class CostModel {
         page_tokens_(static_cast<double>(PageTokens(*request.model))),
         queries_per_head_(static_cast<double>(request.query_count * request.model->group_size())),
         attended_share_(attended_share),
-        is_full_(std::holds_alternative<FullTarget>(target)),
+        attends_all_(estimate_rest || std::holds_alternative<FullTarget>(target)),
         is_dipr_(std::holds_alternative<DiprTarget>(target)),
         is_statistical_(is_dipr_ && !std::get<DiprTarget>(target).sound && !estimate_rest),
         keeps_scores_(estimate_rest || std::holds_alternative<MassTarget>(target)),
@@ -118,7 +118,7 @@ class CostModel {
   double ExactUs(uint64_t token_count, double resident_share) const {
     const double rows = Rows(token_count);
     double ns = head_count_ * costs_.call_ns + DenseNs(rows);
-    ns += is_full_ ? DenseNs(rows) : PickNs(rows, attended_share_);
+    ns += attends_all_ ? DenseNs(rows) : PickNs(rows, attended_share_);
     // Keys and values lie together and are read whole, whatever is picked of them.
     ns += 2 * rows * row_bytes_ * (1 - resident_share) * costs_.disk_ns_per_byte;
     return ns / 1000;
@@ -220,7 +220,7 @@ class CostModel {
   const double page_tokens_;
   const double queries_per_head_;
   const double attended_share_;
-  const bool is_full_;
+  const bool attends_all_;  // of what no index searches
   const bool is_dipr_;
   const bool is_statistical_;
   const bool keeps_scores_;
@@ -255,7 +255,6 @@ struct Candidate {
 // Plans of one segment, the cheapest first.
 std::vector<Candidate> Candidates(const PlanRequest& request, const SegmentFacts& segment,
                                   const AttendPlan& plan, const CostModel& model,
-                                  const CostModel& whole,
                                   const LayerStatistics::Expectation& expected) {
   std::vector<Candidate> candidates;
   const auto add = [&](IndexKind kind, bool on_device, double predicted_us, double resident_share,
@@ -273,10 +272,8 @@ std::vector<Candidate> Candidates(const PlanRequest& request, const SegmentFacts
         on_device ? "on the GPU" : fmt::format("{:.0f} % in memory", 100 * resident_share);
   };
   if (segment.has_exact) {
-    const double us = plan.estimate_rest
-                          ? whole.ExactUs(segment.visible.size(), segment.resident_share)
-                          : model.ExactUs(segment.visible.size(), segment.resident_share);
-    add(IndexKind::kExact, false, us, segment.resident_share);
+    add(IndexKind::kExact, false, model.ExactUs(segment.visible.size(), segment.resident_share),
+        segment.resident_share);
   }
   for (const IndexFacts& index : segment.indexes) {
     if (!Answers(index.kind, plan.target)) continue;
@@ -296,13 +293,12 @@ void PlanSegments(const PlanRequest& request, const MachineCosts& costs,
                   const LayerStatistics::Expectation& expected, AttendPlan* plan) {
   const CostModel model(costs, request, plan->target, plan->estimate_rest,
                         AttendedShare(request, *plan, expected.attended_share));
-  const CostModel whole(costs, request, FullTarget(), /*estimate_rest=*/false,
-                        /*attended_share=*/1);
   if (request.tail_token_count > 0) {
-    plan->predicted_us = whole.ExactUs(request.tail_token_count, /*resident_share=*/1);
+    plan->predicted_us = CostModel(costs, request, FullTarget(), false, 1)
+                             .ExactUs(request.tail_token_count, /*resident_share=*/1);
   }
   for (const SegmentFacts& segment : request.segments) {
-    std::vector<Candidate> candidates = Candidates(request, segment, *plan, model, whole, expected);
+    std::vector<Candidate> candidates = Candidates(request, segment, *plan, model, expected);
     PlanReport& chosen = candidates.front().report;
     if (request.explain) {
       chosen.reason = fmt::format(

@@ -64,6 +64,10 @@ size_t KvPageBytesMax(const Segment& segment) {
   return PageTokens(model) * model.row_bytes();
 }
 
+ReadPool::Purpose PurposeOf(const Segment& segment, uint32_t layer) {
+  return {ToInt(segment.id), layer};
+}
+
 }  // namespace
 
 // A page as it must be.
@@ -250,14 +254,6 @@ ReadPool::Pending PageReader::StartLoading(std::shared_ptr<const Segment> segmen
     LoadRun(*segment, (*runs)[i]);
   });
 }
-
-namespace {
-
-ReadPool::Purpose PurposeOf(const Segment& segment, uint32_t layer) {
-  return {ToInt(segment.id), layer};
-}
-
-}  // namespace
 
 void PageReader::DropAnnounced(const Segment& segment, LayerIndex layer) {
   pool_.DropAnnounced(PurposeOf(segment, ToInt(layer)));

@@ -14,7 +14,7 @@ namespace {
 constexpr size_t kGroups = 40;
 constexpr size_t kTokens = kGroups * kCodeGroupTokens;
 constexpr float kScale = 0.5F;
-const std::vector<CoarseRestQuery> kOneQuery = {{{0, kTokens}, 3}};
+const std::vector<RestQuery> kOneQuery = {{{0, kTokens}, 3}};
 
 // Scans all groups at once; square sums are those given, weights their roots.
 void Scan(CoarseRest& rest, const std::vector<std::vector<float>>& square_sums, float best = 10) {
@@ -73,8 +73,7 @@ TEST(CoarseRestTest, WhatStaysClosedIsWithinTheShare) {
 }
 
 TEST(CoarseRestTest, GroupsThatAQuerySeesInPartAreOpen) {
-  const std::vector<CoarseRestQuery> queries = {
-      {{100, 64 * 20 + 1}, 3}, {{64, 128}, 3}, {{5, 5}, 3}};
+  const std::vector<RestQuery> queries = {{{100, 64 * 20 + 1}, 3}, {{64, 128}, 3}, {{5, 5}, 3}};
   CoarseRest rest(kTokens, 64, kScale, queries);
   Scan(rest, {Falling(1), Falling(1), Falling(1)});
   for (size_t q = 0; q < 3; ++q) rest.Open(q, 0.5, /*attended=*/1e9, 2);
