@@ -12,14 +12,13 @@ ErrorFactors Bounds::Statistical(double deviations) const {
 }
 
 ErrorFactors Bounds::Coarse(double deviations) const {
-  const double of_error = deviations / std::sqrt(dim_) + Rounding();
   // Levels are at most 1.5 in every element.
   const double of_scale =
       deviations * query_.table_deviation + 1.5 * std::sqrt(dim_) * Rounding() * query_.length;
-  return RoundedUp(of_error * query_.length, of_scale);
+  return RoundedUp(deviations * query_.coarse_deviation_max + Rounding() * query_.length, of_scale);
 }
 
-double Bounds::Rounding() const { return (dim_ + 8) * 0x1p-24 + 0x1p-20 + kRotationError; }
+double Bounds::Rounding() const { return (dim_ + 8) * 0x1p-24 + 0x1p-20 + frame_.rounding; }
 
 ErrorFactors Bounds::Fine(double share) const {
   // |x| <= scale * lengths_per_scale, and |x'| <= |x| + |x - x'|.
@@ -30,8 +29,10 @@ ErrorFactors Bounds::Fine(double share) const {
 
 ErrorFactors Bounds::RoundedUp(double of_error, double of_scale) const {
   // Exact scores may take subnormal elements for zeros.
-  const double tiny = dim_ * 0x1p-125 * (query_.length + centre_length_ + kCodedLengthMax);
-  const double constant = Rounding() * query_.length * centre_length_ + tiny;
+  const double length = frame_.query_length;
+  const double tiny =
+      dim_ * 0x1p-125 * (query_.length + length + frame_.centre_length + kCodedLengthMax);
+  const double constant = Rounding() * length * frame_.centre_length + tiny;
   const auto round_up = [](double factor) {
     return static_cast<float>(std::max(factor * (1 + 0x1p-20), 0x1p-120));
   };

@@ -7,6 +7,7 @@
 #include <cstddef>
 
 #include "index/kernels/code_scores.h"
+#include "index/kernels/key_codes.h"
 
 namespace alaya {
 
@@ -14,11 +15,20 @@ namespace alaya {
 inline constexpr double kBoundedLengthMax = 1e18;
 inline constexpr double kBoundedCentreMax = 1e35;  // |query| * |centre|
 
+// What a query and keys were before they came into the coordinates of codes.
+struct CodeFrame {
+  double query_length = 0;
+  double centre_length = 0;
+  // What both ways round, and the way there with exact scores, relative to the lengths that query
+  // and key have here.
+  double rounding = kRotationError;
+};
+
 class Bounds {
  public:
   // `query` must outlive this.
-  Bounds(const CodeQueries::Query* query, size_t head_dim, double centre_length)
-      : query_(*query), dim_(static_cast<double>(head_dim)), centre_length_(centre_length) {}
+  Bounds(const CodeQueries::Query* query, size_t head_dim, const CodeFrame& frame)
+      : query_(*query), dim_(static_cast<double>(head_dim)), frame_(frame) {}
 
   // Of fine scores: never exceeded, or not by errors of so many standard deviations.
   ErrorFactors Sound() const { return Fine(1); }
@@ -28,7 +38,7 @@ class Bounds {
 
  private:
   // Of sums of head_dim products, here and in exact scores, relative to the product of
-  // the lengths; of the rotation; of the bound itself.
+  // the lengths; of rotation or map; of the bound itself.
   double Rounding() const;
   // The inequality's share of both its terms.
   ErrorFactors Fine(double share) const;
@@ -36,7 +46,7 @@ class Bounds {
 
   const CodeQueries::Query& query_;
   const double dim_;
-  const double centre_length_;
+  const CodeFrame frame_;
 };
 
 }  // namespace alaya

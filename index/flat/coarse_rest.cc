@@ -22,20 +22,16 @@ float LeastOf(size_t step) {
 
 }  // namespace
 
-CoarseRest::CoarseRest(size_t token_count, size_t head_dim, float scale,
-                       std::span<const RestQuery> queries)
+CoarseRest::CoarseRest(size_t token_count, float scale, std::span<const RestQuery> queries)
     : scale_(scale), group_count_(CodeGroupCount(token_count)), is_open_(group_count_) {
   thread_local ScratchBuffer<float> weight_buffer;
   thread_local ScratchBuffer<float> square_buffer;
   weights_ = weight_buffer.Take(queries.size() * group_count_);
   square_sums_ = square_buffer.Take(queries.size() * group_count_);
   for (const RestQuery& facts : queries) {
-    // Errors have a standard deviation of length * error / sqrt(head_dim), and inflate the mean of
-    // an exponential by half its square.
-    const double nats = double{scale} * facts.length;
-    queries_.push_back(
-        {.facts = facts,
-         .error_nats = static_cast<float>(nats * nats / 2 / static_cast<double>(head_dim))});
+    // Errors inflate the mean of an exponential by half the square of their standard deviation.
+    const double nats = double{scale} * facts.coarse_deviation;
+    queries_.push_back({.facts = facts, .error_nats = static_cast<float>(nats * nats / 2)});
   }
 }
 

@@ -23,6 +23,7 @@ namespace alaya {
 struct RestQuery {
   TokenRange covered;  // the coded tokens that it sees
   double length = 0;
+  double coarse_deviation = 0;  // of its coarse scores, for each unit of a token's coarse error
 };
 
 // Life: construction -> Weighing of each block that is scanned, by rising tokens -> Open ->
@@ -30,7 +31,7 @@ struct RestQuery {
 class CoarseRest {
  public:
   // Of an index of so many tokens. `scale`: from score to logit, > 0.
-  CoarseRest(size_t token_count, size_t head_dim, float scale, std::span<const RestQuery> queries);
+  CoarseRest(size_t token_count, float scale, std::span<const RestQuery> queries);
 
   // What the scan of a block, `tokens`, writes. `bests`: for each query a score about as high as
   // any; the one of the first block that the query sees counts. Valid until the next call.

@@ -1,7 +1,9 @@
 // Layouts; numbers are little-endian.
 //
 //   header  u32 "AFL1" | u32 head_dim | u64 token_count | u64 rotation_seed |
+//           u32 coarse_dim, 0: no map | f32 rest_size | f32 rest_share | f32 rounding |
 //           zeros up to byte 64 | f32 centre[head_dim]
+//   map     f32 row[head_dim], as many as fit a block
 //   codes   u32 "AFB1" | u32 block | u32 token_count | zeros up to byte 64 |
 //           high | coarse_scale | coarse_error | low | fine_scale | fine_error |
 //           value_means | value_deviations, each as long as the groups need and
@@ -31,7 +33,11 @@ struct HeaderPrelude {
   uint32_t head_dim = 0;
   uint64_t token_count = 0;
   uint64_t rotation_seed = 0;
-  uint64_t reserved[5] = {};
+  uint32_t coarse_dim = 0;
+  float rest_size = 0;
+  float rest_share = 0;
+  float map_rounding = 0;
+  uint64_t reserved[3] = {};
 };
 static_assert(sizeof(HeaderPrelude) == kPreludeBytes);
 
@@ -103,6 +109,20 @@ bool AreErrors(std::span<const uint16_t> numbers) {
   return std::ranges::all_of(numbers, [](uint16_t number) { return number <= kInfinity; });
 }
 
+StatusOr<std::optional<QueryMap>> MapOf(const HeaderPrelude& prelude) {
+  const CoarseElements coarse = {prelude.coarse_dim, prelude.rest_size, prelude.rest_share};
+  const QueryMap map = {coarse, prelude.map_rounding};
+  const bool is_all = coarse.count == prelude.head_dim;
+  const bool is_none = coarse.count == 0;
+  const auto is_share = [](float x) { return x >= 0 && x <= 1; };
+  if (coarse.count > prelude.head_dim || coarse.count % 4 != 0 || !is_share(coarse.rest_size) ||
+      !is_share(coarse.rest_share) || !is_share(map.rounding) ||
+      (is_none || is_all) != (coarse.rest_size == 0) || (is_none && map.rounding != 0)) {
+    return Damaged("a map of queries is out of range");
+  }
+  return is_none ? std::nullopt : std::optional(map);
+}
+
 Status CheckNumbers(const FlatBlock& block) {
   const size_t count = block.codes.token_count();
   if (!AreScales({block.codes.coarse_scale, count}) ||
@@ -130,6 +150,23 @@ size_t FlatBlockTokens(size_t head_dim) {
   return groups * kCodeGroupTokens;
 }
 
+size_t FlatHeader::map_block_count() const {
+  const size_t rows = MapRowsPerBlock(head_dim);
+  return query_map ? (head_dim + rows - 1) / rows : 0;
+}
+
+StatusOr<MatrixView<const float>> DecodeMapBlock(const FlatHeader& header, size_t block,
+                                                 std::span<const std::byte> bytes) {
+  const size_t begin = block * FlatHeader::MapRowsPerBlock(header.head_dim);
+  const size_t rows =
+      std::min(header.head_dim - begin, FlatHeader::MapRowsPerBlock(header.head_dim));
+  if (bytes.size() != rows * header.head_dim * sizeof(float)) {
+    return Damaged("block " + std::to_string(block) + " of a map of queries has " +
+                   std::to_string(bytes.size()) + " bytes");
+  }
+  return MatrixView(reinterpret_cast<const float*>(bytes.data()), rows, header.head_dim);
+}
+
 size_t FlatHeader::block_token_count(size_t block) const {
   return std::min(block_tokens, token_count - block * block_tokens);
 }
@@ -139,6 +176,13 @@ std::vector<std::byte> EncodeFlatHeader(const FlatHeader& header) {
   prelude.head_dim = static_cast<uint32_t>(header.head_dim);
   prelude.token_count = header.token_count;
   prelude.rotation_seed = header.rotation_seed;
+  if (header.query_map) {
+    const CoarseElements& coarse = header.query_map->coarse;
+    prelude.coarse_dim = static_cast<uint32_t>(coarse.count);
+    prelude.rest_size = coarse.rest_size;
+    prelude.rest_share = coarse.rest_share;
+    prelude.map_rounding = header.query_map->rounding;
+  }
   std::vector<std::byte> bytes(kPreludeBytes + header.centre.size() * sizeof(float));
   std::memcpy(bytes.data(), &prelude, kPreludeBytes);
   std::memcpy(&bytes[kPreludeBytes], header.centre.data(), header.centre.size() * sizeof(float));
@@ -166,6 +210,7 @@ StatusOr<FlatHeader> DecodeFlatHeader(std::span<const std::byte> bytes) {
     return Damaged("head_dim " + std::to_string(header.head_dim) + " with " +
                    std::to_string(header.token_count) + " tokens");
   }
+  ALAYA_ASSIGN_OR_RETURN(header.query_map, MapOf(prelude));
   header.centre.resize(header.head_dim);
   std::memcpy(header.centre.data(), &bytes[kPreludeBytes], header.head_dim * sizeof(float));
   if (!std::ranges::all_of(header.centre, [](float x) { return std::isfinite(x); })) {

@@ -4,9 +4,11 @@
 #include <cassert>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "index/flat/query_fit.h"
 #include "index/kernels/encoding.h"
 #include "index/scratch_buffer.h"
 
@@ -16,8 +18,8 @@ namespace {
 // Any number does; this one is part of what a rebuilt index has in common with its
 // predecessor.
 constexpr uint64_t kRotationSeed = 0x414C415941;
-// Blocks whose keys make the centre.
-constexpr size_t kCentreBlocksMax = 32;
+// Keys that stand for all. Neighbours in the text are alike, so that they must be from all over it.
+constexpr size_t kSampleKeys = 4096;
 
 // Calls use(rows, first_token) with all rows of `tokens`, a piece per block.
 template <class Use>
@@ -77,6 +79,45 @@ class ValueSummary {
   double count_ = 0;
 };
 
+// Every so many keys of the text, [any, head_dim].
+StatusOr<std::vector<float>> SampleKeys(const KvReader& reader, size_t token_count) {
+  const size_t head_dim = reader.head_dim();
+  const size_t step = std::max<size_t>(1, token_count / kSampleKeys);
+  std::vector<float> keys;
+  keys.reserve((token_count / step + 1) * head_dim);
+  for (uint64_t token = 0; token < token_count;) {
+    const uint64_t block_begin = token / reader.block_tokens() * reader.block_tokens();
+    ALAYA_ASSIGN_OR_RETURN(const PinnedRows block,
+                           reader.ReadBlock(KvKind::kKey, token / reader.block_tokens()));
+    const uint64_t end = std::min<uint64_t>(block_begin + block.rows.rows, token_count);
+    for (; token < end; token += step) {
+      const EncodedMatrixView row = block.rows.rows_range(token - block_begin, 1);
+      keys.resize(keys.size() + head_dim);
+      DecodeElements(row.dtype, row.bytes(), std::span(keys).last(head_dim));
+    }
+  }
+  return keys;
+}
+
+// None: codes are as good without one.
+StatusOr<std::optional<QueryFit>> FitOf(const KvReader& reader, const FlatHeader& header,
+                                        MatrixView<const float> queries) {
+  const size_t head_dim = header.head_dim;
+  if (queries.empty() || header.token_count < kMapTokensMin) return std::nullopt;
+  ALAYA_ASSIGN_OR_RETURN(std::vector<float> keys, SampleKeys(reader, header.token_count));
+  for (size_t i = 0; i < keys.size(); ++i) keys[i] -= header.centre[i % head_dim];
+  return FitToQueries({keys.data(), keys.size() / head_dim, head_dim}, queries);
+}
+
+Status WriteMap(const FlatHeader& header, std::span<const float> rows, const IndexBlockSink& sink) {
+  const size_t block_elements = FlatHeader::MapRowsPerBlock(header.head_dim) * header.head_dim;
+  for (size_t begin = 0; begin < rows.size(); begin += block_elements) {
+    const size_t count = std::min(block_elements, rows.size() - begin);
+    ALAYA_RETURN_IF_ERROR(sink(std::as_bytes(rows.subspan(begin, count))));
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 StatusOr<FlatHeader> MakeFlatHeader(const KvReader& reader, size_t token_count) {
@@ -90,29 +131,15 @@ StatusOr<FlatHeader> MakeFlatHeader(const KvReader& reader, size_t token_count) 
     return InvalidArgument("flat index: head_dim " + std::to_string(header.head_dim) +
                            " is too large: 64 keys do not fit one block");
   }
-  const size_t block_count = (token_count + reader.block_tokens() - 1) / reader.block_tokens();
-  const size_t sample_count = std::min(block_count, kCentreBlocksMax);
-  std::vector<double> sums(header.head_dim);
-  std::vector<float> row(header.head_dim);
-  double count = 0;
-  for (size_t sample = 0; sample < sample_count; ++sample) {
-    const uint64_t begin = sample * block_count / sample_count * reader.block_tokens();
-    const TokenRange tokens = {begin,
-                               std::min<uint64_t>(begin + reader.block_tokens(), token_count)};
-    ALAYA_RETURN_IF_ERROR(
-        ForRows(reader, KvKind::kKey, tokens, [&](EncodedMatrixView rows, uint64_t) {
-          for (size_t i = 0; i < rows.rows; ++i) {
-            DecodeElements(rows.dtype, {rows.row(i), rows.row_bytes()}, row);
-            for (size_t e = 0; e < row.size(); ++e) sums[e] += double{row[e]};
-          }
-          count += static_cast<double>(rows.rows);
-        }));
-  }
   header.centre.resize(header.head_dim);
-  if (count > 0) {
-    std::ranges::transform(sums, header.centre.begin(),
-                           [&](double sum) { return static_cast<float>(sum / count); });
-  }
+  ALAYA_ASSIGN_OR_RETURN(const std::vector<float> keys, SampleKeys(reader, token_count));
+  const size_t count = keys.size() / header.head_dim;
+  if (count == 0) return header;
+  std::vector<double> sums(header.head_dim);
+  for (size_t i = 0; i < keys.size(); ++i) sums[i % header.head_dim] += double{keys[i]};
+  std::ranges::transform(sums, header.centre.begin(), [&](double sum) {
+    return static_cast<float>(sum / static_cast<double>(count));
+  });
   return header;
 }
 
@@ -129,7 +156,7 @@ Status FlatGroupEncoder::Encode(const KvReader& reader, TokenRange tokens, size_
   codes.coarse_error += first;
   codes.fine_scale += first;
   codes.fine_error += first;
-  const KeyEncoding encoding = {&rotation_, header_->centre};
+  const KeyEncoding encoding = {&rotation_, header_->centre, map_};
   ALAYA_RETURN_IF_ERROR(
       ForRows(reader, KvKind::kKey, tokens, [&](EncodedMatrixView rows, uint64_t token) {
         EncodeKeys(encoding, rows, token - tokens.begin, codes);
@@ -141,10 +168,14 @@ Status FlatGroupEncoder::Encode(const KvReader& reader, TokenRange tokens, size_
   return OkStatus();
 }
 
-Status BuildFlatIndex(const KvReader& reader, const IndexBlockSink& sink) {
-  ALAYA_ASSIGN_OR_RETURN(const FlatHeader header, MakeFlatHeader(reader, reader.token_count()));
+Status BuildFlatIndex(const KvReader& reader, MatrixView<const float> queries,
+                      const IndexBlockSink& sink) {
+  ALAYA_ASSIGN_OR_RETURN(FlatHeader header, MakeFlatHeader(reader, reader.token_count()));
+  ALAYA_ASSIGN_OR_RETURN(const std::optional<QueryFit> fit, FitOf(reader, header, queries));
+  if (fit) header.query_map = fit->facts;
   ALAYA_RETURN_IF_ERROR(sink(EncodeFlatHeader(header)));
-  const FlatGroupEncoder encoder(&header);
+  if (fit) ALAYA_RETURN_IF_ERROR(WriteMap(header, fit->queries, sink));
+  const FlatGroupEncoder encoder(&header, fit ? &fit->keys : nullptr);
   ScratchBuffer<std::byte> buffer;
   for (size_t b = 0; b < header.block_count(); ++b) {
     const size_t count = header.block_token_count(b);

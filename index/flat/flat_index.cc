@@ -7,6 +7,7 @@
 
 #include "index/exact_index.h"
 #include "index/flat/flat_builder.h"
+#include "index/kernels/weighted_values.h"
 
 namespace alaya {
 namespace {
@@ -30,7 +31,7 @@ StatusOr<std::unique_ptr<FlatIndex>> FlatIndex::Open(const IndexBlockReader* blo
   ALAYA_ASSIGN_OR_RETURN(const PinnedBytes first, blocks->ReadBlock(0));
   ALAYA_ASSIGN_OR_RETURN(FlatHeader header, DecodeFlatHeader(first.bytes));
   if (header.head_dim != reader->head_dim() || header.token_count > reader->token_count() ||
-      header.block_count() + 1 != blocks->block_count()) {
+      1 + header.map_block_count() + header.block_count() != blocks->block_count()) {
     return DataLoss("flat index: head_dim " + std::to_string(header.head_dim) + ", " +
                     std::to_string(header.token_count) + " tokens in " +
                     std::to_string(blocks->block_count()) + " blocks, keys have head_dim " +
@@ -46,8 +47,30 @@ FlatIndex::Source::Source(const IndexBlockReader* blocks, FlatHeader header)
       rotation_(header_.head_dim, header_.rotation_seed),
       is_checked_(std::make_unique<std::atomic<bool>[]>(header_.block_count())) {}
 
+Status FlatIndex::Source::MapQueries(MatrixView<const float> queries,
+                                     MatrixView<float> mapped) const {
+  if (!header_.query_map) {
+    Rotate(rotation_, queries, mapped);
+    return OkStatus();
+  }
+  for (size_t q = 0; q < mapped.rows(); ++q) std::ranges::fill(mapped.row(q), 0.0F);
+  size_t element = 0;
+  for (size_t block = 0; block < header_.map_block_count(); ++block) {
+    ALAYA_ASSIGN_OR_RETURN(const PinnedBytes pinned, blocks_->ReadBlock(1 + block));
+    ALAYA_ASSIGN_OR_RETURN(const MatrixView<const float> rows,
+                           DecodeMapBlock(header_, block, pinned.bytes));
+    const EncodedMatrixView encoded = {pinned.bytes.data(), rows.rows(), rows.cols(), DType::kF32};
+    const MatrixView<const float> factors(queries.data() + element, queries.rows(), rows.rows(),
+                                          queries.stride());
+    AddWeightedValues(factors, encoded, mapped);
+    element += rows.rows();
+  }
+  return OkStatus();
+}
+
 StatusOr<PinnedFlatBlock> FlatIndex::Source::Block(size_t block) const {
-  ALAYA_ASSIGN_OR_RETURN(PinnedBytes pinned, blocks_->ReadBlock(block + 1));
+  ALAYA_ASSIGN_OR_RETURN(PinnedBytes pinned,
+                         blocks_->ReadBlock(1 + header_.map_block_count() + block));
   if (!is_checked_[block].load(std::memory_order_relaxed)) {
     ALAYA_RETURN_IF_ERROR(DecodeFlatBlock(header_, block, pinned.bytes).status());
     is_checked_[block].store(true, std::memory_order_relaxed);

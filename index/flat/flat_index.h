@@ -43,7 +43,7 @@ class FlatIndex : public TokenIndex {
     Source(const IndexBlockReader* blocks, FlatHeader header);
 
     const FlatHeader& header() const override { return header_; }
-    const Rotation& rotation() const override { return rotation_; }
+    Status MapQueries(MatrixView<const float> queries, MatrixView<float> mapped) const override;
     StatusOr<PinnedFlatBlock> Block(size_t block) const override;
 
    private:
@@ -92,7 +92,10 @@ class GrowingFlatIndex : public TokenIndex {
     explicit Source(FlatHeader header);
 
     const FlatHeader& header() const override { return header_; }
-    const Rotation& rotation() const override { return rotation_; }
+    Status MapQueries(MatrixView<const float> queries, MatrixView<float> mapped) const override {
+      Rotate(rotation_, queries, mapped);
+      return OkStatus();
+    }
     StatusOr<PinnedFlatBlock> Block(size_t block) const override;
 
     Status Extend(const KvReader& reader);

@@ -14,11 +14,11 @@
 #include "index/dipr/dipr_selection.h"
 #include "index/exact_index.h"
 #include "index/flat/bounds.h"
+#include "index/flat/coded_queries.h"
 #include "index/flat/marked_keys.h"
 #include "index/flat/open_blocks.h"
 #include "index/flat/query_state.h"
 #include "index/flat/rest_attention.h"
-#include "index/flat/vector_length.h"
 #include "index/kernels/bf16.h"
 #include "index/kernels/code_scores.h"
 #include "index/kernels/key_scores.h"
@@ -32,7 +32,7 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // A coarse scan is worth its exact scores while it keeps at most one token in this many,
 // counted for all queries; else the next blocks are scanned finely.
-constexpr size_t kCoarseShare = 8;
+constexpr size_t kCoarseShare = 12;
 constexpr size_t kFineBlocks = 16;
 
 // Where the rest is estimated, a coarse scan comes first from so many tokens on (fewer are soon
@@ -46,7 +46,6 @@ constexpr size_t kSampleBlocksMin = 4;
 constexpr double kUsualErrors = 2;
 
 struct Scratch {
-  ScratchBuffer<float> rotated;
   ScratchBuffer<float> scores;  // of one block, or of all tokens if they are kept
   ScratchBuffer<float> kept_upper;
   ScratchBuffer<uint32_t> kept_tokens;
@@ -72,23 +71,11 @@ class FlatSearch {
         count_(request.queries.rows()) {}
 
   // False if a number is so large that bounds would overflow.
-  bool Prepare() {
-    const MatrixView<float> rotated(scratch_.rotated.Take(count_ * header_.head_dim).data(), count_,
-                                    header_.head_dim);
-    std::vector<float> centre_scores(count_);
-    const double centre_length = VectorLength(header_.centre);
-    for (size_t q = 0; q < count_; ++q) {
-      const double length = VectorLength(request_.queries.row(q));
-      if (!(length <= kBoundedLengthMax && length * centre_length <= kBoundedCentreMax))
-        return false;
-      double sum = 0;
-      for (size_t e = 0; e < header_.head_dim; ++e) {
-        sum += double{request_.queries.row(q)[e]} * double{header_.centre[e]};
-      }
-      centre_scores[q] = static_cast<float>(sum);
-    }
-    Rotate(source_.rotation(), request_.queries, rotated);
-    queries_ = CodeQueries(rotated, centre_scores);
+  StatusOr<bool> Prepare() {
+    ALAYA_ASSIGN_OR_RETURN(std::optional<CodedQueries> coded,
+                           CodeQueriesOf(source_, request_.queries));
+    if (!coded) return false;
+    queries_ = std::move(coded->codes);
     const bool is_sound = dipr_ == nullptr || request_.sound;
     scores_at_once_ = dipr_ != nullptr && !takes_heavy_ && keys_.IsInMemory();
     // Keys that are not in memory are scanned finely, which leaves a tenth of them to read.
@@ -97,7 +84,7 @@ class FlatSearch {
     for (size_t q = 0; q < count_; ++q) {
       QueryState& state = states_[q];
       state.visible = Intersect(request_.visible[q], {0, keys_.token_count()});
-      const Bounds bounds(&queries_[q], header_.head_dim, centre_length);
+      const Bounds bounds(&queries_[q], header_.head_dim, coded->frames[q]);
       state.fine_bound = is_sound ? bounds.Sound() : bounds.Statistical(kStatisticalDeviations);
       state.coarse_bound = bounds.Coarse(kStatisticalDeviations);
       if (!request_.best_scores.empty()) state.best_known = request_.best_scores[q];
@@ -456,7 +443,7 @@ class FlatSearch {
   void StartRest() {
     std::vector<RestQuery> queries;
     for (size_t q = 0; q < count_; ++q) {
-      queries.push_back({Covered(states_[q]), queries_[q].length});
+      queries.push_back({Covered(states_[q]), queries_[q].length, queries_[q].coarse_deviation});
     }
     rest_.emplace(&source_, &request_, queries, kept_scores_);
     if (weighs_coarsely_) rest_->StartCoarse();
@@ -590,7 +577,8 @@ StatusOr<SearchResult> SearchFlat(const FlatSource& source, const KvReader& keys
   if (mass != nullptr && mass->fraction > kFractionMax) return ExactIndex(&keys).Search(request);
   thread_local Scratch scratch;
   FlatSearch search(source, keys, request, scratch);
-  if (!search.Prepare()) return ExactIndex(&keys).Search(request);
+  ALAYA_ASSIGN_OR_RETURN(const bool has_bounds, search.Prepare());
+  if (!has_bounds) return ExactIndex(&keys).Search(request);
   return search.Run();
 }
 

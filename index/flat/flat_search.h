@@ -35,6 +35,7 @@
 #include "index/kv_reader.h"
 #include "index/token_index.h"
 #include "storage/types/status.h"
+#include "storage/types/views.h"
 
 namespace alaya {
 
@@ -51,7 +52,9 @@ class FlatSource {
   virtual ~FlatSource() = default;
 
   virtual const FlatHeader& header() const = 0;
-  virtual const Rotation& rotation() const = 0;
+  // Brings queries into the coordinates of the codes: header().query_map says how, and what is
+  // rounded. Shapes: both [query_count, head_dim]. Errors: as Block.
+  virtual Status MapQueries(MatrixView<const float> queries, MatrixView<float> mapped) const = 0;
   // Code block `block`, checked. Errors: DataLoss, and as IndexBlockReader.
   virtual StatusOr<PinnedFlatBlock> Block(size_t block) const = 0;
 };

@@ -77,8 +77,7 @@ void RestAttention::MakeEstimates(MatrixView<const float> scores,
 void RestAttention::StartCoarse() {
   std::vector<RestQuery> queries;
   for (const Query& query : queries_) queries.push_back(query.facts);
-  const FlatHeader& header = source_.header();
-  coarse_.emplace(header.token_count, header.head_dim, request_.scale, queries);
+  coarse_.emplace(source_.header().token_count, request_.scale, queries);
 }
 
 std::span<const CoarseWeighing> RestAttention::Weighing(TokenRange tokens,

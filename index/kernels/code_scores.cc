@@ -6,18 +6,39 @@
 
 namespace alaya {
 
-CodeQueries::CodeQueries(MatrixView<const float> rotated, std::span<const float> centre_scores)
+CodeQueries::CodeQueries(MatrixView<const float> rotated, std::span<const float> centre_scores,
+                         const CoarseElements& coarse)
     : head_dim_(rotated.cols()),
+      coarse_(coarse.count == 0 ? CoarseElements{rotated.cols()} : coarse),
       padded_dim_((rotated.cols() + 63) / 64 * 64),
       queries_(rotated.rows()),
       codes_(rotated.rows() * padded_dim_),
       tables_(hwy::AllocateAligned<uint8_t>((rotated.rows() + 1) * triple_count() * kTripleBytes)) {
   assert(centre_scores.size() == rotated.rows());
+  assert(coarse_.count % 4 == 0 && (coarse_.count == head_dim_ || coarse_.rest_size > 0));
   for (size_t i = 0; i < rotated.rows(); ++i) {
     queries_[i].centre_score = centre_scores[i];
     MakeCodes(rotated.row(i), i);
-    MakeTables(rotated.row(i), i);
+    MakeTables(rotated.row(i).first(coarse_.count), i);
+    MakeDeviations(rotated.row(i), queries_[i]);
   }
+}
+
+void CodeQueries::MakeDeviations(std::span<const float> elements, Query& query) const {
+  const auto mean_square = [](std::span<const float> some) {
+    double sum = 0;
+    for (const float element : some) sum += double{element} * double{element};
+    return sum / static_cast<double>(some.size());
+  };
+  const double first = mean_square(elements.first(coarse_.count));
+  double rest = first;
+  if (coarse_.count < head_dim_) {
+    const double size = double{coarse_.rest_size};
+    rest = mean_square(elements.subspan(coarse_.count)) / (size * size);
+  }
+  const double share = double{coarse_.rest_share};
+  query.coarse_deviation = std::sqrt((1 - share) * first + share * rest);
+  query.coarse_deviation_max = std::sqrt(std::max(first, rest));
 }
 
 void CodeQueries::MakeCodes(std::span<const float> elements, size_t i) {

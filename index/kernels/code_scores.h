@@ -19,7 +19,16 @@
 
 namespace alaya {
 
-// Rotated queries as the scan reads them.
+// Which elements of a key its coarse codes hold (KeyMap): `count` from the first, 0: all.
+struct CoarseElements {
+  size_t count = 0;
+  // Root mean square of the others in queries like those that the map was made for, relative to
+  // the first ones'; and their share of the squared coarse errors.
+  float rest_size = 0;
+  float rest_share = 0;
+};
+
+// Rotated or mapped queries as the scan reads them.
 class CodeQueries {
  public:
   struct Query {
@@ -28,6 +37,10 @@ class CodeQueries {
     float centre_score = 0;   // inner product of query and centre
     double length = 0;        // of the query
     double error_length = 0;  // of what rounding to codes leaves
+    // Of a coarse score, for each unit of the token's coarse error: how far it is off, root mean
+    // square; the same for any share of the elements without coarse codes.
+    double coarse_deviation = 0;
+    double coarse_deviation_max = 0;
 
     // Sums of table entries e stand for table_step * e + table_bias, off by about
     // table_deviation.
@@ -46,10 +59,12 @@ class CodeQueries {
   CodeQueries() = default;
   // Shapes: rotated [query_count, head_dim], centre_scores [query_count].
   // Requires: finite numbers.
-  CodeQueries(MatrixView<const float> rotated, std::span<const float> centre_scores);
+  CodeQueries(MatrixView<const float> rotated, std::span<const float> centre_scores,
+              const CoarseElements& coarse = {});
 
   size_t size() const { return queries_.size(); }
   size_t head_dim() const { return head_dim_; }
+  size_t coarse_dim() const { return coarse_.count; }
   const Query& operator[](size_t i) const { return queries_[i]; }
   // 64 bytes per 64 elements, the last ones filled up with zeros; element e lies at
   // CodePlace(e), which is the order in which codes leave their bytes.
@@ -57,7 +72,7 @@ class CodeQueries {
   std::span<const int8_t> codes(size_t i) const {
     return std::span(codes_).subspan(i * padded_dim_, padded_dim_);
   }
-  size_t triple_count() const { return (HighRowCount(head_dim_) + 2) / 3; }
+  size_t triple_count() const { return (HighRowCount(coarse_.count) + 2) / 3; }
   // [triple_count, 4, 64], 64-byte aligned.
   const uint8_t* tables(size_t i) const {
     return tables_.get() + i * triple_count() * kTripleBytes;
@@ -66,8 +81,10 @@ class CodeQueries {
  private:
   void MakeCodes(std::span<const float> elements, size_t i);
   void MakeTables(std::span<const float> elements, size_t i);
+  void MakeDeviations(std::span<const float> elements, Query& query) const;
 
   size_t head_dim_ = 0;
+  CoarseElements coarse_;
   size_t padded_dim_ = 0;
   std::vector<Query> queries_;
   std::vector<int8_t> codes_;
@@ -143,9 +160,10 @@ struct CoarseWeighing {
 
 // Passes through the filters, one for each query, with the coarse scales and errors,
 //     centre_score + coarse_scale[j] * <query i, high code of token j - 1.5>,
-// from the high plane alone and with the tables' rounding: half the bytes and less than
-// half the time of FineScores. Nobody sees the scores of other tokens: a filter's top is
-// one that may reach its bar, or any lower score. `weighing`: none or one for each query.
+// over the queries' coarse elements, from the high plane alone and with the tables' rounding: half
+// the bytes and less than half the time of FineScores. Nobody sees the scores of other tokens: a
+// filter's top is one that may reach its bar, or any lower score. `weighing`: none or one for each
+// query.
 //
 // `upcoming` as for FineScores.
 void FilterCoarseScores(const CodeQueries& queries, const KeyCodes& keys,

@@ -24,6 +24,8 @@ HWY_BEFORE_NAMESPACE();
 namespace alaya {
 namespace HWY_NAMESPACE {
 
+namespace hn = hwy::HWY_NAMESPACE;
+
 // Tokens that are coded at a time: element i of all of them lies at [i * kLanes].
 constexpr size_t kLanes = 16;
 
@@ -67,6 +69,28 @@ void Rotate(const Rotation& rotation, MatrixView<const float> vectors, MatrixVie
   for (size_t i = 0; i < vectors.rows(); ++i) {
     std::ranges::copy(vectors.row(i), rotated.row(i).begin());
     RotateInPlace<1>(rotation, rotated.row(i).data());
+  }
+}
+
+// y[i] = the sum of row[i][e] * x[e], for each of the lanes. Eight rows at a time, so that an
+// element is read once for them.
+void MapLanes(const KeyMap& map, size_t head_dim, const float* HWY_RESTRICT x,
+              float* HWY_RESTRICT y) {
+  const hn::CappedTag<float, kLanes> d;
+  constexpr size_t kRows = 8;
+  for (size_t i = 0; i < head_dim; i += kRows) {
+    const float* HWY_RESTRICT rows = &map.rows[i * head_dim];
+    for (size_t t = 0; t < kLanes; t += hn::Lanes(d)) {
+      hn::Vec<decltype(d)> sums[kRows];
+      for (size_t r = 0; r < kRows; ++r) sums[r] = hn::Zero(d);
+      for (size_t e = 0; e < head_dim; ++e) {
+        const auto element = hn::LoadU(d, &x[e * kLanes + t]);
+        for (size_t r = 0; r < kRows; ++r) {
+          sums[r] = hn::MulAdd(hn::Set(d, rows[r * head_dim + e]), element, sums[r]);
+        }
+      }
+      for (size_t r = 0; r < kRows; ++r) hn::StoreU(sums[r], d, &y[(i + r) * kLanes + t]);
+    }
   }
 }
 
@@ -121,15 +145,21 @@ HWY_INLINE void CodeFour(const float* HWY_RESTRICT x, const Lanes& inverse_steps
 
 // A token's scale for levels, and the length of what they leave.
 struct ScaleAndError {
-  uint16_t scale;
-  uint16_t error;
+  uint16_t scale = 0;
+  double error = std::numeric_limits<double>::infinity();
 };
 
+uint16_t StoredError(double error) {
+  return RoundUpToBF16(static_cast<float>(error * (1 + 0x1p-20)));
+}
+
 // The scale that makes scale * levels - x orthogonal to x, so that errors of scores do
-// not grow with the scores; not below `scale_min`.
+// not grow with the scores; not below `scale_min`. `mapping`: how far off x may be.
 ScaleAndError Fit(double square_sum, double dot, double level_square_sum, double scale_min,
-                  size_t head_dim) {
-  const uint16_t stored = RoundUpToBF16(static_cast<float>(std::max(square_sum / dot, scale_min)));
+                  size_t head_dim, double mapping) {
+  // Of a map's first elements all may be zero.
+  const double wanted = dot > 0 ? square_sum / dot : 0;
+  const uint16_t stored = RoundUpToBF16(static_cast<float>(std::max(wanted, scale_min)));
   const double scale = double{BF16ToFloat(stored)};
   const double dim = static_cast<double>(head_dim);
   const double length = std::sqrt(square_sum);
@@ -137,9 +167,7 @@ ScaleAndError Fit(double square_sum, double dot, double level_square_sum, double
   // The square of a difference, expanded; every sum was rounded once per element.
   const double square = square_sum - 2 * scale * dot + level_length * level_length;
   const double rounding = dim * 0x1p-23 * (length + level_length) * (length + level_length);
-  const double error = std::sqrt(std::max(square, 0.0) + rounding) + 2 * kRotationError * length +
-                       std::sqrt(dim) * 2e-19;
-  return {stored, RoundUpToBF16(static_cast<float>(error * (1 + 0x1p-20)))};
+  return {stored, std::sqrt(std::max(square, 0.0) + rounding) + mapping + std::sqrt(dim) * 2e-19};
 }
 
 struct CodedTokens {
@@ -147,35 +175,60 @@ struct CodedTokens {
   size_t count = 0;
 };
 
-void StoreScales(const LaneSums& sums, const Lanes& square_sums, CodedTokens tokens,
-                 MutableKeyCodes group) {
-  constexpr uint16_t kInfinity = 0x7F80;
+// Sums of squares of each token's elements.
+struct SquareSums {
+  Lanes all;
+  Lanes rest;    // without coarse codes
+  Lanes before;  // they were mapped
+};
+
+void StoreScales(const KeyMap* map, const LaneSums& sums, const SquareSums& squares,
+                 CodedTokens tokens, MutableKeyCodes group) {
   for (size_t t = 0; t < tokens.count; ++t) {
     const size_t token = tokens.first + t;
-    const double square_sum = double{square_sums.values[t]};
+    const double square_sum = double{squares.all.values[t]};
     const double length = std::sqrt(square_sum);
-    ScaleAndError fine = {0, kInfinity};
-    ScaleAndError coarse = {0, kInfinity};
+    ScaleAndError fine;
+    ScaleAndError coarse;
     if (length < kCodedLengthMin) {
-      fine.error = coarse.error = RoundUpToBF16(static_cast<float>(kCodedLengthMin));
+      fine.error = coarse.error = kCodedLengthMin;
     } else if (length <= kCodedLengthMax) {
+      const double mapping = map == nullptr
+                                 ? 2 * kRotationError * length
+                                 : map->rounding * std::sqrt(double{squares.before.values[t]});
       fine = Fit(square_sum, double{sums.fine.dot.values[t]}, double{sums.fine.square.values[t]},
-                 FineScaleMin(length, group.head_dim), group.head_dim);
-      coarse = Fit(square_sum, double{sums.coarse.dot.values[t]},
-                   double{sums.coarse.square.values[t]}, 0, group.head_dim);
+                 FineScaleMin(length, group.head_dim), group.head_dim, mapping);
+      const double rest = double{squares.rest.values[t]};
+      coarse = Fit(std::max(square_sum - rest, 0.0), double{sums.coarse.dot.values[t]},
+                   double{sums.coarse.square.values[t]}, 0, group.head_dim, mapping);
+      if (map != nullptr) {
+        coarse.error = std::hypot(coarse.error, double{map->rest_weight} * std::sqrt(rest));
+      }
     }
     group.fine_scale[token] = fine.scale;
-    group.fine_error[token] = fine.error;
+    group.fine_error[token] = StoredError(fine.error);
     group.coarse_scale[token] = coarse.scale;
-    group.coarse_error[token] = coarse.error;
+    group.coarse_error[token] = StoredError(coarse.error);
   }
 }
 
-void EncodeLanes(const KeyEncoding& encoding, EncodedMatrixView keys, size_t first_token,
-                 MutableKeyCodes group) {
+// Adds the squares of elements `begin` to `end` of each lane. Of numbers too large the sum is
+// the largest float.
+void AddSquares(const float* x, size_t begin, size_t end, Lanes& sums) {
+  for (size_t i = begin; i < end; ++i) {
+    for (size_t t = 0; t < kLanes; ++t) sums.values[t] += x[i * kLanes + t] * x[i * kLanes + t];
+  }
+  for (float& sum : sums.values) {  // perhaps NaN
+    if (!(sum < std::numeric_limits<float>::max())) sum = std::numeric_limits<float>::max();
+  }
+}
+
+// Element i of token t at [i * kLanes + t], in the coordinates of codes.
+float* LanesOf(const KeyEncoding& encoding, EncodedMatrixView keys, Lanes& squares_before) {
   const size_t head_dim = keys.cols;
   thread_local ScratchBuffer<float> row_buffer;
   thread_local ScratchBuffer<float> lane_buffer;
+  thread_local ScratchBuffer<float> mapped_buffer;
   const std::span<float> row = row_buffer.Take(head_dim);
   float* x = lane_buffer.Take(head_dim * kLanes).data();
   if (keys.rows < kLanes) std::fill_n(x, head_dim * kLanes, 0.0F);
@@ -183,23 +236,34 @@ void EncodeLanes(const KeyEncoding& encoding, EncodedMatrixView keys, size_t fir
     DecodeElements(keys.dtype, {keys.row(t), keys.row_bytes()}, row);
     for (size_t i = 0; i < head_dim; ++i) x[i * kLanes + t] = row[i] - encoding.centre[i];
   }
-  RotateInPlace<kLanes>(*encoding.rotation, x);
-  Lanes square_sums;
-  for (size_t i = 0; i < head_dim; ++i) {
-    for (size_t t = 0; t < kLanes; ++t) {
-      square_sums.values[t] += x[i * kLanes + t] * x[i * kLanes + t];
-    }
+  if (encoding.map == nullptr) {
+    RotateInPlace<kLanes>(*encoding.rotation, x);
+    return x;
   }
-  for (float& sum : square_sums.values) {  // of numbers too large, perhaps NaN
-    if (!(sum < std::numeric_limits<float>::max())) sum = std::numeric_limits<float>::max();
-  }
-  const Lanes inverse_steps = InverseSteps(square_sums, head_dim);
+  AddSquares(x, 0, head_dim, squares_before);
+  float* mapped = mapped_buffer.Take(head_dim * kLanes).data();
+  MapLanes(*encoding.map, head_dim, x, mapped);
+  return mapped;
+}
+
+void EncodeLanes(const KeyEncoding& encoding, EncodedMatrixView keys, size_t first_token,
+                 MutableKeyCodes group) {
+  const size_t head_dim = keys.cols;
+  const size_t coarse_dim = encoding.map == nullptr ? head_dim : encoding.map->coarse_dim;
+  SquareSums squares;
+  float* x = LanesOf(encoding, keys, squares.before);
+  AddSquares(x, coarse_dim, head_dim, squares.rest);
+  squares.all = squares.rest;
+  AddSquares(x, 0, coarse_dim, squares.all);
+  const Lanes inverse_steps = InverseSteps(squares.all, head_dim);
   for (size_t t = 0; t < kLanes; ++t) {
     if (inverse_steps.values[t] != 0) continue;
     for (size_t i = 0; i < head_dim; ++i) x[i * kLanes + t] = 0;
   }
   LaneSums sums;
+  LevelSums coarse_sums;  // of the elements that have coarse codes
   for (size_t r = 0; r < HighRowCount(head_dim); ++r) {
+    if (4 * r == coarse_dim) coarse_sums = sums.coarse;
     uint32_t high[kLanes];
     uint32_t low[kLanes];
     CodeFour(x + 4 * r * kLanes, inverse_steps, sums, high, low);
@@ -209,7 +273,8 @@ void EncodeLanes(const KeyEncoding& encoding, EncodedMatrixView keys, size_t fir
       group.low[LowPlace(r, token)] = static_cast<std::byte>(low[t]);
     }
   }
-  StoreScales(sums, square_sums, {first_token, keys.rows}, group);
+  if (coarse_dim < head_dim) sums.coarse = coarse_sums;
+  StoreScales(encoding.map, sums, squares, {first_token, keys.rows}, group);
 }
 
 void EncodeKeys(const KeyEncoding& encoding, EncodedMatrixView keys, size_t first_token,
@@ -264,6 +329,8 @@ void EncodeKeys(const KeyEncoding& encoding, EncodedMatrixView keys, size_t firs
                 MutableKeyCodes group) {
   assert(first_token + keys.rows <= kCodeGroupTokens && group.group_count == 1);
   assert(keys.cols == group.head_dim && encoding.centre.size() == keys.cols);
+  assert(encoding.map == nullptr ||
+         (encoding.map->rows.size() == keys.cols * keys.cols && encoding.map->coarse_dim % 4 == 0));
   HWY_DYNAMIC_DISPATCH(EncodeKeys)(encoding, keys, first_token, group);
 }
 

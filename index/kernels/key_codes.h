@@ -7,8 +7,10 @@
 //   x ~ fine_scale * (code - 7.5)          code = 4 * high + low, 0 to 15
 //   x ~ coarse_scale * (high - 1.5)        from the upper two bits alone
 //
-// and each token carries what is left, |x - levels|, as a bound: the two errors. Two
-// planes of two bits lie apart, so that a scan may read the upper half only:
+// and each token carries what is left, |x - levels|, as a bound: the two errors. Where it is
+// known what queries look like, a linear map of the keys takes the rotation's place (KeyMap), and
+// coarse codes may do with the first elements. Two planes of two bits lie apart, so that a scan
+// may read the upper half only:
 //
 //   high  per group of 64 tokens, per 4 elements: 64 bytes, one of each token.
 //         SIMD lanes are tokens.
@@ -128,16 +130,29 @@ inline constexpr double kCodedLengthMax = 1e18;
 // Tokens with |x| below it are taken for zero; their errors say by how much.
 inline constexpr double kCodedLengthMin = 1e-15;
 
+// Keys in coordinates that suit the queries to come: x = A (key - centre) meets B query, where
+// B^T A = I. Sums of products are the same, but both are even in all elements, or in those that
+// matter, and short: so are errors, which grow with both lengths.
+struct KeyMap {
+  std::vector<float> rows;  // A: [head_dim, head_dim], row i makes element i
+  // Coarse codes hold so many elements, from the first, a multiple of 4; the others are left
+  // to the error, in which their length counts with this weight.
+  size_t coarse_dim = 0;
+  float rest_weight = 0;
+  double rounding = 0;  // of x in floats, relative to |key - centre|
+};
+
 struct KeyEncoding {
   const Rotation* rotation = nullptr;
   std::span<const float> centre;  // [head_dim], finite
+  const KeyMap* map = nullptr;    // instead of the rotation
 };
 
 // Codes `keys`, at most 64 finite rows, as tokens first_token, first_token + 1, ... of
 // a group.
 //
-// Guarantees: for the rows as stored, |R(key - centre) - levels| <= error, in exact
-//   arithmetic, for both pairs of scale and error.
+// Guarantees: for the rows as stored, |x - levels| <= error, in exact arithmetic, for both pairs
+//   of scale and error; with a map's rest_weight for the elements without coarse codes.
 // Leaves other tokens and what fills up rows untouched: zeros, if they were.
 void EncodeKeys(const KeyEncoding& encoding, EncodedMatrixView keys, size_t first_token,
                 MutableKeyCodes group);

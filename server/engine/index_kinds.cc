@@ -21,7 +21,7 @@ StatusOr<std::unique_ptr<TokenIndex>> Open(const IndexBlockReader* blocks, const
 
 // Whoever builds asks with every block whether to stop: no need to ask here too.
 Status BuildFlat(const IndexBuildInput& input, const IndexBlockSink& sink) {
-  return BuildFlatIndex(*input.kv, sink);
+  return BuildFlatIndex(*input.kv, input.queries, sink);
 }
 
 Status BuildCoarse(const IndexBuildInput& input, const IndexBlockSink& sink) {
@@ -43,6 +43,7 @@ IndexKindTable StandardIndexKinds() {
   return {{.kind = IndexKind::kFlat,
            .name = IndexKindName(IndexKind::kFlat),
            .version = 2,
+           .wants_queries = true,
            .build = BuildFlat,
            .open = Open<FlatIndex>},
           {.kind = IndexKind::kCoarse,

@@ -160,7 +160,7 @@ class Meter {
 struct Coded {
   explicit Coded(size_t token_count) : reader(token_count) {}
   Status Build() {
-    ALAYA_RETURN_IF_ERROR(BuildFlatIndex(reader, blocks.Sink()));
+    ALAYA_RETURN_IF_ERROR(BuildFlatIndex(reader, {}, blocks.Sink()));
     ALAYA_ASSIGN_OR_RETURN(index, FlatIndex::Open(&blocks, &reader));
     return OkStatus();
   }

@@ -73,10 +73,29 @@ class BlocksIndex : public BenchmarkIndex {
 // Positions whose queries a context is imported with, at most.
 constexpr size_t kSampledPositionsMax = 4096;
 
+// Queries that an import of the layer samples.
+class Sample {
+ public:
+  Sample(const BenchmarkLayer& layer, size_t head)
+      : head_dim_(layer.model().head_dim),
+        queries_(layer.SampledQueries(
+            head, std::min<size_t>(kSampledPositionsMax, layer.token_count() / 10))) {}
+
+  MatrixView<const float> view() const {
+    return {queries_.data(), queries_.size() / head_dim_, head_dim_};
+  }
+
+ private:
+  size_t head_dim_;
+  std::vector<float> queries_;
+};
+
 std::shared_ptr<BenchmarkIndex> BuildFlat(const BenchmarkLayer& layer, size_t head) {
   const KvReader& reader = layer.reader(head);
-  return std::make_shared<BlocksIndex<FlatIndex>>(
-      reader, [&](const IndexBlockSink& sink) { return BuildFlatIndex(reader, sink); });
+  const Sample sample(layer, head);
+  return std::make_shared<BlocksIndex<FlatIndex>>(reader, [&](const IndexBlockSink& sink) {
+    return BuildFlatIndex(reader, sample.view(), sink);
+  });
 }
 
 std::shared_ptr<BenchmarkIndex> BuildCoarse(const BenchmarkLayer& layer, size_t head) {
@@ -87,11 +106,9 @@ std::shared_ptr<BenchmarkIndex> BuildCoarse(const BenchmarkLayer& layer, size_t 
 
 std::shared_ptr<BenchmarkIndex> BuildFine(const BenchmarkLayer& layer, size_t head) {
   const KvReader& reader = layer.reader(head);
-  const size_t positions = std::min<size_t>(kSampledPositionsMax, reader.token_count() / 10);
-  const std::vector<float> queries = layer.SampledQueries(head, positions);
-  const size_t head_dim = reader.head_dim();
+  const Sample sample(layer, head);
   return std::make_shared<BlocksIndex<FineIndex>>(reader, [&](const IndexBlockSink& sink) {
-    return BuildFineIndex(reader, {queries.data(), queries.size() / head_dim, head_dim}, {}, sink);
+    return BuildFineIndex(reader, sample.view(), {}, sink);
   });
 }
 

@@ -1,7 +1,8 @@
 // Damaged blocks of a flat index.
 //
 // A good index over fixed keys, of which the input overwrites bytes or which it shortens:
-// byte 0 the block, bytes 1-2 where, byte 3 how (odd: cut there), then the new bytes.
+// byte 0 the block, bytes 1-2 where, byte 3 how (1: cut there) and in which of two indexes (2: of
+// a long text with a map of queries), then the new bytes.
 // Opening and searching it gives an answer or DataLoss, and never reads outside.
 
 #include <algorithm>
@@ -24,23 +25,44 @@ constexpr size_t kTokenCount = 300;
 
 class FixedReader : public KvReader {
  public:
-  FixedReader() : numbers_(kTokenCount * kHeadDim) {
+  explicit FixedReader(size_t token_count)
+      : token_count_(token_count), numbers_(token_count * kHeadDim) {
     for (size_t i = 0; i < numbers_.size(); ++i) {
       numbers_[i] = static_cast<float>(i * 2654435761U % 1000) / 500 - 1;
     }
   }
-  size_t token_count() const override { return kTokenCount; }
-  size_t block_tokens() const override { return kTokenCount; }
+  size_t token_count() const override { return token_count_; }
+  size_t block_tokens() const override { return token_count_; }
   size_t head_dim() const override { return kHeadDim; }
   StatusOr<PinnedRows> ReadBlock(KvKind, size_t) const override {
     PinnedRows pinned;
-    pinned.rows = {reinterpret_cast<const std::byte*>(numbers_.data()), kTokenCount, kHeadDim,
+    pinned.rows = {reinterpret_cast<const std::byte*>(numbers_.data()), token_count_, kHeadDim,
                    DType::kF32};
     return pinned;
   }
 
  private:
+  size_t token_count_;
   std::vector<float> numbers_;
+};
+
+// An index and what it is of.
+struct GoodIndex {
+  explicit GoodIndex(size_t token_count) : reader(token_count) {
+    // Of the first elements alone, so that there is a map.
+    std::vector<float> queries(20 * kHeadDim);
+    for (size_t i = 0; i < queries.size(); i += 5) queries[i] = i % kHeadDim < 4 ? 1 : 0;
+    Require(BuildFlatIndex(reader, {queries.data(), 20, kHeadDim},
+                           [&](std::span<const std::byte> bytes) {
+                             blocks.emplace_back(bytes.begin(), bytes.end());
+                             return OkStatus();
+                           })
+                .ok());
+    const bool has_map = DecodeFlatHeader(blocks[0])->query_map.has_value();
+    Require(has_map == (token_count >= kMapTokensMin));
+  }
+  FixedReader reader;
+  std::vector<std::vector<std::byte>> blocks;
 };
 
 // Every read is a copy of exactly the block's bytes, so that reading past them shows.
@@ -64,17 +86,11 @@ class DamagedBlocks : public IndexBlockReader {
 };
 
 void FuzzOne(std::span<const uint8_t> input) {
-  static const FixedReader reader;
-  static const std::vector<std::vector<std::byte>> good = [] {
-    std::vector<std::vector<std::byte>> blocks;
-    Require(BuildFlatIndex(reader, [&](std::span<const std::byte> bytes) {
-              blocks.emplace_back(bytes.begin(), bytes.end());
-              return OkStatus();
-            }).ok());
-    return blocks;
-  }();
+  static const GoodIndex short_one(kTokenCount);
+  static const GoodIndex long_one(kMapTokensMin);
   if (input.size() < 4) return;
-  std::vector<std::vector<std::byte>> blocks = good;
+  const GoodIndex& good = (input[3] & 2) == 0 ? short_one : long_one;
+  std::vector<std::vector<std::byte>> blocks = good.blocks;
   std::vector<std::byte>& block = blocks[input[0] % blocks.size()];
   const size_t place = (input[1] | size_t{input[2]} << 8) % block.size();
   if (input[3] % 2 == 1) {
@@ -85,14 +101,14 @@ void FuzzOne(std::span<const uint8_t> input) {
     }
   }
   const DamagedBlocks damaged(std::move(blocks));
-  const auto index = FlatIndex::Open(&damaged, &reader);
+  const auto index = FlatIndex::Open(&damaged, &good.reader);
   if (!index.ok()) {
     Require(index.status().code() == StatusCode::kDataLoss);
     return;
   }
   std::vector<float> query(2 * kHeadDim, 1.0F);
   query[3] = -7;
-  const std::vector<TokenRange> visible(2, TokenRange{1, kTokenCount});
+  const std::vector<TokenRange> visible(2, TokenRange{1, good.reader.token_count()});
   for (const bool sound : {true, false}) {
     for (const bool estimate_rest : {true, false}) {
       SearchRequest request;

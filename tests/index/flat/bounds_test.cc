@@ -68,7 +68,9 @@ Exceeded Compare(size_t head_dim, float key_size, float query_size, uint32_t see
 
   Exceeded exceeded;
   for (size_t q = 0; q < 4; ++q) {
-    const Bounds bounds(&code_queries[q], head_dim, std::sqrt(centre_square));
+    // The rotation keeps lengths.
+    const Bounds bounds(&code_queries[q], head_dim,
+                        {code_queries[q].length, std::sqrt(centre_square)});
     const ErrorFactors sound = bounds.Sound();
     const ErrorFactors statistical = bounds.Statistical(2);
     const ErrorFactors of_coarse = bounds.Coarse(2);

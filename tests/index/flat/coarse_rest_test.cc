@@ -14,7 +14,8 @@ namespace {
 constexpr size_t kGroups = 40;
 constexpr size_t kTokens = kGroups * kCodeGroupTokens;
 constexpr float kScale = 0.5F;
-const std::vector<RestQuery> kOneQuery = {{{0, kTokens}, 3}};
+// Of length 3 with 64 elements.
+const std::vector<RestQuery> kOneQuery = {{{0, kTokens}, 3, 0.375}};
 
 // Scans all groups at once; square sums are those given, weights their roots.
 void Scan(CoarseRest& rest, const std::vector<std::vector<float>>& square_sums, float best = 10) {
@@ -38,7 +39,7 @@ std::vector<float> Falling(float first) {
 TEST(CoarseRestTest, WhatStaysClosedIsWithinTheShare) {
   for (const double share : {0.01, 0.1, 0.3, 0.9}) {
     for (const double attended : {0.0, 10.0}) {
-      CoarseRest rest(kTokens, 64, kScale, kOneQuery);
+      CoarseRest rest(kTokens, kScale, kOneQuery);
       const std::vector<float> squares = Falling(1);
       Scan(rest, {squares});
 
@@ -73,8 +74,9 @@ TEST(CoarseRestTest, WhatStaysClosedIsWithinTheShare) {
 }
 
 TEST(CoarseRestTest, GroupsThatAQuerySeesInPartAreOpen) {
-  const std::vector<RestQuery> queries = {{{100, 64 * 20 + 1}, 3}, {{64, 128}, 3}, {{5, 5}, 3}};
-  CoarseRest rest(kTokens, 64, kScale, queries);
+  const std::vector<RestQuery> queries = {
+      {{100, 64 * 20 + 1}, 3, 0.375}, {{64, 128}, 3, 0.375}, {{5, 5}, 3, 0.375}};
+  CoarseRest rest(kTokens, kScale, queries);
   Scan(rest, {Falling(1), Falling(1), Falling(1)});
   for (size_t q = 0; q < 3; ++q) rest.Open(q, 0.5, /*attended=*/1e9, 2);
   rest.Settle();
@@ -92,7 +94,7 @@ TEST(CoarseRestTest, GroupsThatAQuerySeesInPartAreOpen) {
 }
 
 TEST(CoarseRestTest, WhatIsNotFiniteIsOpen) {
-  CoarseRest rest(kTokens, 64, kScale, kOneQuery);
+  CoarseRest rest(kTokens, kScale, kOneQuery);
   std::vector<float> squares = Falling(1);
   squares[30] = std::numeric_limits<float>::infinity();
   Scan(rest, {squares});
@@ -102,7 +104,7 @@ TEST(CoarseRestTest, WhatIsNotFiniteIsOpen) {
 }
 
 TEST(CoarseRestTest, AWeightOfOneIsThatOfTheFirstBest) {
-  CoarseRest rest(kTokens, 64, kScale, kOneQuery);
+  CoarseRest rest(kTokens, kScale, kOneQuery);
   Scan(rest, {Falling(1)}, /*best=*/10);
   Scan(rest, {Falling(1)}, /*best=*/20);
   EXPECT_DOUBLE_EQ(rest.LogOfWeightOne(0), 5);

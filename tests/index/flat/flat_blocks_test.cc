@@ -16,7 +16,11 @@ namespace alaya {
 namespace {
 
 FlatHeader Header(size_t head_dim, size_t token_count) {
-  return {head_dim, token_count, /*rotation_seed=*/7, std::vector<float>(head_dim, 0.5F),
+  return {head_dim,
+          token_count,
+          /*rotation_seed=*/7,
+          std::vector<float>(head_dim, 0.5F),
+          std::nullopt,
           FlatBlockTokens(head_dim)};
 }
 
@@ -64,13 +68,52 @@ TEST(FlatHeaderTest, RefusesEveryDamage) {
   }
 }
 
+TEST(FlatHeaderTest, ReadsBackAMap) {
+  FlatHeader header = Header(96, 123456);
+  header.query_map = {{48, 0.25F, 0.5F}, 1e-5F};
+
+  const auto read = DecodeFlatHeader(EncodeFlatHeader(header));
+
+  ASSERT_TRUE(read.ok()) << read.status();
+  ASSERT_TRUE(read->query_map);
+  EXPECT_EQ(read->query_map->coarse.count, 48U);
+  EXPECT_EQ(read->query_map->coarse.rest_size, 0.25F);
+  EXPECT_EQ(read->query_map->coarse.rest_share, 0.5F);
+  EXPECT_EQ(read->query_map->rounding, 1e-5F);
+  EXPECT_EQ(read->map_block_count(), 1U);  // 170 rows fit
+  EXPECT_EQ(Header(96, 123456).map_block_count(), 0U);
+  header.head_dim = 256;
+  EXPECT_EQ(header.map_block_count(), 4U);
+}
+
+TEST(FlatHeaderTest, RefusesMapsThatNoBuilderMakes) {
+  const QueryMap good = {{48, 0.25F, 0.5F}, 1e-5F};
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::vector<QueryMap> bad(9, good);
+  bad[0].coarse.count = 100;
+  bad[1].coarse.count = 46;
+  bad[2].coarse.rest_size = 0;
+  bad[3].coarse.rest_size = nan;
+  bad[4].coarse.rest_share = -0.5F;
+  bad[5].coarse.rest_share = 1.5F;
+  bad[6].rounding = nan;
+  bad[7] = {{96, 0.25F, 0.5F}, 1e-5F};
+  bad[8] = {{0, 0, 0}, 1e-5F};
+  for (size_t i = 0; i < bad.size(); ++i) {
+    FlatHeader header = Header(96, 123456);
+    header.query_map = bad[i];
+    EXPECT_EQ(DecodeFlatHeader(EncodeFlatHeader(header)).status().code(), StatusCode::kDataLoss)
+        << i;
+  }
+}
+
 // An index over 2000 tokens: three code blocks.
 class FlatBlockTest : public testing::Test {
  protected:
   FlatBlockTest()
       : reader_(RandomFloats(2000 * 128, 1.0F, 1), RandomFloats(2000 * 128, 1.0F, 2), 128,
                 DType::kBF16, 256) {
-    EXPECT_TRUE(BuildFlatIndex(reader_, blocks_.Sink()).ok());
+    EXPECT_TRUE(BuildFlatIndex(reader_, {}, blocks_.Sink()).ok());
     header_ = *DecodeFlatHeader(blocks_.ReadBlock(0)->bytes);
   }
 

@@ -24,7 +24,7 @@ ArrayKvReader Reader(size_t token_count, size_t block_tokens = 40) {
 TEST(FlatBuilderTest, SummariesAreMeansAndDeviationsOfValues) {
   const ArrayKvReader reader = Reader(3000);
   DamageableIndexBlocks blocks;
-  ASSERT_TRUE(BuildFlatIndex(reader, blocks.Sink()).ok());
+  ASSERT_TRUE(BuildFlatIndex(reader, {}, blocks.Sink()).ok());
   const auto header = DecodeFlatHeader(blocks.ReadBlock(0)->bytes);
   ASSERT_TRUE(header.ok());
   ASSERT_EQ(header->block_count() + 1, blocks.block_count());
@@ -66,8 +66,8 @@ TEST(FlatBuilderTest, BlocksDoNotDependOnTheReadersBlocks) {
   DamageableIndexBlocks a;
   DamageableIndexBlocks b;
   // The sample for the centre is all keys in both.
-  ASSERT_TRUE(BuildFlatIndex(Reader(1200, 40), a.Sink()).ok());
-  ASSERT_TRUE(BuildFlatIndex(Reader(1200, 1200), b.Sink()).ok());
+  ASSERT_TRUE(BuildFlatIndex(Reader(1200, 40), {}, a.Sink()).ok());
+  ASSERT_TRUE(BuildFlatIndex(Reader(1200, 1200), {}, b.Sink()).ok());
   ASSERT_EQ(a.block_count(), b.block_count());
   for (size_t i = 0; i < a.block_count(); ++i) {
     EXPECT_TRUE(std::ranges::equal(a.bytes(i), b.bytes(i))) << "block " << i;
@@ -76,7 +76,7 @@ TEST(FlatBuilderTest, BlocksDoNotDependOnTheReadersBlocks) {
 
 TEST(FlatBuilderTest, AnEmptySegmentIsAHeaderAlone) {
   DamageableIndexBlocks blocks;
-  ASSERT_TRUE(BuildFlatIndex(Reader(0), blocks.Sink()).ok());
+  ASSERT_TRUE(BuildFlatIndex(Reader(0), {}, blocks.Sink()).ok());
   EXPECT_EQ(blocks.block_count(), 1U);
 }
 
@@ -85,7 +85,7 @@ TEST(FlatBuilderTest, ErrorsOfTheReaderPassThrough) {
     ArrayKvReader reader = Reader(3000);
     reader.FailAt(kind, 60);
     DamageableIndexBlocks blocks;
-    EXPECT_EQ(BuildFlatIndex(reader, blocks.Sink()).code(), StatusCode::kDataLoss);
+    EXPECT_EQ(BuildFlatIndex(reader, {}, blocks.Sink()).code(), StatusCode::kDataLoss);
     EXPECT_EQ(reader.pin_count(), 0);
   }
 }
@@ -96,7 +96,7 @@ TEST(FlatBuilderTest, AnErrorOfTheSinkEndsTheBuild) {
   const IndexBlockSink sink = [&](std::span<const std::byte>) {
     return ++calls == 2 ? ResourceExhausted("no room") : OkStatus();
   };
-  EXPECT_EQ(BuildFlatIndex(reader, sink).code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(BuildFlatIndex(reader, {}, sink).code(), StatusCode::kResourceExhausted);
   EXPECT_EQ(calls, 2U);
 }
 
@@ -104,8 +104,22 @@ TEST(FlatBuilderTest, HeadsTooLargeForABlockAreRefused) {
   const ArrayKvReader reader(std::vector<float>(4096), std::vector<float>(4096), 4096, DType::kBF16,
                              8);
   DamageableIndexBlocks blocks;
-  EXPECT_EQ(BuildFlatIndex(reader, blocks.Sink()).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(BuildFlatIndex(reader, {}, blocks.Sink()).code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(blocks.block_count(), 0U);
+}
+
+TEST(FlatBuilderTest, SampledQueriesOfALongTextMakeAMap) {
+  const std::vector<float> sample = FallingRows(1000, kHeadDim, 0.01, 3);
+  const MatrixView<const float> queries(sample.data(), 1000, kHeadDim);
+  for (const size_t token_count : {kMapTokensMin - 1, kMapTokensMin}) {
+    const ArrayKvReader reader = Reader(token_count, 512);
+    DamageableIndexBlocks blocks;
+    ASSERT_TRUE(BuildFlatIndex(reader, queries, blocks.Sink()).ok());
+    const auto header = DecodeFlatHeader(blocks.ReadBlock(0)->bytes);
+    ASSERT_TRUE(header.ok()) << header.status();
+    EXPECT_EQ(header->query_map.has_value(), token_count == kMapTokensMin);
+    EXPECT_EQ(1 + header->map_block_count() + header->block_count(), blocks.block_count());
+  }
 }
 
 }  // namespace

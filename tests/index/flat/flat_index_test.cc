@@ -42,7 +42,7 @@ class Fixture {
         queries_(RandomFloats(shape.group_size * shape.head_dim, 3.0F, seed + 2)),
         visible_(shape.group_size, TokenRange{0, keys.size() / shape.head_dim}),
         best_scores_(shape.group_size, -kInfinity) {
-    EXPECT_TRUE(BuildFlatIndex(reader_, blocks_.Sink()).ok());
+    EXPECT_TRUE(BuildFlatIndex(reader_, {}, blocks_.Sink()).ok());
     auto index = FlatIndex::Open(&blocks_, &reader_);
     EXPECT_TRUE(index.ok()) << index.status();
     index_ = *std::move(index);
@@ -186,7 +186,7 @@ TEST(FlatIndexTest, TokensBehindTheIndexAreFoundToo) {
     const ArrayKvReader first({fixture.reader_.key(0), fixture.reader_.key(0) + covered * 128},
                               {fixture.reader_.value(0), fixture.reader_.value(0) + covered * 128},
                               128, DType::kBF16, 256);
-    ASSERT_TRUE(BuildFlatIndex(first, blocks.Sink()).ok());
+    ASSERT_TRUE(BuildFlatIndex(first, {}, blocks.Sink()).ok());
     const auto index = FlatIndex::Open(&blocks, &fixture.reader_);
     ASSERT_TRUE(index.ok());
     for (const Target& target : {Target(DiprTarget{}), Target(TopKTarget{30})}) {
@@ -449,6 +449,110 @@ TEST(FlatIndexTest, HoldsAtMostTwoPinsOfTheKeysAtATime) {
 TEST(FlatIndexTest, TakesLessThanAFifthOfKeysAndValues) {
   const Fixture fixture({20000});
   EXPECT_LT(fixture.blocks_.bytes(), 20000 * 512 / 5);
+}
+
+// An index whose codes were made for queries that keep to some elements.
+class MappedFlatIndexTest : public testing::Test {
+ protected:
+  static constexpr size_t kHeadDim = 128;
+  static constexpr size_t kTokenCount = 20000;
+  static constexpr size_t kQueries = 4;
+
+  MappedFlatIndexTest()
+      : reader_(Fixture::KeysLikeAModels({.token_count = kTokenCount}, 3),
+                RandomFloats(kTokenCount * kHeadDim, 1.0F, 4), kHeadDim, DType::kBF16, 256),
+        sample_(FallingRows(2000, kHeadDim, 0.01, 5)) {
+    EXPECT_TRUE(
+        BuildFlatIndex(reader_, {sample_.data(), 2000, kHeadDim}, mapped_blocks_.Sink()).ok());
+    EXPECT_TRUE(BuildFlatIndex(reader_, {}, blocks_.Sink()).ok());
+    mapped_ = *FlatIndex::Open(&mapped_blocks_, &reader_);
+    rotated_ = *FlatIndex::Open(&blocks_, &reader_);
+  }
+
+  // Logits deviate by 4 nats.
+  static std::vector<float> LikeTheSample(uint32_t seed) {
+    std::vector<float> queries = FallingRows(kQueries, kHeadDim, 0.01, seed);
+    for (float& element : queries) element *= 4;
+    return queries;
+  }
+
+  SearchRequest Request(const std::vector<float>& queries, const Target& target,
+                        bool sound = true) const {
+    SearchRequest request;
+    request.queries = {queries.data(), kQueries, kHeadDim};
+    request.visible = visible_;
+    request.target = target;
+    request.scale = 1 / std::sqrt(static_cast<float>(kHeadDim));
+    request.sound = sound;
+    return request;
+  }
+
+  ArrayKvReader reader_;
+  std::vector<float> sample_;
+  DamageableIndexBlocks mapped_blocks_;
+  DamageableIndexBlocks blocks_;
+  std::unique_ptr<FlatIndex> mapped_;
+  std::unique_ptr<FlatIndex> rotated_;
+  std::vector<TokenRange> visible_{kQueries, TokenRange{3, kTokenCount - 5}};
+};
+
+TEST_F(MappedFlatIndexTest, SoundSetsAreExactForAnyQuery) {
+  std::vector<std::vector<float>> all = {LikeTheSample(6), RandomFloats(kQueries * kHeadDim, 3, 7)};
+  // Most in the elements that the sample uses least; and of one element each.
+  all.push_back(LikeTheSample(8));
+  std::ranges::reverse(all.back());
+  all.emplace_back(kQueries * kHeadDim);
+  for (size_t q = 0; q < kQueries; ++q) all.back()[q * kHeadDim + 40 * q] = 50;
+  for (const float size : {1e-20F, 1e17F, 1e25F, 1e38F}) {
+    all.push_back(RandomFloats(kQueries * kHeadDim, 1, 9));
+    for (float& element : all.back()) element = std::copysign(size, element);
+  }
+  for (size_t i = 0; i < all.size(); ++i) {
+    for (const Target& target : {Target(DiprTarget{}), Target(TopKTarget{100})}) {
+      SCOPED_TRACE(testing::Message() << "queries " << i);
+      const SearchRequest request = Request(all[i], target);
+      ExpectSameTokens(mapped_->Search(request), ExactIndex(&reader_).Search(request));
+    }
+  }
+}
+
+TEST_F(MappedFlatIndexTest, StatisticalDiprMissesNextToNothingForQueriesLikeTheSample) {
+  size_t found_count = 0;
+  size_t exact_count = 0;
+  size_t scored = 0;
+  size_t scored_by_rotated = 0;
+  for (uint32_t seed = 1; seed <= 30; ++seed) {
+    const std::vector<float> queries = LikeTheSample(100 * seed);
+    const SearchRequest request = Request(queries, DiprTarget{}, /*sound=*/false);
+    const auto found = mapped_->Search(request);
+    const auto exact = ExactIndex(&reader_).Search(request);
+    const SearchRequest sound = Request(queries, DiprTarget{});
+    const auto by_map = mapped_->Search(sound);
+    const auto by_rotation = rotated_->Search(sound);
+    ASSERT_TRUE(found.ok() && exact.ok() && by_map.ok() && by_rotation.ok());
+    scored += by_map->tokens_scored;
+    scored_by_rotated += by_rotation->tokens_scored;
+    for (size_t q = 0; q < kQueries; ++q) {
+      const std::vector<ScoredToken>& all = exact->queries[q].tokens;
+      for (const ScoredToken& token : found->queries[q].tokens) {
+        EXPECT_NE(std::ranges::find(all, token), all.end()) << "not in the set: " << token.token;
+      }
+      found_count += found->queries[q].tokens.size();
+      exact_count += all.size();
+    }
+  }
+  EXPECT_GT(exact_count, 1000U);
+  EXPECT_GE(static_cast<double>(found_count), 0.999 * static_cast<double>(exact_count));
+  EXPECT_LT(scored, scored_by_rotated * 9 / 10);
+}
+
+TEST_F(MappedFlatIndexTest, AMapThatCannotBeReadIsAnError) {
+  const std::vector<float> queries = LikeTheSample(6);
+  mapped_blocks_.FailAt(1);
+  EXPECT_EQ(mapped_->Search(Request(queries, DiprTarget{})).status().code(), StatusCode::kDataLoss);
+  mapped_blocks_.FailAt(SIZE_MAX);
+  mapped_blocks_.Shorten(1, 1000);
+  EXPECT_EQ(mapped_->Search(Request(queries, DiprTarget{})).status().code(), StatusCode::kDataLoss);
 }
 
 TEST(GrowingFlatIndexTest, FindsTheExactSetAtEveryStep) {

@@ -43,14 +43,20 @@ class FlatRestTest : public testing::Test {
   FlatRestTest() : FlatRestTest(kTokenCount, {1.2F, 2.5F, 4.5F}) {}
   FlatRestTest(size_t token_count, const std::vector<float>& deviations)
       : FlatRestTest(RandomFloats(token_count * kHeadDim, 1.0F, 1), deviations) {}
-  FlatRestTest(const std::vector<float>& keys, const std::vector<float>& deviations)
+  // `last`: queries keep to their first elements, the more the less it is, and codes are made for
+  // such ones; 1: all elements are alike.
+  FlatRestTest(const std::vector<float>& keys, const std::vector<float>& deviations,
+               double last = 1)
       : reader_(keys, Values(keys.size() / kHeadDim), kHeadDim, DType::kBF16, 512),
         visible_(kQueryCount, TokenRange{0, keys.size() / kHeadDim}) {
     for (const float deviation : deviations) {
-      const std::vector<float> query = RandomFloats(kHeadDim, deviation, 9);
-      queries_.insert(queries_.end(), query.begin(), query.end());
+      for (const float element : FallingRows(1, kHeadDim, last, 9)) {
+        queries_.push_back(deviation * element);
+      }
     }
-    EXPECT_TRUE(BuildFlatIndex(reader_, blocks_.Sink()).ok());
+    const std::vector<float> sample = FallingRows(1000, kHeadDim, last, 10);
+    const MatrixView<const float> sampled(sample.data(), last < 1 ? 1000 : 0, kHeadDim);
+    EXPECT_TRUE(BuildFlatIndex(reader_, sampled, blocks_.Sink()).ok());
     index_ = *FlatIndex::Open(&blocks_, &reader_);
   }
 
@@ -92,8 +98,8 @@ class FlatRestTest : public testing::Test {
     }
     estimated.Add(std::exp(double{found.rest_log_sum_exp[query]}),
                   &found.rest_output[query * kHeadDim]);
-    EXPECT_NEAR(std::log(estimated.weight), std::log(exact.weight), 0.02);
-    EXPECT_NEAR(found.queries[query].log_sum_exp, std::log(exact.weight), 0.02);
+    EXPECT_NEAR(std::log(estimated.weight), std::log(exact.weight), weight_tolerance_);
+    EXPECT_NEAR(found.queries[query].log_sum_exp, std::log(exact.weight), weight_tolerance_);
     double difference = 0;
     double norm = 0;
     for (size_t e = 0; e < kHeadDim; ++e) {
@@ -111,6 +117,7 @@ class FlatRestTest : public testing::Test {
   std::unique_ptr<FlatIndex> index_;
   std::vector<float> queries_;
   std::vector<TokenRange> visible_;
+  double weight_tolerance_ = 0.02;  // of the sum of all weights, relative
 };
 
 TEST_F(FlatRestTest, TokensAndRestAreAttentionToEverything) {
@@ -159,7 +166,7 @@ TEST_F(FlatRestTest, TokensBehindTheIndexAreReturned) {
                             {reader_.value(0), reader_.value(0) + 4000 * kHeadDim}, kHeadDim,
                             DType::kBF16, 512);
   DamageableIndexBlocks blocks;
-  ASSERT_TRUE(BuildFlatIndex(first, blocks.Sink()).ok());
+  ASSERT_TRUE(BuildFlatIndex(first, {}, blocks.Sink()).ok());
   const auto index = FlatIndex::Open(&blocks, &reader_);
   ASSERT_TRUE(index.ok());
   visible_.assign(kQueryCount, {0, 4300});
@@ -199,8 +206,8 @@ class LongRestTest : public FlatRestTest {
  protected:
   static constexpr size_t kLongCount = 40000;
 
-  explicit LongRestTest(const std::vector<float>& deviations = {3.3F, 4.0F, 4.5F})
-      : FlatRestTest(kLongCount, deviations) {}
+  explicit LongRestTest(const std::vector<float>& deviations = {3.3F, 4.0F, 4.5F}, double last = 1)
+      : FlatRestTest(RandomFloats(kLongCount * kHeadDim, 1.0F, 1), deviations, last) {}
 
   // Whether an index block is read again for some of its groups.
   bool OpensGroups(const SearchRequest& request) {
@@ -284,6 +291,28 @@ TEST_F(LongRestTest, WhatIsAttendedAlreadySparesGroups) {
     EXPECT_TRUE(found->queries[q].tokens.empty());
     // The whole is still known, though from coarse scores alone: far below where it matters.
     EXPECT_LT(double{found->rest_log_sum_exp[q]}, double{log_sum_exp[q]});
+  }
+}
+
+// The same with codes that are made for such queries; coarse ones of half of the elements.
+class MappedLongRestTest : public LongRestTest {
+ protected:
+  MappedLongRestTest() : LongRestTest({3.3F, 4.0F, 4.5F}, 0.01) {
+    // Errors of half of the elements are not as normal as those of codes.
+    weight_tolerance_ = 0.03;
+    EXPECT_LT(DecodeFlatHeader(blocks_.ReadBlock(0)->bytes)->query_map->coarse.count, kHeadDim);
+  }
+};
+
+TEST_F(MappedLongRestTest, TokensAndRestAreAttentionToEverything) {
+  EXPECT_TRUE(OpensGroups(Request(/*sound=*/false)));
+  for (const bool sound : {true, false}) {
+    for (const TokenRange range : {TokenRange{0, kLongCount}, TokenRange{63, 35001}}) {
+      visible_.assign(kQueryCount, range);
+      const auto found = index_->Search(Request(sound));
+      ASSERT_TRUE(found.ok());
+      for (size_t q = 0; q < kQueryCount; ++q) EXPECT_LT(OutputError(*found, q), 0.025) << q;
+    }
   }
 }
 

@@ -16,13 +16,15 @@ constexpr size_t kHeadDim = 128;
 // Empty blocks, one after the other; the one with number `missing` cannot be read.
 class EmptyBlocks : public FlatSource {
  public:
-  explicit EmptyBlocks(size_t token_count) : rotation_(kHeadDim, 1) {
+  explicit EmptyBlocks(size_t token_count) {
     header_.head_dim = kHeadDim;
     header_.token_count = token_count;
     header_.block_tokens = FlatBlockTokens(kHeadDim);
   }
   const FlatHeader& header() const override { return header_; }
-  const Rotation& rotation() const override { return rotation_; }
+  Status MapQueries(MatrixView<const float>, MatrixView<float>) const override {
+    return Internal("nobody searches");
+  }
   StatusOr<PinnedFlatBlock> Block(size_t block) const override {
     if (block == missing) return DataLoss("a block is missing");
     reads.push_back(block);
@@ -40,7 +42,6 @@ class EmptyBlocks : public FlatSource {
 
  private:
   FlatHeader header_;
-  Rotation rotation_;
   mutable std::vector<std::shared_ptr<std::byte[]>> memory_;
 };
 

@@ -23,7 +23,7 @@ constexpr float kScale = 0.5F;
 // One block; the mean of group g is g + 1 in all elements.
 class OneBlock : public FlatSource {
  public:
-  OneBlock() : rotation_(kHeadDim, 1) {
+  OneBlock() {
     header_.head_dim = kHeadDim;
     header_.token_count = kTokens;
     header_.block_tokens = FlatBlockTokens(kHeadDim);
@@ -40,14 +40,15 @@ class OneBlock : public FlatSource {
     block_ = *DecodeFlatBlock(header_, 0, {memory_.get(), bytes});
   }
   const FlatHeader& header() const override { return header_; }
-  const Rotation& rotation() const override { return rotation_; }
+  Status MapQueries(MatrixView<const float>, MatrixView<float>) const override {
+    return Internal("nobody searches");
+  }
   StatusOr<PinnedFlatBlock> Block(size_t) const override {
     return PinnedFlatBlock{block_, BlockPin()};
   }
 
  private:
   FlatHeader header_;
-  Rotation rotation_;
   hwy::AlignedFreeUniquePtr<std::byte[]> memory_;
   FlatBlock block_;
 };
@@ -76,7 +77,7 @@ class RestAttentionTest : public testing::Test {
   OneBlock source_;
   SearchRequest request_;
   // All tokens; from the middle of a group to the middle of another; none.
-  std::vector<RestQuery> queries_ = {{{0, kTokens}, 1}, {{100, 195}, 1}, {{}, 1}};
+  std::vector<RestQuery> queries_ = {{{0, kTokens}, 1, 0.35}, {{100, 195}, 1, 0.35}, {{}, 1, 0.35}};
   std::vector<float> memory_;
   MatrixView<float> scores_{memory_.data(), 3, kStride};
   std::vector<float> unused_ = std::vector<float>(3 * kHeadDim);

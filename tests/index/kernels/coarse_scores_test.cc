@@ -20,14 +20,14 @@ class CoarseScoresTest : public EachInstructionSetTest {};
 ALAYA_EACH_INSTRUCTION_SET(CoarseScoresTest);
 
 // The tables' rounding: half a step per entry at most.
-void ExpectCoarseIsNearReference(const CodesShape& shape) {
-  SCOPED_TRACE(testing::Message() << shape);
+void ExpectCoarseIsNearReference(const CodesShape& shape, const CoarseElements& coarse = {}) {
+  SCOPED_TRACE(testing::Message() << shape << ", coarse elements: " << coarse.count);
   const auto [head_dim, group_count, query_count] = shape;
   const RandomCodes codes(head_dim, group_count, /*seed=*/4);
   const std::vector<float> rotated = RandomFloats(query_count * head_dim, 1.0F, 5);
   const std::vector<float> centre_scores = RandomFloats(query_count, 10.0F, 6);
   const MatrixView<const float> rows(rotated.data(), query_count, head_dim);
-  const CodeQueries queries(rows, centre_scores);
+  const CodeQueries queries(rows, centre_scores, coarse);
   ComparedScores scores(query_count, codes.view.token_count());
 
   AllCoarseScores(queries, codes.view, scores.view);
@@ -59,6 +59,14 @@ TEST_P(CoarseScoresTest, CoarseScoresAreNearTheReferenceAtEveryHeadDim) {
 
 TEST_P(CoarseScoresTest, CoarseScoresAreNearTheReferenceAtEveryQueryCount) {
   for (const CodesShape& shape : EveryQueryCount()) ExpectCoarseIsNearReference(shape);
+}
+
+TEST_P(CoarseScoresTest, ScoresOfTheFirstElementsAloneAreNearTheReference) {
+  for (const CodesShape& shape : EveryHeadDim()) {
+    for (const size_t count : {size_t{4}, shape.head_dim / 8 * 4}) {
+      ExpectCoarseIsNearReference(shape, {count, 0.5F, 0.3F});
+    }
+  }
 }
 
 TEST_P(CoarseScoresTest, TheLargestHeadsDoNotOverflow) {

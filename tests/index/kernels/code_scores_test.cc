@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <span>
 #include <vector>
@@ -157,6 +158,24 @@ TEST_P(CodeScoresTest, ATokenThatJustReachesTheBarIsFound) {
           << "centre " << centre_score << ", token " << token;
     }
   }
+}
+
+TEST(CodeQueriesTest, DeviationsOfCoarseScoresAreThoseOfTheElements) {
+  // The first four of root mean square 2, the others 0.5.
+  const std::vector<float> elements = {2, -2, 2, 2, 0.5F, 0.5F, -0.5F, 0.5F};
+  const std::vector<float> centre = {0};
+  const MatrixView<const float> rows(elements.data(), 1, 8);
+
+  const CodeQueries all(rows, centre);
+  EXPECT_NEAR(all[0].coarse_deviation, std::sqrt(2.125), 1e-9);
+  EXPECT_NEAR(all[0].coarse_deviation_max, std::sqrt(2.125), 1e-9);
+  // As expected of the others; twice that.
+  const CodeQueries as_expected(rows, centre, {4, 0.25F, 0.3F});
+  EXPECT_NEAR(as_expected[0].coarse_deviation, 2, 1e-6);
+  EXPECT_NEAR(as_expected[0].coarse_deviation_max, 2, 1e-6);
+  const CodeQueries larger(rows, centre, {4, 0.125F, 0.25F});
+  EXPECT_NEAR(larger[0].coarse_deviation, std::sqrt(0.75 * 4 + 0.25 * 16), 1e-6);
+  EXPECT_NEAR(larger[0].coarse_deviation_max, 4, 1e-6);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "hwy/aligned_allocator.h"
@@ -163,6 +164,73 @@ TEST_P(KeyCodesTest, ErrorsHoldForExtremeKeys) {
     for (float& value : values) value *= size;
     ExpectErrorsHold(Encode(values, 96, DType::kF32), std::vector<float>(96), 0);
   }
+}
+
+// Of keys that a map brought elsewhere, half of whose elements have coarse codes.
+void ExpectMappedErrorsHold(size_t head_dim, float size) {
+  const EncodedMatrix keys = Encode(RandomFloats(37 * head_dim, size, 13), head_dim, DType::kF32);
+  const std::vector<float> centre = RandomFloats(head_dim, size, 14);
+  KeyMap map;
+  map.rows = RandomFloats(head_dim * head_dim, 0.3F, 15);
+  map.coarse_dim = head_dim / 8 * 4;
+  map.rest_weight = 0.25F;
+  map.rounding =
+      static_cast<double>(head_dim + 8) * 0x1p-24 *
+      std::sqrt(std::inner_product(map.rows.begin(), map.rows.end(), map.rows.begin(), 0.0));
+  Group group(head_dim);
+
+  EncodeKeys({.centre = centre, .map = &map}, keys.view, 5, group.view);
+
+  for (size_t t = 0; t < keys.view.rows; ++t) {
+    std::vector<double> x(head_dim);
+    for (size_t i = 0; i < head_dim; ++i) {
+      for (size_t e = 0; e < head_dim; ++e) {
+        x[i] += double{map.rows[i * head_dim + e]} *
+                (double{keys.values[t * head_dim + e]} - double{centre[e]});
+      }
+    }
+    const double fine_scale = BF16ToFloat(group.view.fine_scale[5 + t]);
+    const double coarse_scale = BF16ToFloat(group.view.coarse_scale[5 + t]);
+    double fine = 0;
+    double coarse = 0;
+    for (size_t e = 0; e < head_dim; ++e) {
+      const unsigned high = HighCode(group, 5 + t, e);
+      fine += std::pow(x[e] - fine_scale * (4 * high + LowCode(group, 5 + t, e) - 7.5), 2);
+      coarse += e < map.coarse_dim ? std::pow(x[e] - coarse_scale * (high - 1.5), 2)
+                                   : std::pow(0.25 * x[e], 2);
+    }
+    const double slack = 1e-14 * std::sqrt(Dot(x, x));
+    EXPECT_LE(std::sqrt(fine), BF16ToFloat(group.view.fine_error[5 + t]) + slack);
+    EXPECT_LE(std::sqrt(coarse), BF16ToFloat(group.view.coarse_error[5 + t]) + slack);
+    // And are no larger than they must be.
+    EXPECT_GT(std::sqrt(fine) * 1.02, BF16ToFloat(group.view.fine_error[5 + t]));
+    EXPECT_GT(std::sqrt(coarse) * 1.02, BF16ToFloat(group.view.coarse_error[5 + t]));
+  }
+}
+
+TEST_P(KeyCodesTest, ErrorsOfMappedKeysHold) {
+  for (const size_t head_dim : std::vector<size_t>{8, 16, 40, 64, 96, 128, 256}) {
+    for (const float size : {1e-6F, 1.0F, 1e6F}) {
+      SCOPED_TRACE(testing::Message() << "head_dim " << head_dim << ", size " << size);
+      ExpectMappedErrorsHold(head_dim, size);
+    }
+  }
+}
+
+TEST_P(KeyCodesTest, OfMappedKeysWithoutCoarseElementsTheErrorIsAll) {
+  KeyMap map;
+  map.rows.assign(64, 0.0F);
+  for (size_t e = 4; e < 8; ++e) map.rows[9 * e] = 1;
+  map.coarse_dim = 4;
+  map.rest_weight = 0.5F;
+  const std::vector<float> ones(8, 1.0F);
+  const std::vector<float> centre(8);
+  Group group(8);
+
+  EncodeKeys({.centre = centre, .map = &map}, Encode(ones, 8, DType::kF32).view, 0, group.view);
+
+  EXPECT_NEAR(BF16ToFloat(group.view.coarse_error[0]), 1, 0.01);
+  EXPECT_EQ(group.view.coarse_scale[0], 0);
 }
 
 TEST_P(KeyCodesTest, FourBitsLeaveAboutATenthOfANormalKey) {

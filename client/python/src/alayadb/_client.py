@@ -230,7 +230,9 @@ class Client:
           context_id: 1 to 128 characters of [A-Za-z0-9._-]. None: the server makes one.
           labels: for `contexts` to filter by.
           ttl: seconds or timedelta until the context expires. None: never.
-          queries: sampled queries per layer, [T', Hq, D], for building query-aware indexes.
+          queries: sampled queries per layer, [T', Hq, D], after RoPE, by rising position. Indexes
+            are then made for queries like these and answer faster: a few thousand positions from
+            all over the text, the last ones above all.
           progress: True shows a bar if tqdm is installed; or a function of
             (done_bytes, total_bytes).
 
