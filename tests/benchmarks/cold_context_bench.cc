@@ -26,6 +26,7 @@
 #include <fstream>
 #include <memory>
 #include <random>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -33,9 +34,11 @@
 
 #include "client/client.h"
 #include "client/tensor.h"
+#include "index/kernels/encoding.h"
 #include "storage/types/status.h"
 #include "tests/benchmarks/benchmark_main.h"
 #include "tests/support/attention_workload.h"
+#include "tests/support/parallel_for.h"
 #include "tests/support/quality.h"
 #include "tests/support/server_process.h"
 #include "tests/support/temp_directory.h"
@@ -196,15 +199,34 @@ class ColdContextBench {
       ALAYA_ASSIGN_OR_RETURN(auto importer, client_->ImportContext(header));
       for (uint32_t layer = 0; layer < plan_.layer_count; ++layer) {
         const LayerTokens& kv = layers[layer];
-        ALAYA_RETURN_IF_ERROR(importer.AppendChunk({.layer = layer,
-                                                    .token_begin = 0,
-                                                    .key = View(kv.keys, plan_.token_count),
-                                                    .value = View(kv.values, plan_.token_count),
-                                                    .query = {}}));
+        const std::vector<std::byte> queries = SampledQueries(layer);
+        ALAYA_RETURN_IF_ERROR(importer.AppendChunk(
+            {.layer = layer,
+             .token_begin = 0,
+             .key = View(kv.keys, plan_.token_count),
+             .value = View(kv.values, plan_.token_count),
+             .query = TensorView{model().dtype, SampledPositions(), model().num_query_heads,
+                                 model().head_dim, queries}}));
       }
       ALAYA_RETURN_IF_ERROR(importer.Commit().status());
     }
     return OkStatus();
+  }
+
+  // Positions whose queries an engine sends along.
+  size_t SampledPositions() const { return std::min<size_t>(4096, plan_.token_count / 10); }
+
+  // Of positions spread over the text, of every remainder by 8, so that some ask for needles.
+  std::vector<std::byte> SampledQueries(uint32_t layer) const {
+    const size_t elements = size_t{model().num_query_heads} * model().head_dim;
+    const size_t row_bytes = elements * ElementBytes(model().dtype);
+    std::vector<std::byte> queries(SampledPositions() * row_bytes);
+    ParallelFor(SampledPositions(), [&](size_t i) {
+      const uint64_t position = i * plan_.token_count / SampledPositions() + i % 8;
+      EncodeElements(workload_.Queries(layer, std::min(position, plan_.token_count - 1)),
+                     model().dtype, std::span(queries).subspan(i * row_bytes, row_bytes));
+    });
+    return queries;
   }
 
   Status WaitForIndexes() {
