@@ -15,7 +15,7 @@ namespace {
 constexpr size_t kDenseShare = 4;
 // Rows of several blocks are scored together, in so many or a few more: the kernel prepares its
 // queries anew for every call.
-constexpr size_t kBatchRows = 64;
+constexpr size_t kBatchRows = 128;
 
 }  // namespace
 
@@ -26,6 +26,14 @@ void TokenMarks::Reset(size_t token_count) {
 
 void TokenMarks::Clear(size_t begin, size_t end) {
   std::ranges::fill(words_.subspan(begin / 64, (end + 63) / 64 - begin / 64), uint64_t{0});
+}
+
+size_t TokenMarks::Next(size_t begin, size_t end) const {
+  if (begin >= end) return end;
+  size_t word = begin / 64;
+  uint64_t bits = words_[word] & ~uint64_t{0} << begin % 64;
+  while (bits == 0 && (word + 1) * 64 < end) bits = words_[++word];
+  return bits == 0 ? end : std::min(end, word * 64 + static_cast<size_t>(std::countr_zero(bits)));
 }
 
 size_t TokenMarks::List(size_t begin, size_t end, std::span<uint32_t> tokens) const {
@@ -48,15 +56,17 @@ MarkedKeyScorer::Scratch& MarkedKeyScorer::ThreadScratch() {
 }
 
 void MarkedKeyScorer::Batch::Clear() {
-  tokens.clear();
-  rows.clear();
-  for (; block_count > 0; --block_count) blocks[block_count - 1] = {};
+  count = 0;
+  for (; pin_count > 0; --pin_count) pins[pin_count - 1] = {};
 }
 
 MarkedKeyScorer::MarkedKeyScorer(const KvReader* keys, const TokenMarks* marks,
                                  MatrixView<const float> queries, const UseScores* use)
     : keys_(*keys),
       is_in_memory_(keys->IsInMemory()),
+      batch_blocks_(is_in_memory_ ? kBatchBlocksInMemory : kBatchBlocks),
+      block_tokens_(keys->block_tokens()),
+      token_count_(keys->token_count()),
       marks_(*marks),
       queries_(queries),
       use_(*use),
@@ -65,7 +75,7 @@ MarkedKeyScorer::MarkedKeyScorer(const KvReader* keys, const TokenMarks* marks,
 MarkedKeyScorer::~MarkedKeyScorer() { scratch_.batch.Clear(); }
 
 Status MarkedKeyScorer::ScoreBefore(uint64_t token_end) {
-  return TakeBlocks(token_end / keys_.block_tokens());
+  return TakeBlocks(token_end / block_tokens_);
 }
 
 StatusOr<uint64_t> MarkedKeyScorer::Finish() {
@@ -75,37 +85,39 @@ StatusOr<uint64_t> MarkedKeyScorer::Finish() {
 }
 
 Status MarkedKeyScorer::TakeBlocks(size_t block_end) {
+  std::vector<uint32_t>& blocks = scratch_.blocks;
   while (next_block_ < block_end) {
-    if (next_block_ >= read_ahead_end_) ReadBlocksAhead(block_end);
-    ALAYA_RETURN_IF_ERROR(TakeBlock(next_block_++));
+    ListBlocks(block_end);
+    if (!blocks.empty()) keys_.Announce(KvKind::kKey, blocks, is_in_memory_);
+    for (const uint32_t block : blocks) ALAYA_RETURN_IF_ERROR(TakeBlock(block));
   }
   return OkStatus();
 }
 
-// Announces the next blocks with marks.
-void MarkedKeyScorer::ReadBlocksAhead(size_t block_end) {
-  const size_t block_tokens = keys_.block_tokens();
+void MarkedKeyScorer::ListBlocks(size_t block_end) {
   std::vector<uint32_t>& blocks = scratch_.blocks;
   blocks.clear();
-  size_t b = next_block_;
-  for (; b < block_end && blocks.size() < KvReader::kReadAheadBlocks; ++b) {
-    const size_t end = std::min((b + 1) * block_tokens, keys_.token_count());
-    uint32_t token = 0;
-    if (marks_.List(b * block_tokens, end, {&token, 1}) > 0) {
-      blocks.push_back(static_cast<uint32_t>(b));
+  const size_t token_end = std::min(block_end * block_tokens_, token_count_);
+  while (blocks.size() < KvReader::kReadAheadBlocks) {
+    const size_t token = marks_.Next(next_block_ * block_tokens_, token_end);
+    if (token == token_end) {
+      next_block_ = block_end;
+      return;
     }
+    blocks.push_back(static_cast<uint32_t>(token / block_tokens_));
+    next_block_ = blocks.back() + 1;
   }
-  if (!blocks.empty()) keys_.Announce(KvKind::kKey, blocks, is_in_memory_);
-  read_ahead_end_ = b;
 }
 
 Status MarkedKeyScorer::TakeBlock(size_t block) {
-  const size_t begin = block * keys_.block_tokens();
-  const size_t size = std::min(keys_.block_tokens(), keys_.token_count() - begin);
+  const size_t begin = block * block_tokens_;
+  const size_t size = std::min(block_tokens_, token_count_ - begin);
   const std::span<uint32_t> room = scratch_.rows.Take(size);
   const std::span<const uint32_t> rows = room.first(marks_.List(begin, begin + size, room));
-  if (rows.empty()) return OkStatus();
-  ALAYA_ASSIGN_OR_RETURN(PinnedRows keys, keys_.ReadBlock(KvKind::kKey, block));
+  // Left where it is: to move it takes as long as to score a row.
+  StatusOr<PinnedRows> read = keys_.ReadBlock(KvKind::kKey, block);
+  ALAYA_RETURN_IF_ERROR(read.status());
+  PinnedRows& keys = *read;
   if (rows.size() * kDenseShare > size) {
     ScoreBatch();
     std::iota(room.begin(), room.end(), static_cast<uint32_t>(begin));
@@ -115,25 +127,31 @@ Status MarkedKeyScorer::TakeBlock(size_t block) {
     return OkStatus();
   }
   Batch& batch = scratch_.batch;
+  if (batch.tokens.size() < batch.count + rows.size()) {
+    batch.tokens.resize(kBatchRows + size);
+    batch.rows.resize(kBatchRows + size);
+  }
+  const std::byte* const first = keys.rows.data;
+  const size_t row_bytes = keys.rows.row_bytes();
   for (const uint32_t row : rows) {
-    batch.tokens.push_back(static_cast<uint32_t>(begin) + row);
-    batch.rows.push_back(keys.rows.row(row));
-    if (batch.rows.size() <= kGatherAheadRows) {
-      Prefetch(batch.rows.back(), keys.rows.row_bytes());
-    }
+    batch.tokens[batch.count] = static_cast<uint32_t>(begin) + row;
+    batch.rows[batch.count] = first + row * row_bytes;
+    if (batch.count < kGatherAheadRows) Prefetch(batch.rows[batch.count], row_bytes);
+    ++batch.count;
   }
   dtype_ = keys.rows.dtype;
-  batch.blocks[batch.block_count++] = std::move(keys);
-  if (batch.block_count == kBatchBlocks || batch.rows.size() >= kBatchRows) ScoreBatch();
+  batch.pins[batch.pin_count++] = std::move(keys.pin);
+  if (batch.pin_count == batch_blocks_ || batch.count >= kBatchRows) ScoreBatch();
   return OkStatus();
 }
 
 void MarkedKeyScorer::ScoreBatch() {
   Batch& batch = scratch_.batch;
-  if (batch.rows.empty()) return;
-  const MatrixView<float> scores = ScoresOf(batch.tokens);
-  GatheredKeyScores(queries_, dtype_, batch.rows, scores);
-  Use(batch.tokens, scores);
+  if (batch.count == 0) return;
+  const std::span tokens = std::span<const uint32_t>(batch.tokens).first(batch.count);
+  const MatrixView<float> scores = ScoresOf(tokens);
+  GatheredKeyScores(queries_, dtype_, std::span(batch.rows).first(batch.count), scores);
+  Use(tokens, scores);
   batch.Clear();
 }
 

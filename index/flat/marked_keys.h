@@ -32,6 +32,8 @@ class TokenMarks {
   }
   // The bits of tokens from `first_token` on, a multiple of 64.
   uint64_t* WordsFrom(size_t first_token) { return words_.data() + first_token / 64; }
+  // The first marked token in [begin, end); end if there is none.
+  size_t Next(size_t begin, size_t end) const;
   // Writes the marked tokens in [begin, end), minus begin, to `tokens` by rising number,
   // as many as there is room for; returns how many.
   size_t List(size_t begin, size_t end, std::span<uint32_t> tokens) const;
@@ -49,8 +51,8 @@ using UseScores =
 // Where most of a block is marked, all of it is scored, and given to `use`.
 //
 // Life: construction -> ScoreBefore as marks come -> Finish. One at a time in a thread.
-// Guarantees: blocks without a mark are not read; at most nine are pinned at a time.
-// Errors: whatever a block read returns.
+// Guarantees: blocks without a mark are not read; at most nine are pinned at a time, 33 if all are
+// in memory. Errors: whatever a block read returns.
 class MarkedKeyScorer {
  public:
   // All arguments must outlive this.
@@ -67,42 +69,49 @@ class MarkedKeyScorer {
   StatusOr<uint64_t> Finish();
 
  private:
-  // So many blocks at most are pinned for a batch.
+  // So many blocks at most are pinned for a batch; more where all keys are in memory, and a block
+  // has a row or two.
   static constexpr size_t kBatchBlocks = 8;
+  static constexpr size_t kBatchBlocksInMemory = 32;
 
   // Rows of a few blocks that were asked for.
   struct Batch {
-    std::vector<uint32_t> tokens;
+    std::vector<uint32_t> tokens;  // [at least count], as the next one
     std::vector<const std::byte*> rows;
-    std::array<PinnedRows, kBatchBlocks> blocks;
-    size_t block_count = 0;
+    size_t count = 0;
+    std::array<BlockPin, kBatchBlocksInMemory> pins;
+    size_t pin_count = 0;
 
     void Clear();
   };
   struct Scratch {
     Batch batch;
-    std::vector<uint32_t> blocks;  // to read ahead
+    std::vector<uint32_t> blocks;  // to take
     ScratchBuffer<uint32_t> rows;
     ScratchBuffer<float> scores;
   };
   static Scratch& ThreadScratch();
 
+  // One that has marks.
   Status TakeBlock(size_t block);
   // Those before `block_end`, which have all their marks.
   Status TakeBlocks(size_t block_end);
-  void ReadBlocksAhead(size_t block_end);
+  // Lists the next few blocks with marks before `block_end`, and goes behind them.
+  void ListBlocks(size_t block_end);
   void ScoreBatch();
   void Use(std::span<const uint32_t> tokens, MatrixView<const float> scores);
   MatrixView<float> ScoresOf(std::span<const uint32_t> tokens);
 
   const KvReader& keys_;
   const bool is_in_memory_;
+  const size_t batch_blocks_;
+  const size_t block_tokens_;
+  const size_t token_count_;
   const TokenMarks& marks_;
   const MatrixView<const float> queries_;
   const UseScores& use_;
   Scratch& scratch_;
   size_t next_block_ = 0;
-  size_t read_ahead_end_ = 0;  // blocks before it are announced
   DType dtype_ = DType::kF32;
   uint64_t scored_ = 0;
 };
