@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cstdint>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "index/attention/attention_merge.h"
@@ -21,14 +22,23 @@ namespace {
 // cost a fraction of gathering row by row.
 constexpr size_t kDenseShare = 4;
 
+// Rows that lie anywhere are added when a query has so many, or a few more.
+constexpr size_t kBatchRows = 64;
+
+// Rows of one query that were asked for, of several blocks.
+struct QueryRows {
+  std::vector<const std::byte*> rows;
+  std::vector<float> weights;
+};
+
 struct Scratch {
   ScratchBuffer<float> weights;        // of all candidates, query after query
   ScratchBuffer<float> dense_weights;  // of one block
-  ScratchBuffer<uint32_t> rows;        // of one block and query
   ScratchBuffer<float> sums;
   ScratchBuffer<float> log_sum_exp;
   ScratchBuffer<SoftmaxState> states;
   std::vector<uint32_t> blocks;  // to read ahead
+  std::vector<QueryRows> batch;  // at least [query_count]
 };
 
 // The tokens of one query that are not attended yet, and their weights.
@@ -65,35 +75,6 @@ std::vector<Pending> Weigh(const GatheredAttentionTask& task, Scratch& scratch,
     pending.push_back({tokens, weights});
   }
   return pending;
-}
-
-// A block with tokens of some query, on its way.
-struct FetchedBlock {
-  uint64_t index = 0;
-  std::vector<Pending> taken;  // [query_count]; empty: there is none
-  PinnedRows values;
-  bool is_dense = false;
-};
-
-// Asks for all rows at once, as each takes long to come.
-void FetchRows(const FetchedBlock& block, uint64_t block_begin) {
-  const EncodedMatrixView values = block.values.rows;
-  for (const Pending& query : block.taken) {
-    for (const ScoredToken& token : query.tokens) {
-      Prefetch(values.row(token.token - block_begin), values.row_bytes());
-    }
-  }
-}
-
-void AddRowByRow(std::span<const Pending> taken, uint64_t block_begin, EncodedMatrixView values,
-                 Scratch& scratch, MatrixView<float> sums) {
-  for (size_t i = 0; i < taken.size(); ++i) {
-    const std::span<uint32_t> rows = scratch.rows.Take(taken[i].tokens.size());
-    std::ranges::transform(taken[i].tokens, rows.begin(), [&](const ScoredToken& token) {
-      return static_cast<uint32_t>(token.token - block_begin);
-    });
-    AddGatheredValues(taken[i].weights, rows, values, sums.row(i));
-  }
 }
 
 void AddWholeBlock(std::span<const Pending> taken, uint64_t block_begin, EncodedMatrixView values,
@@ -139,6 +120,104 @@ std::span<const uint32_t> NextBlocks(std::span<const Pending> pending, uint64_t 
   return std::span(*blocks).first(std::min(blocks->size(), KvReader::kReadAheadBlocks));
 }
 
+// Adds the values of pending tokens to the sums, block by block: of those of which much is wanted
+// all at once, of the others some rows, of several blocks together.
+class ValueSums {
+ public:
+  ValueSums(const KvReader* reader, std::vector<Pending> pending, MatrixView<float> sums,
+            Scratch* scratch)
+      : reader_(*reader),
+        is_in_memory_(reader->IsInMemory()),
+        pinned_max_(is_in_memory_ ? kValueBlocksPinnedInMemory : kValueBlocksPinnedMax),
+        block_tokens_(reader->block_tokens()),
+        pending_(std::move(pending)),
+        taken_(pending_.size()),
+        sums_(sums),
+        scratch_(*scratch) {
+    if (scratch_.batch.size() < pending_.size()) scratch_.batch.resize(pending_.size());
+  }
+  ValueSums(const ValueSums&) = delete;
+  ValueSums& operator=(const ValueSums&) = delete;
+  ~ValueSums() { Clear(); }
+
+  Status AddAll() {
+    uint64_t read_ahead_end = 0;  // blocks before it are announced
+    for (uint64_t b = NextBlock(pending_, block_tokens_); b < reader_.block_count();
+         b = NextBlock(pending_, block_tokens_)) {
+      if (b >= read_ahead_end) {
+        const auto next = NextBlocks(pending_, b, block_tokens_, &scratch_.blocks);
+        reader_.Announce(KvKind::kValue, next, is_in_memory_);
+        read_ahead_end = uint64_t{next.back()} + 1;
+      }
+      ALAYA_RETURN_IF_ERROR(AddBlock(b));
+    }
+    AddBatch();
+    return OkStatus();
+  }
+
+ private:
+  Status AddBlock(uint64_t b) {
+    size_t taken_count = 0;
+    for (size_t i = 0; i < pending_.size(); ++i) {
+      taken_[i] = pending_[i].TakeBefore((b + 1) * block_tokens_);
+      taken_count += taken_[i].tokens.size();
+    }
+    // Left where it is: to move it takes as long as to add a row.
+    StatusOr<PinnedRows> read = reader_.ReadBlock(KvKind::kValue, b);
+    ALAYA_RETURN_IF_ERROR(read.status());
+    const EncodedMatrixView values = read->rows;
+    if (taken_count * kDenseShare >= taken_.size() * values.rows) {
+      AddWholeBlock(taken_, b * block_tokens_, values, scratch_, sums_);
+      return OkStatus();
+    }
+    dtype_ = values.dtype;
+    const std::byte* const first = values.data;
+    const size_t row_bytes = values.row_bytes();
+    bool is_full = pin_count_ + 1 == pinned_max_;
+    for (size_t i = 0; i < taken_.size(); ++i) {
+      QueryRows& batch = scratch_.batch[i];
+      for (size_t j = 0; j < taken_[i].tokens.size(); ++j) {
+        const std::byte* row = first + (taken_[i].tokens[j].token - b * block_tokens_) * row_bytes;
+        if (batch.rows.size() < kGatherAheadValues) Prefetch(row, row_bytes);
+        batch.rows.push_back(row);
+        batch.weights.push_back(taken_[i].weights[j]);
+      }
+      is_full = is_full || batch.rows.size() >= kBatchRows;
+    }
+    pins_[pin_count_++] = std::move(read->pin);
+    if (is_full) AddBatch();
+    return OkStatus();
+  }
+
+  void AddBatch() {
+    for (size_t i = 0; i < pending_.size(); ++i) {
+      const QueryRows& batch = scratch_.batch[i];
+      if (!batch.rows.empty()) AddGatheredValues(batch.weights, dtype_, batch.rows, sums_.row(i));
+    }
+    Clear();
+  }
+
+  void Clear() {
+    for (QueryRows& batch : scratch_.batch) {
+      batch.rows.clear();
+      batch.weights.clear();
+    }
+    for (; pin_count_ > 0; --pin_count_) pins_[pin_count_ - 1] = {};
+  }
+
+  const KvReader& reader_;
+  const bool is_in_memory_;
+  const size_t pinned_max_;
+  const uint64_t block_tokens_;
+  std::vector<Pending> pending_;  // [query_count], as the next one
+  std::vector<Pending> taken_;    // of one block
+  const MatrixView<float> sums_;
+  Scratch& scratch_;
+  std::array<BlockPin, kValueBlocksPinnedInMemory> pins_;
+  size_t pin_count_ = 0;
+  DType dtype_ = DType::kF32;
+};
+
 }  // namespace
 
 Status AddGatheredAttention(const GatheredAttentionTask& task, AttentionPart total) {
@@ -151,40 +230,7 @@ Status AddGatheredAttention(const GatheredAttentionTask& task, AttentionPart tot
   const size_t head_dim = total.output.cols();
   const MatrixView<float> sums(scratch.sums.Take(count * head_dim).data(), count, head_dim);
   std::fill_n(sums.data(), count * head_dim, 0.0F);
-
-  const uint64_t block_tokens = task.reader->block_tokens();
-  const bool is_in_memory = task.reader->IsInMemory();
-  uint64_t read_ahead_end = 0;  // blocks before it are announced
-  // Takes the next block with pending tokens.
-  const auto fetch = [&](FetchedBlock* block) -> Status {
-    block->taken.clear();
-    block->values = {};
-    const uint64_t b = NextBlock(pending, block_tokens);
-    if (b >= task.reader->block_count()) return OkStatus();
-    if (b >= read_ahead_end) {
-      const std::span<const uint32_t> next = NextBlocks(pending, b, block_tokens, &scratch.blocks);
-      task.reader->Announce(KvKind::kValue, next, is_in_memory);
-      read_ahead_end = uint64_t{next.back()} + 1;
-    }
-    size_t taken_count = 0;
-    for (Pending& query : pending) {
-      block->taken.push_back(query.TakeBefore((b + 1) * block_tokens));
-      taken_count += block->taken.back().tokens.size();
-    }
-    block->index = b;
-    ALAYA_ASSIGN_OR_RETURN(block->values, task.reader->ReadBlock(KvKind::kValue, b));
-    block->is_dense = taken_count * kDenseShare >= count * block->values.rows.rows;
-    if (!block->is_dense) FetchRows(*block, b * block_tokens);
-    return OkStatus();
-  };
-  std::array<FetchedBlock, kValueBlocksPinnedMax> blocks;
-  for (FetchedBlock& block : blocks) ALAYA_RETURN_IF_ERROR(fetch(&block));
-  for (size_t next = 0; !blocks[next].taken.empty(); next = (next + 1) % blocks.size()) {
-    FetchedBlock& block = blocks[next];
-    const auto add = block.is_dense ? AddWholeBlock : AddRowByRow;
-    add(block.taken, block.index * block_tokens, block.values.rows, scratch, sums);
-    ALAYA_RETURN_IF_ERROR(fetch(&block));
-  }
+  ALAYA_RETURN_IF_ERROR(ValueSums(task.reader, std::move(pending), sums, &scratch).AddAll());
 
   const std::span<float> log_sum_exp = scratch.log_sum_exp.Take(count);
   for (size_t i = 0; i < count; ++i) {

@@ -23,9 +23,6 @@ constexpr size_t kTileQueries = 4;
 // in 16 bits they fill half of the first-level cache, so that the tiles to the right
 // find them there.
 constexpr size_t kTileTokens = 64;
-// How many gathered rows ahead memory is asked for; consecutive ones a tile ahead.
-constexpr size_t kReadAheadTokens = 12;
-
 // Rows [begin, end) of a block, or of the list of gathered ones.
 struct TokenSpan {
   size_t begin;
@@ -48,14 +45,12 @@ struct ConsecutiveRows {
   }
 };
 
-// Some rows of a block.
+// Rows that lie anywhere.
 struct GatheredRows {
-  const std::byte* data;
-  size_t row_bytes;
-  std::span<const uint32_t> tokens;
-  HWY_INLINE const std::byte* operator()(size_t j) const { return data + tokens[j] * row_bytes; }
+  std::span<const std::byte* const> rows;
+  HWY_INLINE const std::byte* operator()(size_t j) const { return rows[j]; }
   HWY_INLINE const std::byte* Next(size_t j) const {
-    return (*this)(std::min(j + kReadAheadTokens, tokens.size() - 1));
+    return rows[std::min(j + kGatherAheadValues, rows.size() - 1)];
   }
 };
 
@@ -170,11 +165,11 @@ void AddWeighted(MatrixView<const float> weights, EncodedMatrixView values, Matr
 }
 
 template <DType kType>
-void AddGathered(MatrixView<const float> weights, std::span<const uint32_t> tokens,
-                 EncodedMatrixView values, MatrixView<float> sums) {
-  const GatheredRows rows{values.data, values.row_bytes(), tokens};
-  for (size_t begin = 0; begin < tokens.size(); begin += kTileTokens) {
-    AddRows<kType, 1>(rows, {begin, std::min(begin + kTileTokens, tokens.size())}, weights, sums);
+void AddGathered(MatrixView<const float> weights, std::span<const std::byte* const> rows,
+                 MatrixView<float> sums) {
+  for (size_t begin = 0; begin < rows.size(); begin += kTileTokens) {
+    AddRows<kType, 1>(GatheredRows{rows}, {begin, std::min(begin + kTileTokens, rows.size())},
+                      weights, sums);
   }
 }
 
@@ -190,17 +185,17 @@ void AddWeightedValues(MatrixView<const float> weights, EncodedMatrixView values
   }
 }
 
-void AddGatheredValues(std::span<const float> weights, std::span<const uint32_t> tokens,
-                       EncodedMatrixView values, std::span<float> sum) {
+void AddGatheredValues(std::span<const float> weights, DType dtype,
+                       std::span<const std::byte* const> rows, std::span<float> sum) {
   const MatrixView<const float> weight_row(weights.data(), 1, weights.size());
   const MatrixView<float> sum_row(sum.data(), 1, sum.size());
-  switch (values.dtype) {
+  switch (dtype) {
     case DType::kF32:
-      return AddGathered<DType::kF32>(weight_row, tokens, values, sum_row);
+      return AddGathered<DType::kF32>(weight_row, rows, sum_row);
     case DType::kF16:
-      return AddGathered<DType::kF16>(weight_row, tokens, values, sum_row);
+      return AddGathered<DType::kF16>(weight_row, rows, sum_row);
     case DType::kBF16:
-      return AddGathered<DType::kBF16>(weight_row, tokens, values, sum_row);
+      return AddGathered<DType::kBF16>(weight_row, rows, sum_row);
   }
 }
 
@@ -221,11 +216,11 @@ void AddWeightedValues(MatrixView<const float> weights, EncodedMatrixView values
   HWY_DYNAMIC_DISPATCH(AddWeightedValues)(weights, values, sums, upcoming);
 }
 
-void AddGatheredValues(std::span<const float> weights, std::span<const uint32_t> tokens,
-                       EncodedMatrixView values, std::span<float> sum) {
-  assert(weights.size() == tokens.size());
-  assert(sum.size() == values.cols && values.cols % 8 == 0);
-  HWY_DYNAMIC_DISPATCH(AddGatheredValues)(weights, tokens, values, sum);
+void AddGatheredValues(std::span<const float> weights, DType dtype,
+                       std::span<const std::byte* const> rows, std::span<float> sum) {
+  assert(weights.size() == rows.size());
+  assert(sum.size() % 8 == 0);
+  HWY_DYNAMIC_DISPATCH(AddGatheredValues)(weights, dtype, rows, sum);
 }
 
 void AddWeightedValuesReference(MatrixView<const float> weights, EncodedMatrixView values,

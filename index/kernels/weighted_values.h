@@ -21,11 +21,14 @@ namespace alaya {
 void AddWeightedValues(MatrixView<const float> weights, EncodedMatrixView values,
                        MatrixView<float> sums, std::span<const std::byte> upcoming = {});
 
-// sum += sum over j of weights[j] * values row tokens[j]; reads only those rows.
+// sum += sum over j of weights[j] * the row at rows[j], of sum.size() elements.
 //
-// Requires: tokens are rows of `values`; head_dim is a multiple of 8.
-void AddGatheredValues(std::span<const float> weights, std::span<const uint32_t> tokens,
-                       EncodedMatrixView values, std::span<float> sum);
+// Requires: sum.size(), head_dim, is a multiple of 8.
+// Cost: rows may lie anywhere. Each is fetched kGatherAheadValues rows before it is read; of the
+//   first ones the caller may have asked for.
+inline constexpr size_t kGatherAheadValues = 12;
+void AddGatheredValues(std::span<const float> weights, DType dtype,
+                       std::span<const std::byte* const> rows, std::span<float> sum);
 
 // By definition, summed in double.
 void AddWeightedValuesReference(MatrixView<const float> weights, EncodedMatrixView values,

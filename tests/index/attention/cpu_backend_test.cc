@@ -107,7 +107,7 @@ class CpuBackendTest : public testing::TestWithParam<AttendCase> {
     EXPECT_EQ(report->part_ns.size(), sequence_.parts().size());
     for (size_t p = 0; p < sequence_.parts().size(); ++p) {
       EXPECT_EQ(sequence_.reader(p).pin_count(), 0);
-      EXPECT_LE(sequence_.reader(p).pin_count_max(), static_cast<int>(kValueBlocksPinnedMax));
+      EXPECT_LE(sequence_.reader(p).pin_count_max(), static_cast<int>(kValueBlocksPinnedInMemory));
     }
   }
 

@@ -107,22 +107,26 @@ TEST_F(GatheredAttentionTest, ReadsOnlyTheValuesOfBlocksWithAToken) {
 }
 
 TEST_F(GatheredAttentionTest, PinsAFewBlocksAtATime) {
-  constexpr size_t kManyBlocks = 3 * kValueBlocksPinnedMax;
+  constexpr size_t kManyBlocks = 2 * kValueBlocksPinnedInMemory;
   const std::vector<float> values = RandomFloats(kManyBlocks * kBlockTokens * kHeadDim, 1.0F, 5);
-  const ArrayKvReader reader(values, values, kHeadDim, DType::kF32, kBlockTokens);
   std::vector<std::vector<ScoredToken>> tokens(1);
   for (uint32_t block = 0; block < kManyBlocks; ++block) {
     tokens[0].push_back({block * static_cast<uint32_t>(kBlockTokens), 1.0F});
   }
-  std::vector<float> output(kHeadDim);
-  std::vector<float> log_sum_exp(1);
-  const AttentionPart total = {{output.data(), 1, kHeadDim}, log_sum_exp};
-  ClearAttention(total);
+  for (const bool in_memory : {true, false}) {
+    ArrayKvReader reader(values, values, kHeadDim, DType::kF32, kBlockTokens);
+    reader.set_in_memory(in_memory);
+    std::vector<float> output(kHeadDim);
+    std::vector<float> log_sum_exp(1);
+    const AttentionPart total = {{output.data(), 1, kHeadDim}, log_sum_exp};
+    ClearAttention(total);
 
-  ASSERT_TRUE(AddGatheredAttention({tokens, &reader, kScale}, total).ok());
+    ASSERT_TRUE(AddGatheredAttention({tokens, &reader, kScale}, total).ok());
 
-  EXPECT_EQ(reader.pin_count_max(), static_cast<int>(kValueBlocksPinnedMax));
-  EXPECT_EQ(reader.pin_count(), 0);
+    const size_t pinned_max = in_memory ? kValueBlocksPinnedInMemory : kValueBlocksPinnedMax;
+    EXPECT_EQ(reader.pin_count_max(), static_cast<int>(pinned_max));
+    EXPECT_EQ(reader.pin_count(), 0);
+  }
 }
 
 TEST_F(GatheredAttentionTest, AQueryWithoutTokensKeepsItsTotal) {

@@ -92,7 +92,9 @@ TEST_P(WeightedValuesTest, GatheredRowsEqualTheReferenceOverThoseRows) {
         const std::vector<float> weights = RandomWeights(tokens.size());
         std::vector<float> sum(head_dim, 0.5F);
 
-        AddGatheredValues(weights, tokens, values.view, sum);
+        std::vector<const std::byte*> rows;
+        for (const uint32_t token : tokens) rows.push_back(values.view.row(token));
+        AddGatheredValues(weights, values.view.dtype, rows, sum);
 
         for (size_t e = 0; e < head_dim; ++e) {
           double expected = 0.5;
@@ -113,7 +115,7 @@ TEST_P(WeightedValuesTest, NoGatheredRowsChangeNothing) {
   const EncodedMatrix values = Encode(RandomFloats(8, 1.0F, 7), 8, DType::kBF16);
   std::vector<float> sum(8, 0.25F);
 
-  AddGatheredValues({}, {}, values.view, sum);
+  AddGatheredValues({}, values.view.dtype, {}, sum);
 
   EXPECT_EQ(sum, std::vector<float>(8, 0.25F));
 }
