@@ -100,6 +100,7 @@ class Layer {
         reports_(model.num_kv_heads) {
     const std::vector<OurIndexKind> kinds = OurIndexKinds();
     const auto flat = std::ranges::find(kinds, "flat", &OurIndexKind::name);
+    SampleQueries(*layer_);
     const Times times =
         team_.Run(indexes_.size(), [&](size_t h) { indexes_[h] = flat->build(*layer_, h); });
     build_ms_per_32k_ = times.cpu_us / 1e3 * 32768 / static_cast<double>(token_count) /

@@ -169,6 +169,7 @@ class Comparison {
       exact.indexes.push_back(std::make_shared<ExactIndex>(&layer_.reader(head)));
     }
     if (Wants("exact")) ways_.push_back(exact);
+    SampleQueries(layer_);
     for (const OurIndexKind& kind : OurIndexKinds()) {
       if (!Wants(kind.name)) continue;
       AddOurs(kind, BuildWay<BenchmarkIndex>(

@@ -73,13 +73,16 @@ class BlocksIndex : public BenchmarkIndex {
 // Positions whose queries a context is imported with, at most.
 constexpr size_t kSampledPositionsMax = 4096;
 
+size_t SampledPositions(const BenchmarkLayer& layer) {
+  return std::min<size_t>(kSampledPositionsMax, layer.token_count() / 10);
+}
+
 // Queries that an import of the layer samples.
 class Sample {
  public:
   Sample(const BenchmarkLayer& layer, size_t head)
       : head_dim_(layer.model().head_dim),
-        queries_(layer.SampledQueries(
-            head, std::min<size_t>(kSampledPositionsMax, layer.token_count() / 10))) {}
+        queries_(layer.SampledQueries(head, SampledPositions(layer))) {}
 
   MatrixView<const float> view() const {
     return {queries_.data(), queries_.size() / head_dim_, head_dim_};
@@ -113,6 +116,10 @@ std::shared_ptr<BenchmarkIndex> BuildFine(const BenchmarkLayer& layer, size_t he
 }
 
 }  // namespace
+
+void SampleQueries(const BenchmarkLayer& layer) {
+  layer.SampledQueries(0, SampledPositions(layer));
+}
 
 std::vector<OurIndexKind> OurIndexKinds() {
   return {{.name = "flat", .estimates = true, .build = BuildFlat},

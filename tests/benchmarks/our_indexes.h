@@ -28,6 +28,9 @@ struct OurIndexKind {
 
 std::vector<OurIndexKind> OurIndexKinds();
 
+// Makes the layer's sampled queries, which builds use, so that no build takes the time for it.
+void SampleQueries(const BenchmarkLayer& layer);
+
 }  // namespace alaya
 
 #endif  // ALAYA_TESTS_BENCHMARKS_OUR_INDEXES_H_

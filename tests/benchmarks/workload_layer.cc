@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 #include <utility>
 
 #include "index/kernels/encoding.h"
@@ -56,19 +57,28 @@ class WorkloadLayer : public BenchmarkLayer {
 
   std::vector<float> SampledQueries(size_t head, size_t count) const override {
     const size_t group_elements = size_t{model().group_size()} * model().head_dim;
+    const std::lock_guard lock(mutex_);
+    if (samples_.size() != count) {
+      samples_.resize(count);
+      ParallelFor(count, [&](size_t i) {
+        // Of every remainder by 8, so that some of them ask for needles.
+        const uint64_t position = i * token_count() / count + i % 8;
+        samples_[i] = workload_.Queries(layer_, std::min(position, token_count() - 1));
+      });
+    }
     std::vector<float> queries(count * group_elements);
-    ParallelFor(count, [&](size_t i) {
-      // Of every remainder by 8, so that some of them ask for needles.
-      const uint64_t position = std::min(i * token_count() / count + i % 8, token_count() - 1);
-      const std::vector<float> all = workload_.Queries(layer_, position);
-      std::copy_n(&all[head * group_elements], group_elements, &queries[i * group_elements]);
-    });
+    for (size_t i = 0; i < count; ++i) {
+      std::copy_n(&samples_[i][head * group_elements], group_elements,
+                  &queries[i * group_elements]);
+    }
     return queries;
   }
 
  private:
   uint32_t layer_;
   AttentionWorkload workload_;
+  mutable std::mutex mutex_;
+  mutable std::vector<std::vector<float>> samples_;  // of all heads, as they were asked for last
 };
 
 }  // namespace
