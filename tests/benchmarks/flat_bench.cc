@@ -79,6 +79,7 @@ struct Settings {
   size_t runs = 21;
   uint32_t layer = 2;
   bool is_tiny = false;
+  bool has_queries = true;
   std::vector<size_t> lengths = {4096, 16384, 32768, 131072};
   std::string csv_path;
   std::FILE* csv = nullptr;
@@ -98,11 +99,10 @@ class Layer {
         full_outputs_(outputs_.size()),
         log_sum_exp_(model.num_query_heads),
         reports_(model.num_kv_heads) {
-    const std::vector<OurIndexKind> kinds = OurIndexKinds();
-    const auto flat = std::ranges::find(kinds, "flat", &OurIndexKind::name);
+    const OurIndexKind flat = settings.has_queries ? OurIndexKinds().front() : FlatWithoutQueries();
     SampleQueries(*layer_);
     const Times times =
-        team_.Run(indexes_.size(), [&](size_t h) { indexes_[h] = flat->build(*layer_, h); });
+        team_.Run(indexes_.size(), [&](size_t h) { indexes_[h] = flat.build(*layer_, h); });
     build_ms_per_32k_ = times.cpu_us / 1e3 * 32768 / static_cast<double>(token_count) /
                         static_cast<double>((model.num_kv_heads + 1) / 2);
   }
@@ -342,6 +342,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--way", settings.way, "Only this row of the table, beside floor and exact")
       ->check(CLI::IsMember(alaya::WayNames()));
+  app.add_flag("!--no-queries", settings.has_queries,
+               "An index of a context that was imported without sampled queries");
   app.add_option("--csv", settings.csv_path, "Writes the table to this file too");
   app.add_flag("--tiny", settings.is_tiny, alaya::kTinyHelp);
   return alaya::BenchmarkMain(app, argc, argv, [&] { return alaya::Run(settings); });

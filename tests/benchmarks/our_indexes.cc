@@ -101,6 +101,12 @@ std::shared_ptr<BenchmarkIndex> BuildFlat(const BenchmarkLayer& layer, size_t he
   });
 }
 
+std::shared_ptr<BenchmarkIndex> BuildFlatWithoutQueries(const BenchmarkLayer& layer, size_t head) {
+  const KvReader& reader = layer.reader(head);
+  return std::make_shared<BlocksIndex<FlatIndex>>(
+      reader, [&](const IndexBlockSink& sink) { return BuildFlatIndex(reader, {}, sink); });
+}
+
 std::shared_ptr<BenchmarkIndex> BuildCoarse(const BenchmarkLayer& layer, size_t head) {
   const KvReader& reader = layer.reader(head);
   return std::make_shared<BlocksIndex<CoarseIndex>>(
@@ -119,6 +125,10 @@ std::shared_ptr<BenchmarkIndex> BuildFine(const BenchmarkLayer& layer, size_t he
 
 void SampleQueries(const BenchmarkLayer& layer) {
   layer.SampledQueries(0, SampledPositions(layer));
+}
+
+OurIndexKind FlatWithoutQueries() {
+  return {.name = "flat, no queries", .estimates = true, .build = BuildFlatWithoutQueries};
 }
 
 std::vector<OurIndexKind> OurIndexKinds() {

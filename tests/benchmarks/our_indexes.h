@@ -27,6 +27,8 @@ struct OurIndexKind {
 };
 
 std::vector<OurIndexKind> OurIndexKinds();
+// Flat of an import that has no sampled queries.
+OurIndexKind FlatWithoutQueries();
 
 // Makes the layer's sampled queries, which builds use, so that no build takes the time for it.
 void SampleQueries(const BenchmarkLayer& layer);
