@@ -6,6 +6,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "index/flat/query_fit.h"
@@ -18,8 +19,10 @@ namespace {
 // Any number does; this one is part of what a rebuilt index has in common with its
 // predecessor.
 constexpr uint64_t kRotationSeed = 0x414C415941;
-// Keys that stand for all. Neighbours in the text are alike, so that they must be from all over it.
+// Keys that stand for all, some of each of so many blocks: neighbours in the text are alike, so
+// that they must be from all over it.
 constexpr size_t kSampleKeys = 4096;
+constexpr size_t kSampleBlocksMax = 256;
 
 // Calls use(rows, first_token) with all rows of `tokens`, a piece per block.
 template <class Use>
@@ -79,34 +82,53 @@ class ValueSummary {
   double count_ = 0;
 };
 
-// Every so many keys of the text, [any, head_dim].
+// [any, head_dim]
 StatusOr<std::vector<float>> SampleKeys(const KvReader& reader, size_t token_count) {
   const size_t head_dim = reader.head_dim();
-  const size_t step = std::max<size_t>(1, token_count / kSampleKeys);
+  const size_t block_count = (token_count + reader.block_tokens() - 1) / reader.block_tokens();
+  const size_t sample_count = std::min(block_count, kSampleBlocksMax);
   std::vector<float> keys;
-  keys.reserve((token_count / step + 1) * head_dim);
-  for (uint64_t token = 0; token < token_count;) {
-    const uint64_t block_begin = token / reader.block_tokens() * reader.block_tokens();
-    ALAYA_ASSIGN_OR_RETURN(const PinnedRows block,
-                           reader.ReadBlock(KvKind::kKey, token / reader.block_tokens()));
-    const uint64_t end = std::min<uint64_t>(block_begin + block.rows.rows, token_count);
-    for (; token < end; token += step) {
-      const EncodedMatrixView row = block.rows.rows_range(token - block_begin, 1);
+  for (size_t sample = 0; sample < sample_count; ++sample) {
+    const size_t b = sample * block_count / sample_count;
+    ALAYA_ASSIGN_OR_RETURN(const PinnedRows block, reader.ReadBlock(KvKind::kKey, b));
+    const size_t count = std::min(block.rows.rows, token_count - b * reader.block_tokens());
+    const size_t step = std::max<size_t>(1, count * sample_count / kSampleKeys);
+    for (size_t i = 0; i < count; i += step) {
       keys.resize(keys.size() + head_dim);
-      DecodeElements(row.dtype, row.bytes(), std::span(keys).last(head_dim));
+      DecodeElements(block.rows.dtype, block.rows.rows_range(i, 1).bytes(),
+                     std::span(keys).last(head_dim));
     }
   }
   return keys;
 }
 
+// With the mean of the sample as centre.
+StatusOr<FlatHeader> HeaderOf(size_t head_dim, size_t token_count, std::span<const float> keys) {
+  FlatHeader header;
+  header.head_dim = head_dim;
+  header.token_count = token_count;
+  header.rotation_seed = kRotationSeed;
+  header.block_tokens = FlatBlockTokens(head_dim);
+  if (header.block_tokens == 0) {
+    return InvalidArgument("flat index: head_dim " + std::to_string(head_dim) +
+                           " is too large: 64 keys do not fit one block");
+  }
+  header.centre.resize(head_dim);
+  if (keys.empty()) return header;
+  std::vector<double> sums(head_dim);
+  for (size_t i = 0; i < keys.size(); ++i) sums[i % head_dim] += double{keys[i]};
+  const auto count = static_cast<double>(keys.size() / head_dim);
+  std::ranges::transform(sums, header.centre.begin(),
+                         [&](double sum) { return static_cast<float>(sum / count); });
+  return header;
+}
+
 // None: codes are as good without one.
-StatusOr<std::optional<QueryFit>> FitOf(const KvReader& reader, const FlatHeader& header,
-                                        MatrixView<const float> queries) {
-  const size_t head_dim = header.head_dim;
+std::optional<QueryFit> FitOf(const FlatHeader& header, std::vector<float> keys,
+                              MatrixView<const float> queries) {
   if (queries.empty() || header.token_count < kMapTokensMin) return std::nullopt;
-  ALAYA_ASSIGN_OR_RETURN(std::vector<float> keys, SampleKeys(reader, header.token_count));
-  for (size_t i = 0; i < keys.size(); ++i) keys[i] -= header.centre[i % head_dim];
-  return FitToQueries({keys.data(), keys.size() / head_dim, head_dim}, queries);
+  for (size_t i = 0; i < keys.size(); ++i) keys[i] -= header.centre[i % header.head_dim];
+  return FitToQueries({keys.data(), keys.size() / header.head_dim, header.head_dim}, queries);
 }
 
 Status WriteMap(const FlatHeader& header, std::span<const float> rows, const IndexBlockSink& sink) {
@@ -122,25 +144,8 @@ Status WriteMap(const FlatHeader& header, std::span<const float> rows, const Ind
 
 StatusOr<FlatHeader> MakeFlatHeader(const KvReader& reader, size_t token_count) {
   assert(token_count <= reader.token_count());
-  FlatHeader header;
-  header.head_dim = reader.head_dim();
-  header.token_count = token_count;
-  header.rotation_seed = kRotationSeed;
-  header.block_tokens = FlatBlockTokens(header.head_dim);
-  if (header.block_tokens == 0) {
-    return InvalidArgument("flat index: head_dim " + std::to_string(header.head_dim) +
-                           " is too large: 64 keys do not fit one block");
-  }
-  header.centre.resize(header.head_dim);
   ALAYA_ASSIGN_OR_RETURN(const std::vector<float> keys, SampleKeys(reader, token_count));
-  const size_t count = keys.size() / header.head_dim;
-  if (count == 0) return header;
-  std::vector<double> sums(header.head_dim);
-  for (size_t i = 0; i < keys.size(); ++i) sums[i % header.head_dim] += double{keys[i]};
-  std::ranges::transform(sums, header.centre.begin(), [&](double sum) {
-    return static_cast<float>(sum / static_cast<double>(count));
-  });
-  return header;
+  return HeaderOf(reader.head_dim(), token_count, keys);
 }
 
 Status FlatGroupEncoder::Encode(const KvReader& reader, TokenRange tokens, size_t group,
@@ -170,8 +175,10 @@ Status FlatGroupEncoder::Encode(const KvReader& reader, TokenRange tokens, size_
 
 Status BuildFlatIndex(const KvReader& reader, MatrixView<const float> queries,
                       const IndexBlockSink& sink) {
-  ALAYA_ASSIGN_OR_RETURN(FlatHeader header, MakeFlatHeader(reader, reader.token_count()));
-  ALAYA_ASSIGN_OR_RETURN(const std::optional<QueryFit> fit, FitOf(reader, header, queries));
+  ALAYA_ASSIGN_OR_RETURN(std::vector<float> keys, SampleKeys(reader, reader.token_count()));
+  ALAYA_ASSIGN_OR_RETURN(FlatHeader header,
+                         HeaderOf(reader.head_dim(), reader.token_count(), keys));
+  const std::optional<QueryFit> fit = FitOf(header, std::move(keys), queries);
   if (fit) header.query_map = fit->facts;
   ALAYA_RETURN_IF_ERROR(sink(EncodeFlatHeader(header)));
   if (fit) ALAYA_RETURN_IF_ERROR(WriteMap(header, fit->queries, sink));

@@ -21,8 +21,9 @@ namespace alaya {
 // Shapes: queries [any, head_dim], as IndexBuildInput's.
 // Errors: InvalidArgument if a group's codes do not fit one block (head_dim above about
 //   1900); whatever a block read or the sink returns.
-// Cost: reads every key and value once, a few keys twice; memory for one block.
-// A map takes 4 * head_dim^2 bytes, of this many tokens' keys and values less than one in 100.
+// Cost: reads every key and value once, keys of 256 blocks twice; memory for one block and 4,096
+// keys. A map takes 4 * head_dim^2 bytes, of this many tokens' keys and values less than one in
+// 100.
 inline constexpr size_t kMapTokensMin = size_t{16} * 1024;
 Status BuildFlatIndex(const KvReader& reader, MatrixView<const float> queries,
                       const IndexBlockSink& sink);
