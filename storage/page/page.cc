@@ -29,7 +29,13 @@
 
 #include "storage/page/page.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+// XXH3 in the widest vectors that the processor has: four times as fast as SSE2.
+#include <xxh_x86dispatch.h>
+#else
 #include <xxhash.h>
+#endif
 
 #include <array>
 #include <bit>
@@ -101,9 +107,24 @@ Header Identity(const IndexPageInfo& info, size_t payload_bytes) {
   return header;
 }
 
+#if defined(__x86_64__)
+__attribute__((target("avx"))) void ClearUpperVectorHalves() { _mm256_zeroupper(); }
+
+// Debian's libxxhash forgets it, and SSE code that follows, such as RocksDB's checksum, then
+// runs at a third of its speed.
+void LeaveVectorCode() {
+  static const bool has_avx = __builtin_cpu_supports("avx") != 0;
+  if (has_avx) ClearUpperVectorHalves();
+}
+#else
+void LeaveVectorCode() {}
+#endif
+
 uint64_t Checksum(std::span<const std::byte> identity, std::span<const std::byte> payload) {
   const uint64_t seed = XXH3_64bits(identity.data(), kChecksumOffset);
-  return XXH3_64bits_withSeed(payload.data(), payload.size(), seed);
+  const uint64_t checksum = XXH3_64bits_withSeed(payload.data(), payload.size(), seed);
+  LeaveVectorCode();
+  return checksum;
 }
 
 uint64_t Number(std::span<const std::byte> bytes, const Field& field) {
