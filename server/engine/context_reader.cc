@@ -16,10 +16,9 @@
 namespace alaya {
 namespace {
 
-// Keys and values of one chunk together.
-constexpr size_t kChunkBytesMax = size_t{1} << 20;
-// If a page of every head takes more than that, up to so much: else pages were read twice.
-constexpr size_t kPagesChunkBytesMax = size_t{2} << 20;
+// Keys and values of one chunk together. Of half of it a fifth less is read in the same time
+// (tests/benchmarks/results/storage.md), and gRPC's clients take no more than 4 MiB unasked.
+constexpr size_t kChunkBytesMax = size_t{2} << 20;
 
 // Memory of chunks, which is used again: touching fresh memory takes longer than what is to be
 // copied there. Lives as long as the last chunk.
@@ -65,10 +64,7 @@ struct Piece {
 size_t TokenBytes(const Model& model) { return size_t{2} * model.num_kv_heads * model.row_bytes(); }
 
 uint64_t ChunkTokens(const Model& model) {
-  const uint64_t page_tokens = PageTokens(model);
-  const uint64_t tokens = std::max<uint64_t>(1, kChunkBytesMax / TokenBytes(model));
-  if (tokens >= page_tokens || page_tokens * TokenBytes(model) > kPagesChunkBytesMax) return tokens;
-  return page_tokens;
+  return std::max<uint64_t>(1, kChunkBytesMax / TokenBytes(model));
 }
 
 // In the order in which they are sent. Where they can, pieces end with a page: it is read once.

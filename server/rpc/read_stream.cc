@@ -101,13 +101,17 @@ Status ReadStream::Begin() {
   }
   ALAYA_ASSIGN_OR_RETURN(reading_, service_.engine->ReadContext(tenant, params.context_id,
                                                                 params.token_range, params.layers));
-  StatusOr<TenantAccount::Share> loading =
-      record_.TakeBytes(kChunksLoading * reading_->chunk_bytes_max());
-  if (loading.ok()) {
-    loading_bytes_ = *std::move(loading);
-    reading_->ReadAhead(kChunksLoading);
-  }
+  ReadAhead();
   return OkStatus();
+}
+
+void ReadStream::ReadAhead() {
+  for (size_t count = kChunksLoading; count > 0; count /= 2) {
+    StatusOr<TenantAccount::Share> loading = record_.TakeBytes(count * reading_->chunk_bytes_max());
+    if (!loading.ok()) continue;
+    loading_bytes_ = *std::move(loading);
+    return reading_->ReadAhead(count);
+  }
 }
 
 bool ReadStream::Push(const ReadChunk& chunk) {

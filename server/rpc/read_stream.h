@@ -3,7 +3,7 @@
 // Pool tasks produce chunks, gRPC writes them. A task stops when kChunksAheadMax wait
 // to be written, or one does that was beyond a limit on bytes, and the next one continues
 // where it stopped: a slow client holds a few chunks of memory and no thread. While one is
-// written, the disk brings the next kChunksLoading, if the limits on bytes allow.
+// written, the disk brings the next kChunksLoading, or as many as the limits on bytes allow.
 //
 // Answers are raw bytes, so that what was read is sent from where it lies (chunk_message.h).
 
@@ -30,8 +30,8 @@ class ReadStream final : public grpc::ServerBidiReactor<v1::ReadContextRequest, 
                          public std::enable_shared_from_this<ReadStream> {
  public:
   using Reactor = grpc::ServerBidiReactor<v1::ReadContextRequest, grpc::ByteBuffer>;
-  static constexpr size_t kChunksAheadMax = 8;
-  static constexpr size_t kChunksLoading = 6;
+  static constexpr size_t kChunksAheadMax = 4;
+  static constexpr size_t kChunksLoading = 8;
 
   // The reactor for a new call; it owns itself. All pointers outlive it.
   static Reactor* Start(const ServiceContext& service, grpc::CallbackServerContext* call);
@@ -50,6 +50,8 @@ class ReadStream final : public grpc::ServerBidiReactor<v1::ReadContextRequest, 
   StatusOr<bool> ProduceChunks();
   // Resolves the request against the context; sets model_ and reading_.
   Status Begin();
+  // As many chunks at a time as the limits on bytes allow.
+  void ReadAhead();
   // Queues a chunk; false if the producer should stop.
   bool Push(const ReadChunk& chunk);
 

@@ -41,11 +41,11 @@ TEST_F(ContextReaderTest, ReadingTakesLayersInTheOrderGiven) {
 
 TEST_F(ContextReaderTest, AnyRangeIsReadWholeFromDiskAndFromMemory) {
   Register(sequence_.model());
-  const TestSequence sequence(GroupedModel(), 5000, /*seed=*/22);
-  Import(sequence, 5000, "c");
+  const TestSequence sequence(GroupedModel(), 10000, /*seed=*/22);
+  Import(sequence, 10000, "c");
   for (const bool from_disk : {false, true}) {
     if (from_disk) OpenEngine();  // nothing is in memory then
-    for (const TokenRange range : {TokenRange{0, 5000}, {1, 4999}, {127, 129}, {2500, 2501}}) {
+    for (const TokenRange range : {TokenRange{0, 10000}, {1, 9999}, {127, 129}, {2500, 2501}}) {
       uint64_t next = range.begin;
       const Status read = ReadAll("c", range, {1}, [&](const ReadChunk& chunk) {
         EXPECT_EQ(chunk.token_begin, next);

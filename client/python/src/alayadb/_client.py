@@ -358,7 +358,7 @@ class Client:
         token_range: TokenRange | None = None,
         timeout: float | None = None,
     ) -> Iterator[KvChunk]:
-        """Streams stored keys and values back in pieces of about 1 MiB.
+        """Streams stored keys and values back in pieces of about 2 MiB.
 
         Layers come in the order given (None: all, rising), tokens rising. Dropping the iterator
         ends the stream. Errors, while iterating: NotFoundError, InvalidArgumentError,
