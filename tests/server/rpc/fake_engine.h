@@ -55,6 +55,7 @@ class FakeEngine final : public Engine {
   std::atomic<bool> answers_at_once{false};
   ImportRecord import_record;
   std::atomic<uint64_t> chunks_read{0};
+  std::atomic<size_t> chunks_read_ahead{0};
   uint64_t readable_tokens = 64;
   // Reading it answers DataLoss.
   std::optional<uint64_t> damaged_token;
@@ -216,7 +217,7 @@ class FakeEngine final : public Engine {
           layers_(layers.begin(), layers.end()),
           next_token_(range.begin) {}
     uint64_t chunk_bytes_max() const override { return 2 * kRowBytes; }
-    void ReadAhead(size_t /*chunk_count*/) override {}
+    void ReadAhead(size_t chunk_count) override { engine_->chunks_read_ahead = chunk_count; }
     StatusOr<std::optional<ReadChunk>> Next() override {
       if (next_layer_ == layers_.size()) return std::optional<ReadChunk>();
       if (next_token_ == engine_->damaged_token) return DataLoss("page 7 has a wrong checksum");

@@ -201,6 +201,25 @@ TEST_F(ServicesTest, ReadContextStreamsEveryTokenOfEveryLayerInOrder) {
   EXPECT_TRUE(reader->Finish().ok());
 }
 
+TEST_F(ServicesTest, ReadContextReadsAheadWhatTheLimitsOnBytesAllow) {
+  // Two chunks of the fake engine take 128 bytes, four would take 256.
+  TenantLimitsTable limits;
+  limits.others.max_bytes_in_flight = 200;
+  engine_.SetTenantLimits(limits);
+  v1::ReadContextRequest request;
+  request.set_context_id("c1");
+  grpc::ClientContext context;
+  const auto reader = contexts_->ReadContext(&context, request);
+
+  v1::ReadContextResponse chunk;
+  uint64_t chunk_count = 0;
+  while (reader->Read(&chunk)) ++chunk_count;
+
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(chunk_count, engine_.chunks_read);
+  EXPECT_EQ(engine_.chunks_read_ahead, 2U);
+}
+
 TEST_F(ServicesTest, ReadContextEndsBeforeWhatIsDamaged) {
   engine_.damaged_token = 5;
   v1::ReadContextRequest request;
