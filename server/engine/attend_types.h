@@ -51,6 +51,7 @@ struct PlanReport {
   std::optional<Tier> tier;
   double predicted_us = 0;
   double learnt_factor = 1;  // what earlier queries showed; predicted_us contains it
+  double mean_factor = 1;    // the same on the average, by which plans are compared
   double actual_us = 0;      // chosen plans
   std::string reason;
 };

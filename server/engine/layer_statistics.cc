@@ -14,6 +14,9 @@ constexpr double kNewestWeight = 0.25;
 constexpr double kFactorMax = 8;
 constexpr double kStepMax = 1.8;
 
+// A forecast in the middle of two times is within a factor of 2 of both if they differ by 4.
+constexpr double kNearFactor = 4;
+
 // Nothing but the octave differs.
 bool IsSameLayer(const LayerTarget& a, LayerTarget b) {
   b.octave = a.octave;
@@ -23,11 +26,45 @@ bool IsSameLayer(const LayerTarget& a, LayerTarget b) {
 }  // namespace
 
 void LayerStatistics::Factor::Observe(double observed) {
-  ++count;
-  const double weight = std::max(kNewestWeight, 1 / static_cast<double>(count));
-  // A mean of ratios is one of their logarithms.
-  const double step = weight * (std::log(observed) - log);
-  log += std::clamp(step, -std::log(kStepMax), std::log(kStepMax));
+  ++count_;
+  const double weight = std::max(kNewestWeight, 1 / static_cast<double>(count_));
+  const double step = weight * (std::log(observed) - mean_);
+  mean_ += std::clamp(step, -std::log(kStepMax), std::log(kStepMax));
+  newest_ = (newest_ + 1) % kRecentCount;
+  recent_[newest_] = std::log(observed);
+  recent_count_ = std::min(recent_count_ + 1, kRecentCount);
+}
+
+LayerStatistics::CostFactor LayerStatistics::Factor::Expect() const {
+  // The middle of those recent ones within one range that are the most; of ranges with as many, the
+  // one with the newest.
+  size_t most = 0;
+  double next = 0;
+  size_t next_age = 0;
+  for (size_t i = 0; i < recent_count_; ++i) {
+    const double lowest = recent_[i];
+    double highest = lowest;
+    size_t count = 0;
+    size_t age = kRecentCount;  // of the newest of them
+    for (size_t j = 0; j < recent_count_; ++j) {
+      if (recent_[j] < lowest || recent_[j] > lowest + std::log(kNearFactor)) continue;
+      ++count;
+      highest = std::max(highest, recent_[j]);
+      age = std::min(age, (newest_ + kRecentCount - j) % kRecentCount);
+    }
+    if (count < most || (count == most && age >= next_age)) continue;
+    most = count;
+    next = (lowest + highest) / 2;
+    next_age = age;
+  }
+  return {.mean = std::exp(mean_), .next = std::exp(next)};
+}
+
+void LayerStatistics::Factor::Restart() {
+  count_ = std::min<uint64_t>(count_, 1);
+  recent_[0] = std::log(Expect().next);
+  recent_count_ = 1;
+  newest_ = 0;
 }
 
 LayerStatistics::Layers::const_iterator LayerStatistics::FindNearest(const LayerTarget& key) const {
@@ -47,9 +84,8 @@ LayerStatistics::Observed& LayerStatistics::At(const LayerTarget& key) {
   if (nearest->first == key) return layers_.find(key)->second;
   Observed observed = nearest->second;
   observed.cost_count = 0;
-  // What is true of another length yields soon.
   for (auto* factors : {&observed.cost_factors, &observed.disk_cost_factors}) {
-    for (Factor& factor : *factors) factor.count = std::min<uint64_t>(factor.count, 1);
+    for (Factor& factor : *factors) factor.Restart();
   }
   return layers_.emplace(key, observed).first->second;
 }
@@ -61,8 +97,8 @@ LayerStatistics::Expectation LayerStatistics::Expect(const LayerTarget& key) con
   if (found == layers_.end()) return expected;
   expected.attended_share = found->second.attended_share;
   for (size_t kind = 0; kind < expected.cost_factors.size(); ++kind) {
-    expected.cost_factors[kind] = std::exp(found->second.cost_factors[kind].log);
-    expected.disk_cost_factors[kind] = std::exp(found->second.disk_cost_factors[kind].log);
+    expected.cost_factors[kind] = found->second.cost_factors[kind].Expect();
+    expected.disk_cost_factors[kind] = found->second.disk_cost_factors[kind].Expect();
   }
   if (found->first == key) expected.cost_count = found->second.cost_count;
   return expected;

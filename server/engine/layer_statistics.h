@@ -4,6 +4,11 @@
 // diffuse), and neighbouring decode steps are alike: so what was observed predicts
 // what comes. Kept per model, layer, kind of target and length, in octaves; in memory only.
 // A length that was not met yet is taken to be like the nearest one that was.
+//
+// What steps cost may have two modes: one whose query finds a needle looks into little else and
+// takes a half to a fifth of the time of the others. So two numbers are kept: a mean, by which
+// plans are chosen, and a forecast for the next step alone, which as many steps as possible come
+// near to.
 
 #ifndef ALAYA_SERVER_ENGINE_LAYER_STATISTICS_H_
 #define ALAYA_SERVER_ENGINE_LAYER_STATISTICS_H_
@@ -36,17 +41,21 @@ struct LayerTarget {
 // Threads: any.
 class LayerStatistics {
  public:
+  // 1 if unknown.
+  struct CostFactor {
+    double mean = 1;
+    double next = 1;  // within a factor of 2 of as many recent ones as possible
+  };
   struct Expectation {
     // Share of the searched tokens that a query attends to; 0 to 1. Negative: unknown.
     double attended_share = -1;
-    // Actual over predicted time by index kind, of what was in memory and of what was not; 1 if
-    // unknown.
-    std::array<double, 5> cost_factors = {1, 1, 1, 1, 1};
-    std::array<double, 5> disk_cost_factors = {1, 1, 1, 1, 1};
+    // Actual over predicted time by index kind, of what was in memory and of what was not.
+    std::array<CostFactor, 5> cost_factors;
+    std::array<CostFactor, 5> disk_cost_factors;
     // Costs in memory that were observed of just this key, whatever the kind.
     uint64_t cost_count = 0;
 
-    double cost_factor(IndexKind kind, bool from_disk = false) const {
+    CostFactor cost_factor(IndexKind kind, bool from_disk = false) const {
       return (from_disk ? disk_cost_factors : cost_factors)[static_cast<size_t>(kind)];
     }
   };
@@ -58,12 +67,23 @@ class LayerStatistics {
                    bool from_disk = false);
 
  private:
-  // A mean whose newest observations weigh most.
-  struct Factor {
-    double log = 0;
-    uint64_t count = 0;
-
+  class Factor {
+   public:
     void Observe(double observed);
+    CostFactor Expect() const;
+    // Starts anew from what it expects, which yields soon.
+    void Restart();
+
+   private:
+    static constexpr size_t kRecentCount = 12;
+
+    // Natural logarithms: a mean of ratios is one of these.
+    double mean_ = 0;  // newest observations weigh most
+    uint64_t count_ = 0;
+    // The last ones, in turn. The first of all is the machine's costs' own, or another length's.
+    std::array<double, kRecentCount> recent_ = {};
+    size_t recent_count_ = 1;
+    size_t newest_ = 0;
   };
   struct Observed {
     double attended_share = -1;

@@ -247,9 +247,8 @@ bool CanEstimate(const SegmentFacts& segment) {
 
 struct Candidate {
   PlanReport report;
-  double later_us = 0;  // as in AttendPlan
-
-  double cost_us() const { return report.predicted_us - later_us; }
+  // On the average, less what later steps are spared: reading an index that stays in memory then.
+  double cost_us = 0;
 };
 
 // Plans of one segment, the cheapest first.
@@ -264,9 +263,11 @@ std::vector<Candidate> Candidates(const PlanRequest& request, const SegmentFacts
     report.tokens = segment.visible;
     report.index = kind;
     report.on_device = on_device;
-    report.learnt_factor = expected.cost_factor(CostKind(report), IsCold(segment));
-    report.predicted_us = predicted_us * report.learnt_factor;
-    candidate.later_us = later_us * report.learnt_factor;
+    const auto factor = expected.cost_factor(CostKind(report), IsCold(segment));
+    report.learnt_factor = factor.next;
+    report.predicted_us = predicted_us * factor.next;
+    report.mean_factor = factor.mean;
+    candidate.cost_us = (predicted_us - later_us) * factor.mean;
     if (!request.explain) return;
     report.reason =
         on_device ? "on the GPU" : fmt::format("{:.0f} % in memory", 100 * resident_share);
@@ -296,6 +297,7 @@ void PlanSegments(const PlanRequest& request, const MachineCosts& costs,
   if (request.tail_token_count > 0) {
     plan->predicted_us = CostModel(costs, request, FullTarget(), false, 1)
                              .ExactUs(request.tail_token_count, /*resident_share=*/1);
+    plan->cost_us = plan->predicted_us;
   }
   for (const SegmentFacts& segment : request.segments) {
     std::vector<Candidate> candidates = Candidates(request, segment, *plan, model, expected);
@@ -306,13 +308,13 @@ void PlanSegments(const PlanRequest& request, const MachineCosts& costs,
       for (size_t i = 1; i < candidates.size(); ++i) {
         PlanReport& loser = candidates[i].report;
         loser.reason = fmt::format(
-            "{:.1f} times the cost of {}{}, {}", candidates[i].cost_us() / candidates[0].cost_us(),
+            "{:.1f} times the cost of {}{}, {}", candidates[i].cost_us / candidates[0].cost_us,
             IndexKindName(chosen.index), chosen.on_device ? " on the GPU" : "", loser.reason);
         plan->rejected.push_back(std::move(loser));
       }
     }
     plan->predicted_us += chosen.predicted_us;
-    plan->later_us += candidates.front().later_us;
+    plan->cost_us += candidates.front().cost_us;
     plan->segments.push_back(std::move(chosen));
   }
   plan->parallel = plan->predicted_us >= kParallelMinUs;
@@ -329,9 +331,8 @@ std::optional<PlanRequest> OnlyEstimating(const PlanRequest& request) {
 // Until the layer tried a target, the machine's costs are taken to be wrong for both alike: else
 // what was learnt of the other one alone would keep it from ever being tried.
 double HopedUs(const AttendPlan& plan, const AttendPlan& other) {
-  const bool is_known = plan.segments.front().learnt_factor != 1;
-  const double cost_us = plan.predicted_us - plan.later_us;
-  return cost_us * (is_known ? 1 : std::min(1.0, other.segments.front().learnt_factor));
+  const bool is_known = plan.segments.front().mean_factor != 1;
+  return plan.cost_us * (is_known ? 1 : std::min(1.0, other.segments.front().mean_factor));
 }
 
 }  // namespace

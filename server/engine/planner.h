@@ -65,8 +65,7 @@ struct AttendPlan {
   std::vector<PlanReport> segments;  // the chosen plan of each segment of the request
   std::vector<PlanReport> rejected;  // with explain
   double predicted_us = 0;           // all segments and the tail, on one thread
-  // Of it, what later steps are spared: reading an index that stays in memory then.
-  double later_us = 0;
+  double cost_us = 0;                // by which it was chosen: the mean of steps like this one
   // Whether all that is seen of a segment is attended: if all is wanted, and where the rest has to
   // be estimated but nothing can do that.
   bool AttendsAllOf(const PlanReport& segment) const {

@@ -339,6 +339,31 @@ TEST(PlannerTest, OfTwoCloseWaysTheFasterOneIsFoundWhateverWasPredicted) {
   }
 }
 
+TEST(PlannerTest, ChoicesFollowTheMeanAndForecastsTheModes) {
+  const Model model = SmallModel();
+  Planner planner{MachineCosts()};
+  const PlanRequest open = IndexedRequest(model, 200'000, std::nullopt, {IndexKind::kFlat});
+  PlanRequest full = open;
+  full.target = FullTarget();
+  PlanRequest sparse = open;
+  sparse.target = DiprTarget();
+  sparse.segments[0].has_exact = false;
+  const double full_us = 1.3 * EstimateUs(open);
+  const double slow_us = 1.2 * full_us;
+
+  // The index is dearer, but for every eighth step; in the middle of both times it would be
+  // cheaper.
+  for (int i = 0; i < 40; ++i) {
+    StepIsFull(planner, full, full_us, 0);
+    StepIsFull(planner, sparse, 0, i % 8 == 3 ? slow_us / 3 : slow_us);
+  }
+
+  EXPECT_TRUE(std::holds_alternative<FullTarget>(planner.Plan(open).target));
+  const AttendPlan forecast = planner.Plan(sparse);
+  EXPECT_LT(forecast.predicted_us, full_us);
+  EXPECT_GT(forecast.predicted_us, slow_us / 2);
+}
+
 TEST(PlannerTest, WhatIsFarDearerIsNeverTried) {
   const Model model = SmallModel();
   Planner planner{MachineCosts()};
