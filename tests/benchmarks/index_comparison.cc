@@ -19,10 +19,12 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "index/attention/cpu_backend.h"
 #include "index/exact_index.h"
+#include "server/engine/index_kinds.h"
 #include "storage/types/check.h"
 #include "tests/benchmarks/benchmark_layer.h"
 #include "tests/benchmarks/our_indexes.h"
@@ -41,6 +43,8 @@ struct Options {
   uint32_t layer = 2;
   size_t step_count = 4;
   size_t run_count = 15;
+  size_t prediction_count = 32;
+  bool prints_predictions = false;
   size_t session_count = 1;
   size_t thread_count = std::max(1U, std::thread::hardware_concurrency());
   double error_target = 0.02;  // of ways that can be tuned
@@ -93,16 +97,20 @@ class Comparison {
     Timing floor;
     constexpr size_t kWarmUpRuns = 1;
     for (size_t run = 0; run < options_.run_count + kWarmUpRuns; ++run) {
-      const Times read = team_.Run(head_count(), [&](size_t head) { layer_.Read(head); });
-      if (run >= kWarmUpRuns) floor.Add(read);
       for (size_t w = 0; w < ways_.size(); ++w) {
+        // Each way finds the caches as other layers leave them in a server, not with the codes that
+        // the way before it read.
+        const Times read = ReadLayer();
         const Times times = Attend(ways_[w], run % steps_.size());
-        if (run >= kWarmUpRuns) timings[w].Add(times);
+        if (run < kWarmUpRuns) continue;
+        floor.Add(read);
+        timings[w].Add(times);
       }
     }
     std::vector<Quality> qualities;
     for (const Way& way : ways_) qualities.push_back(Judge(way));
     Print(floor, timings, qualities);
+    if (planned_steps_ && options_.prediction_count > 0) JudgePredictions();
   }
 
  private:
@@ -131,6 +139,10 @@ class Comparison {
       step.expected.insert(step.expected.end(), expected.begin(), expected.end());
     }
     return step;
+  }
+
+  Times ReadLayer() {
+    return team_.Run(head_count(), [&](size_t head) { layer_.Read(head); });
   }
 
   // Builds of other libraries take long, timed runs a moment: only these want the machine
@@ -229,6 +241,7 @@ class Comparison {
       }
     }
     indexes_by_kind_[IndexKind::kExact] = exact.indexes;
+    planned_indexes_ = indexes;
     planned_steps_.emplace(&layer_, std::move(indexes));
     ways_.push_back({.name = "planner", .indexes = {}, .target = {}, .is_planned = true});
   }
@@ -289,9 +302,8 @@ class Comparison {
             .estimate_rest = plan.estimate_rest};
   }
 
-  Times AttendPlanned(size_t step_index) {
-    const Step& step = steps_[step_index % steps_.size()];
-    const AttendPlan plan = planned_steps_->Plan(step.visible, /*is_open=*/true);
+  std::pair<Times, PlannedStep> AttendPlanned(const Step& step, PlannedSteps* planned_steps) {
+    const AttendPlan plan = planned_steps->Plan(step.visible, /*is_open=*/true);
     const Way way = WayOf(plan);
     std::vector<AttentionReport> reports(head_count());
     const Times times = team_.Run(head_count(), [&](size_t head) {
@@ -301,13 +313,41 @@ class Comparison {
       ALAYA_CHECK(report.ok());
       reports[head] = *report;
     });
-    planned_steps_->Observe(plan, reports);
-    return times;
+    return {times, planned_steps->Observe(plan, reports)};
+  }
+
+  // Of many steps that differ, and of planners that know nothing at first.
+  void JudgePredictions() {
+    constexpr size_t kPlanners = 3;
+    size_t within_two_count = 0;
+    for (size_t planner = 0; planner < kPlanners; ++planner) {
+      PlannedSteps planned_steps(&layer_, planned_indexes_);
+      for (size_t i = 0; i < options_.prediction_count; ++i) {
+        const size_t index = planner * options_.prediction_count + i;
+        const Step step{layer_.Queries(index), layer_.visible(index), {}};
+        ReadLayer();
+        const PlannedStep done = AttendPlanned(step, &planned_steps).second;
+        if (done.is_within_two()) ++within_two_count;
+        if (options_.prints_predictions) {
+          std::printf(
+              "step %zu: %s predicted %.0f us (factor %.2f), took %.0f; %.2f %% attended%s\n", i,
+              IndexKindName(done.plan.index).data(), done.plan.predicted_us,
+              done.plan.learnt_factor, done.plan.actual_us, 100 * done.attended_share,
+              done.is_within_two() ? "" : " (off)");
+        }
+      }
+    }
+    const size_t count = kPlanners * options_.prediction_count;
+    std::printf("\npredicted within a factor of 2: %.0f %% of %zu planned steps\n",
+                100 * static_cast<double>(within_two_count) / static_cast<double>(count), count);
+    std::fflush(stdout);
   }
 
   // Every session decodes a step of its own over the same layer.
   Times Attend(const Way& way, size_t first_step) {
-    if (way.is_planned) return AttendPlanned(first_step);
+    if (way.is_planned) {
+      return AttendPlanned(steps_[first_step % steps_.size()], &*planned_steps_).first;
+    }
     return team_.Run(head_count() * options_.session_count, [&](size_t task) {
       thread_local std::vector<float> output;
       thread_local std::vector<float> log_sum_exp;
@@ -392,10 +432,6 @@ class Comparison {
              << way.build_seconds << ',' << way.bytes << ',' << options_.thread_count << '\n';
       }
     }
-    if (planned_steps_) {
-      std::printf("\npredicted within a factor of 2: %.0f %% of %zu planned steps\n",
-                  100 * planned_steps_->share_within_two(), planned_steps_->step_count());
-    }
     std::fflush(stdout);
   }
 
@@ -405,6 +441,7 @@ class Comparison {
   std::vector<Step> steps_;
   std::vector<Way> ways_;
   std::map<IndexKind, std::vector<std::shared_ptr<const TokenIndex>>> indexes_by_kind_;
+  std::vector<PlannedIndex> planned_indexes_;
   std::optional<PlannedSteps> planned_steps_;
 };
 
@@ -419,6 +456,9 @@ int Main(int argument_count, char** arguments) {
   app.add_option("--layer", options.layer, "0 and 1 are diffuse, others typical");
   app.add_option("--steps", options.step_count, "Decode steps that quality is judged on");
   app.add_option("--runs", options.run_count, "Timed runs of each way, in turns");
+  app.add_option("--predictions", options.prediction_count,
+                 "Steps of each of three planners whose predictions are judged");
+  app.add_flag("--print-predictions", options.prints_predictions, "Print each of them");
   app.add_option("--sessions", options.session_count, "Sessions that decode at the same time");
   app.add_option("--threads", options.thread_count, "Threads over kv heads");
   app.add_option("--error", options.error_target, "Output error that rivals are tuned to");
@@ -432,6 +472,7 @@ int Main(int argument_count, char** arguments) {
     options.token_counts = {2048};
     options.step_count = 1;
     options.run_count = 2;
+    options.prediction_count = 4;
   }
   for (const std::string& path : options.captured) {
     Comparison(options, LoadCapturedLayer(path).get()).Run();

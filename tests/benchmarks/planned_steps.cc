@@ -34,7 +34,8 @@ AttendPlan PlannedSteps::Plan(TokenRange visible, bool is_open) {
   return planner_.Plan(request_);
 }
 
-void PlannedSteps::Observe(const AttendPlan& plan, const std::vector<AttentionReport>& reports) {
+PlannedStep PlannedSteps::Observe(const AttendPlan& plan,
+                                  const std::vector<AttentionReport>& reports) {
   AttendPlan done = plan;
   PlanOutcome outcome;
   const uint64_t visible = plan.segments[0].tokens.size();
@@ -47,15 +48,9 @@ void PlannedSteps::Observe(const AttendPlan& plan, const std::vector<AttentionRe
   }
   outcome.attended_tokens -= std::min(outcome.attended_tokens, window * queries);
   planner_.Observe(request_, done, outcome);
-  const double ratio = done.segments[0].actual_us / done.segments[0].predicted_us;
-  ++step_count_;
-  if (ratio >= 0.5 && ratio <= 2) ++within_two_count_;
-}
-
-double PlannedSteps::share_within_two() const {
-  return step_count_ == 0
-             ? 1
-             : static_cast<double>(within_two_count_) / static_cast<double>(step_count_);
+  return {.plan = done.segments[0],
+          .attended_share = static_cast<double>(outcome.attended_tokens) /
+                            static_cast<double>(outcome.seen_tokens)};
 }
 
 }  // namespace alaya

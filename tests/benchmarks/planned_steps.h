@@ -20,6 +20,17 @@ struct PlannedIndex {
   uint64_t bytes = 0;  // of all kv heads
 };
 
+// A step that was carried out.
+struct PlannedStep {
+  PlanReport plan;            // with the actual time
+  double attended_share = 0;  // beyond the window
+
+  bool is_within_two() const {
+    const double ratio = plan.actual_us / plan.predicted_us;
+    return ratio >= 0.5 && ratio <= 2;
+  }
+};
+
 class PlannedSteps {
  public:
   // Measures the machine. `layer` must outlive this.
@@ -28,20 +39,13 @@ class PlannedSteps {
   // The plan of the next step: of an open target, or of DIPR.
   AttendPlan Plan(TokenRange visible, bool is_open);
   // Learns from it. `reports` are those of all kv heads.
-  void Observe(const AttendPlan& plan, const std::vector<AttentionReport>& reports);
-
-  // Share of the steps whose prediction was within a factor of 2; the first ones, before
-  // anything was observed, included.
-  double share_within_two() const;
-  size_t step_count() const { return step_count_; }
+  PlannedStep Observe(const AttendPlan& plan, const std::vector<AttentionReport>& reports);
 
  private:
   const BenchmarkLayer* layer_;
   std::vector<PlannedIndex> indexes_;
   Planner planner_;
   PlanRequest request_;  // of the last plan
-  size_t step_count_ = 0;
-  size_t within_two_count_ = 0;
 };
 
 }  // namespace alaya
