@@ -16,8 +16,10 @@ namespace {
 constexpr size_t kAwaitedThreads = 16;
 // Reads of what is announced, up to 1 MiB each: so many keep a disk as busy as it can be.
 constexpr size_t kAnnouncedThreads = 6;
-// Pages that follow each other on disk are read together, up to so many bytes at a time.
-constexpr size_t kRunBytesMax = size_t{1} << 20;
+// Pages that follow each other on disk are read together, up to so many bytes at a time. Of keys
+// and values less: a context that is streamed keeps more reads under way in the same buffers.
+constexpr size_t kIndexRunBytesMax = size_t{1} << 20;
+constexpr size_t kKvRunBytesMax = size_t{1} << 19;
 // What a page takes on disk beside its payload: header, key, RocksDB's block.
 constexpr size_t kStoredPageOverheadBytes = 128;
 
@@ -132,7 +134,8 @@ PageReader::Runs PageReader::Runs::Of(const Segment& segment, std::vector<PageId
   for (size_t i = 0; i < runs.ids.size(); ++i) {
     const PageId& id = runs.ids[i];
     const size_t bytes = IsIndex(id.kind) ? kPagePayloadBytesMax : kKvPagePayloadBytesMax;
-    const bool goes_on = i > 0 && is_next(runs.ids[i - 1], id) && run_bytes + bytes <= kRunBytesMax;
+    const size_t bytes_max = IsIndex(id.kind) ? kIndexRunBytesMax : kKvRunBytesMax;
+    const bool goes_on = i > 0 && is_next(runs.ids[i - 1], id) && run_bytes + bytes <= bytes_max;
     if (!goes_on) {
       runs.begins.push_back(i);
       run_bytes = 0;
