@@ -116,27 +116,24 @@ struct LevelSums {
   Lanes dot;     // of x * level
   Lanes square;  // of level * level
 };
-struct LaneSums {
-  LevelSums fine;    // levels code - 7.5
-  LevelSums coarse;  // levels high - 1.5
-};
 
 HWY_INLINE void AddLevel(size_t t, float value, float level, LevelSums& sums) {
   sums.dot.values[t] += value * level;
   sums.square.values[t] += level * level;
 }
 
-// Chooses the codes of four elements and stores their high and low halves.
-HWY_INLINE void CodeFour(const float* HWY_RESTRICT x, const Lanes& inverse_steps, LaneSums& sums,
-                         uint32_t (&high)[kLanes], uint32_t (&low)[kLanes]) {
+// Chooses the codes of four elements and stores their high and low halves. Adds their levels, code
+// - 7.5 to the fine ones and high - 1.5 to the coarse ones.
+HWY_INLINE void CodeFour(const float* HWY_RESTRICT x, const Lanes& inverse_steps, LevelSums& fine,
+                         LevelSums& coarse, uint32_t (&high)[kLanes], uint32_t (&low)[kLanes]) {
   for (size_t t = 0; t < kLanes; ++t) high[t] = low[t] = 0;
   for (size_t i = 0; i < 4; ++i) {
     for (size_t t = 0; t < kLanes; ++t) {
       const float value = x[i * kLanes + t];
       const float place = std::min(std::max(value * inverse_steps.values[t] + 8.0F, 0.0F), 15.5F);
       const auto code = static_cast<int32_t>(place);
-      AddLevel(t, value, static_cast<float>(code) - 7.5F, sums.fine);
-      AddLevel(t, value, static_cast<float>(code >> 2) - 1.5F, sums.coarse);
+      AddLevel(t, value, static_cast<float>(code) - 7.5F, fine);
+      AddLevel(t, value, static_cast<float>(code >> 2) - 1.5F, coarse);
       high[t] |= static_cast<uint32_t>(code >> 2) << (2 * i);
       low[t] |= static_cast<uint32_t>(code & 3) << (2 * i);
     }
@@ -175,34 +172,38 @@ struct CodedTokens {
   size_t count = 0;
 };
 
-// Sums of squares of each token's elements.
-struct SquareSums {
-  Lanes all;
-  Lanes rest;    // without coarse codes
-  Lanes before;  // they were mapped
+// Of each token.
+struct TokenSums {
+  LevelSums fine;
+  LevelSums coarse;  // over the elements that have coarse codes
+  // Of squares of elements.
+  Lanes all_squares;
+  Lanes coarse_squares;
+  Lanes rest_squares;      // without coarse codes
+  Lanes unmapped_squares;  // before there was a map
 };
 
-void StoreScales(const KeyMap* map, const LaneSums& sums, const SquareSums& squares,
-                 CodedTokens tokens, MutableKeyCodes group) {
+void StoreScales(const KeyMap* map, const TokenSums& sums, CodedTokens tokens,
+                 MutableKeyCodes group) {
   for (size_t t = 0; t < tokens.count; ++t) {
     const size_t token = tokens.first + t;
-    const double square_sum = double{squares.all.values[t]};
+    const double square_sum = double{sums.all_squares.values[t]};
     const double length = std::sqrt(square_sum);
     ScaleAndError fine;
     ScaleAndError coarse;
     if (length < kCodedLengthMin) {
       fine.error = coarse.error = kCodedLengthMin;
     } else if (length <= kCodedLengthMax) {
-      const double mapping = map == nullptr
-                                 ? 2 * kRotationError * length
-                                 : map->rounding * std::sqrt(double{squares.before.values[t]});
+      const double mapping =
+          map == nullptr ? 2 * kRotationError * length
+                         : map->rounding * std::sqrt(double{sums.unmapped_squares.values[t]});
       fine = Fit(square_sum, double{sums.fine.dot.values[t]}, double{sums.fine.square.values[t]},
                  FineScaleMin(length, group.head_dim), group.head_dim, mapping);
-      const double rest = double{squares.rest.values[t]};
-      coarse = Fit(std::max(square_sum - rest, 0.0), double{sums.coarse.dot.values[t]},
+      coarse = Fit(double{sums.coarse_squares.values[t]}, double{sums.coarse.dot.values[t]},
                    double{sums.coarse.square.values[t]}, 0, group.head_dim, mapping);
       if (map != nullptr) {
-        coarse.error = std::hypot(coarse.error, double{map->rest_weight} * std::sqrt(rest));
+        const double rest = std::sqrt(double{sums.rest_squares.values[t]});
+        coarse.error = std::hypot(coarse.error, double{map->rest_weight} * rest);
       }
     }
     group.fine_scale[token] = fine.scale;
@@ -250,31 +251,31 @@ void EncodeLanes(const KeyEncoding& encoding, EncodedMatrixView keys, size_t fir
                  MutableKeyCodes group) {
   const size_t head_dim = keys.cols;
   const size_t coarse_dim = encoding.map == nullptr ? head_dim : encoding.map->coarse_dim;
-  SquareSums squares;
-  float* x = LanesOf(encoding, keys, squares.before);
-  AddSquares(x, coarse_dim, head_dim, squares.rest);
-  squares.all = squares.rest;
-  AddSquares(x, 0, coarse_dim, squares.all);
-  const Lanes inverse_steps = InverseSteps(squares.all, head_dim);
+  TokenSums sums;
+  float* x = LanesOf(encoding, keys, sums.unmapped_squares);
+  AddSquares(x, 0, coarse_dim, sums.coarse_squares);
+  AddSquares(x, coarse_dim, head_dim, sums.rest_squares);
+  for (size_t t = 0; t < kLanes; ++t) {
+    sums.all_squares.values[t] = sums.coarse_squares.values[t] + sums.rest_squares.values[t];
+  }
+  const Lanes inverse_steps = InverseSteps(sums.all_squares, head_dim);
   for (size_t t = 0; t < kLanes; ++t) {
     if (inverse_steps.values[t] != 0) continue;
     for (size_t i = 0; i < head_dim; ++i) x[i * kLanes + t] = 0;
   }
-  LaneSums sums;
-  LevelSums coarse_sums;  // of the elements that have coarse codes
+  LevelSums unused;
   for (size_t r = 0; r < HighRowCount(head_dim); ++r) {
-    if (4 * r == coarse_dim) coarse_sums = sums.coarse;
     uint32_t high[kLanes];
     uint32_t low[kLanes];
-    CodeFour(x + 4 * r * kLanes, inverse_steps, sums, high, low);
+    LevelSums& coarse = 4 * r < coarse_dim ? sums.coarse : unused;
+    CodeFour(x + 4 * r * kLanes, inverse_steps, sums.fine, coarse, high, low);
     for (size_t t = 0; t < keys.rows; ++t) {
       const size_t token = first_token + t;
       group.high[r * kCodeGroupTokens + token] = static_cast<std::byte>(high[t]);
       group.low[LowPlace(r, token)] = static_cast<std::byte>(low[t]);
     }
   }
-  if (coarse_dim < head_dim) sums.coarse = coarse_sums;
-  StoreScales(encoding.map, sums, squares, {first_token, keys.rows}, group);
+  StoreScales(encoding.map, sums, {first_token, keys.rows}, group);
 }
 
 void EncodeKeys(const KeyEncoding& encoding, EncodedMatrixView keys, size_t first_token,
