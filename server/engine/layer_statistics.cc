@@ -33,9 +33,10 @@ void LayerStatistics::Factor::Observe(double observed) {
   newest_ = (newest_ + 1) % kRecentCount;
   recent_[newest_] = std::log(observed);
   recent_count_ = std::min(recent_count_ + 1, kRecentCount);
+  next_ = Forecast();
 }
 
-LayerStatistics::CostFactor LayerStatistics::Factor::Expect() const {
+double LayerStatistics::Factor::Forecast() const {
   // The middle of those recent ones within one range that are the most; of ranges with as many, the
   // one with the newest.
   size_t most = 0;
@@ -57,12 +58,16 @@ LayerStatistics::CostFactor LayerStatistics::Factor::Expect() const {
     next = (lowest + highest) / 2;
     next_age = age;
   }
-  return {.mean = std::exp(mean_), .next = std::exp(next)};
+  return next;
+}
+
+LayerStatistics::CostFactor LayerStatistics::Factor::Expect() const {
+  return {.mean = std::exp(mean_), .next = std::exp(next_)};
 }
 
 void LayerStatistics::Factor::Restart() {
   count_ = std::min<uint64_t>(count_, 1);
-  recent_[0] = std::log(Expect().next);
+  recent_[0] = next_;
   recent_count_ = 1;
   newest_ = 0;
 }

@@ -77,8 +77,12 @@ class LayerStatistics {
    private:
     static constexpr size_t kRecentCount = 12;
 
+    // Near to as many of the recent ones as possible.
+    double Forecast() const;
+
     // Natural logarithms: a mean of ratios is one of these.
     double mean_ = 0;  // newest observations weigh most
+    double next_ = 0;  // the forecast
     uint64_t count_ = 0;
     // The last ones, in turn. The first of all is the machine's costs' own, or another length's.
     std::array<double, kRecentCount> recent_ = {};
