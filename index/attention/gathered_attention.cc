@@ -1,7 +1,6 @@
 #include "index/attention/gathered_attention.h"
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 #include <cstdint>
 #include <limits>
@@ -10,6 +9,7 @@
 
 #include "index/attention/attention_merge.h"
 #include "index/attention/softmax_state.h"
+#include "index/gather_pins.h"
 #include "index/kernels/weighted_values.h"
 #include "index/prefetch.h"
 #include "index/scratch_buffer.h"
@@ -128,12 +128,12 @@ class ValueSums {
             Scratch* scratch)
       : reader_(*reader),
         is_in_memory_(reader->IsInMemory()),
-        pinned_max_(is_in_memory_ ? kValueBlocksPinnedInMemory : kValueBlocksPinnedMax),
         block_tokens_(reader->block_tokens()),
         pending_(std::move(pending)),
         taken_(pending_.size()),
         sums_(sums),
-        scratch_(*scratch) {
+        scratch_(*scratch),
+        pins_(is_in_memory_) {
     if (scratch_.batch.size() < pending_.size()) scratch_.batch.resize(pending_.size());
   }
   ValueSums(const ValueSums&) = delete;
@@ -173,7 +173,7 @@ class ValueSums {
     dtype_ = values.dtype;
     const std::byte* const first = values.data;
     const size_t row_bytes = values.row_bytes();
-    bool is_full = pin_count_ + 1 == pinned_max_;
+    bool has_batch = false;
     for (size_t i = 0; i < taken_.size(); ++i) {
       QueryRows& batch = scratch_.batch[i];
       for (size_t j = 0; j < taken_[i].tokens.size(); ++j) {
@@ -182,10 +182,10 @@ class ValueSums {
         batch.rows.push_back(row);
         batch.weights.push_back(taken_[i].weights[j]);
       }
-      is_full = is_full || batch.rows.size() >= kBatchRows;
+      has_batch = has_batch || batch.rows.size() >= kBatchRows;
     }
-    pins_[pin_count_++] = std::move(read->pin);
-    if (is_full) AddBatch();
+    pins_.Add(std::move(read->pin));
+    if (has_batch || pins_.is_full()) AddBatch();
     return OkStatus();
   }
 
@@ -202,19 +202,17 @@ class ValueSums {
       batch.rows.clear();
       batch.weights.clear();
     }
-    for (; pin_count_ > 0; --pin_count_) pins_[pin_count_ - 1] = {};
+    pins_.Clear();
   }
 
   const KvReader& reader_;
   const bool is_in_memory_;
-  const size_t pinned_max_;
   const uint64_t block_tokens_;
   std::vector<Pending> pending_;  // [query_count], as the next one
   std::vector<Pending> taken_;    // of one block
   const MatrixView<float> sums_;
   Scratch& scratch_;
-  std::array<BlockPin, kValueBlocksPinnedInMemory> pins_;
-  size_t pin_count_ = 0;
+  GatherPins pins_;  // of the batch
   DType dtype_ = DType::kF32;
 };
 

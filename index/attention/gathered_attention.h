@@ -21,16 +21,11 @@ struct GatheredAttentionTask {
   float scale = 1;  // from score to logit, > 0
 };
 
-// Rows lie anywhere in memory: those of so many blocks are asked for before they are used; of more
-// where all values are in memory, and a block has a row or two.
-inline constexpr size_t kValueBlocksPinnedMax = 9;
-inline constexpr size_t kValueBlocksPinnedInMemory = 33;
-
 // Makes `total` the attention over its own tokens and those of the task.
 //
 // Requires: `total` holds none of the task's tokens.
-// Guarantees: blocks without a token are not read; at most kValueBlocksPinnedMax are pinned at a
-//   time, kValueBlocksPinnedInMemory if all are in memory.
+// Guarantees: blocks without a token are not read; no more are pinned at a time than GatherPins
+//   holds.
 // Errors: whatever a block read returns; `total` is unspecified then.
 // Cost: never more than the value half of exact attention over the same blocks.
 Status AddGatheredAttention(const GatheredAttentionTask& task, AttentionPart total);

@@ -32,8 +32,7 @@ class FlatIndex : public TokenIndex {
 
   IndexKind kind() const override { return IndexKind::kFlat; }
   size_t token_count() const { return source_.header().token_count; }
-  // Holds at most two pins of the index and nine of the reader at a time; 33 if all of it is in
-  // memory.
+  // Holds at most two pins of the index and a GatherPins of the reader at a time.
   StatusOr<SearchResult> Search(const SearchRequest& request) const override {
     return SearchFlat(source_, *reader_, request);
   }

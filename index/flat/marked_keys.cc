@@ -55,24 +55,20 @@ MarkedKeyScorer::Scratch& MarkedKeyScorer::ThreadScratch() {
   return scratch;
 }
 
-void MarkedKeyScorer::Batch::Clear() {
-  count = 0;
-  for (; pin_count > 0; --pin_count) pins[pin_count - 1] = {};
-}
-
 MarkedKeyScorer::MarkedKeyScorer(const KvReader* keys, const TokenMarks* marks,
                                  MatrixView<const float> queries, const UseScores* use)
     : keys_(*keys),
       is_in_memory_(keys->IsInMemory()),
-      batch_blocks_(is_in_memory_ ? kBatchBlocksInMemory : kBatchBlocks),
       block_tokens_(keys->block_tokens()),
       token_count_(keys->token_count()),
       marks_(*marks),
       queries_(queries),
       use_(*use),
-      scratch_(ThreadScratch()) {}
-
-MarkedKeyScorer::~MarkedKeyScorer() { scratch_.batch.Clear(); }
+      scratch_(ThreadScratch()),
+      pins_(is_in_memory_) {
+  // An error may have left some.
+  scratch_.batch.count = 0;
+}
 
 Status MarkedKeyScorer::ScoreBefore(uint64_t token_end) {
   return TakeBlocks(token_end / block_tokens_);
@@ -140,8 +136,8 @@ Status MarkedKeyScorer::TakeBlock(size_t block) {
     ++batch.count;
   }
   dtype_ = keys.rows.dtype;
-  batch.pins[batch.pin_count++] = std::move(keys.pin);
-  if (batch.pin_count == batch_blocks_ || batch.count >= kBatchRows) ScoreBatch();
+  pins_.Add(std::move(keys.pin));
+  if (pins_.is_full() || batch.count >= kBatchRows) ScoreBatch();
   return OkStatus();
 }
 
@@ -152,7 +148,8 @@ void MarkedKeyScorer::ScoreBatch() {
   const MatrixView<float> scores = ScoresOf(tokens);
   GatheredKeyScores(queries_, dtype_, std::span(batch.rows).first(batch.count), scores);
   Use(tokens, scores);
-  batch.Clear();
+  batch.count = 0;
+  pins_.Clear();
 }
 
 MatrixView<float> MarkedKeyScorer::ScoresOf(std::span<const uint32_t> tokens) {

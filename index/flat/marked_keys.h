@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "index/gather_pins.h"
 #include "index/kv_reader.h"
 #include "index/scratch_buffer.h"
 #include "storage/types/status.h"
@@ -51,8 +52,9 @@ using UseScores =
 // Where most of a block is marked, all of it is scored, and given to `use`.
 //
 // Life: construction -> ScoreBefore as marks come -> Finish. One at a time in a thread.
-// Guarantees: blocks without a mark are not read; at most nine are pinned at a time, 33 if all are
-// in memory. Errors: whatever a block read returns.
+// Guarantees: blocks without a mark are not read; no more are pinned at a time than GatherPins
+//   holds.
+// Errors: whatever a block read returns.
 class MarkedKeyScorer {
  public:
   // All arguments must outlive this.
@@ -60,7 +62,6 @@ class MarkedKeyScorer {
                   const UseScores* use);
   MarkedKeyScorer(const MarkedKeyScorer&) = delete;
   MarkedKeyScorer& operator=(const MarkedKeyScorer&) = delete;
-  ~MarkedKeyScorer();
 
   // No further token before `token_end` will be marked: asks for the keys of those that are, and
   // scores what came meanwhile.
@@ -69,20 +70,11 @@ class MarkedKeyScorer {
   StatusOr<uint64_t> Finish();
 
  private:
-  // So many blocks at most are pinned for a batch; more where all keys are in memory, and a block
-  // has a row or two.
-  static constexpr size_t kBatchBlocks = 8;
-  static constexpr size_t kBatchBlocksInMemory = 32;
-
   // Rows of a few blocks that were asked for.
   struct Batch {
     std::vector<uint32_t> tokens;  // [at least count], as the next one
     std::vector<const std::byte*> rows;
     size_t count = 0;
-    std::array<BlockPin, kBatchBlocksInMemory> pins;
-    size_t pin_count = 0;
-
-    void Clear();
   };
   struct Scratch {
     Batch batch;
@@ -104,13 +96,13 @@ class MarkedKeyScorer {
 
   const KvReader& keys_;
   const bool is_in_memory_;
-  const size_t batch_blocks_;
   const size_t block_tokens_;
   const size_t token_count_;
   const TokenMarks& marks_;
   const MatrixView<const float> queries_;
   const UseScores& use_;
   Scratch& scratch_;
+  GatherPins pins_;  // of the batch
   size_t next_block_ = 0;
   DType dtype_ = DType::kF32;
   uint64_t scored_ = 0;

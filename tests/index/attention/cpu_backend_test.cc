@@ -9,7 +9,7 @@
 #include <variant>
 #include <vector>
 
-#include "index/attention/gathered_attention.h"
+#include "index/gather_pins.h"
 #include "index/sequence_search.h"
 #include "tests/index/sequence_fixture.h"
 
@@ -107,7 +107,7 @@ class CpuBackendTest : public testing::TestWithParam<AttendCase> {
     EXPECT_EQ(report->part_ns.size(), sequence_.parts().size());
     for (size_t p = 0; p < sequence_.parts().size(); ++p) {
       EXPECT_EQ(sequence_.reader(p).pin_count(), 0);
-      EXPECT_LE(sequence_.reader(p).pin_count_max(), static_cast<int>(kValueBlocksPinnedInMemory));
+      EXPECT_LE(sequence_.reader(p).pin_count_max(), static_cast<int>(GatherPins::kMaxInMemory));
     }
   }
 

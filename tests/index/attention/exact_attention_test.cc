@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "index/attention/gathered_attention.h"
+#include "index/gather_pins.h"
 #include "tests/index/array_kv_reader.h"
 
 namespace alaya {
@@ -87,7 +88,7 @@ TEST_F(ExactAttentionTest, GatheredAttentionReadsOnlyValuesOfBlocksWithATokens) 
     EXPECT_FALSE(reader_.was_read(KvKind::kKey, block));
     EXPECT_EQ(reader_.was_read(KvKind::kValue, block), block == 1 || block == 4);
   }
-  EXPECT_LE(reader_.pin_count_max(), static_cast<int>(kValueBlocksPinnedMax));
+  EXPECT_LE(reader_.pin_count_max(), static_cast<int>(GatherPins::kMax));
   EXPECT_EQ(log_sum_exp_[1], 2.0F);  // one token: its logit
   for (size_t e = 0; e < kHeadDim; ++e)
     EXPECT_FLOAT_EQ(total_.output.row(1)[e], reader_.value(10)[e]);

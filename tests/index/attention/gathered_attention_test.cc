@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "index/attention/exact_attention.h"
+#include "index/gather_pins.h"
 #include "tests/index/array_kv_reader.h"
 
 namespace alaya {
@@ -107,7 +108,7 @@ TEST_F(GatheredAttentionTest, ReadsOnlyTheValuesOfBlocksWithAToken) {
 }
 
 TEST_F(GatheredAttentionTest, PinsAFewBlocksAtATime) {
-  constexpr size_t kManyBlocks = 2 * kValueBlocksPinnedInMemory;
+  constexpr size_t kManyBlocks = 2 * GatherPins::kMaxInMemory;
   const std::vector<float> values = RandomFloats(kManyBlocks * kBlockTokens * kHeadDim, 1.0F, 5);
   std::vector<std::vector<ScoredToken>> tokens(1);
   for (uint32_t block = 0; block < kManyBlocks; ++block) {
@@ -123,7 +124,7 @@ TEST_F(GatheredAttentionTest, PinsAFewBlocksAtATime) {
 
     ASSERT_TRUE(AddGatheredAttention({tokens, &reader, kScale}, total).ok());
 
-    const size_t pinned_max = in_memory ? kValueBlocksPinnedInMemory : kValueBlocksPinnedMax;
+    const size_t pinned_max = in_memory ? GatherPins::kMaxInMemory : GatherPins::kMax;
     EXPECT_EQ(reader.pin_count_max(), static_cast<int>(pinned_max));
     EXPECT_EQ(reader.pin_count(), 0);
   }
