@@ -88,6 +88,28 @@ void ExpectSameTokens(const StatusOr<SearchResult>& found, const StatusOr<Search
   }
 }
 
+// How much of exact sets was found.
+struct Recall {
+  size_t found_count = 0;
+  size_t exact_count = 0;
+
+  // Whatever was found must belong to the set.
+  void Add(const SearchResult& found, const SearchResult& exact) {
+    for (size_t q = 0; q < exact.queries.size(); ++q) {
+      const std::vector<ScoredToken>& all = exact.queries[q].tokens;
+      for (const ScoredToken& token : found.queries[q].tokens) {
+        EXPECT_NE(std::ranges::find(all, token), all.end()) << "not in the set: " << token.token;
+      }
+      found_count += found.queries[q].tokens.size();
+      exact_count += all.size();
+    }
+  }
+  void ExpectNearlyAll() const {
+    EXPECT_GT(exact_count, 1000U);
+    EXPECT_GE(static_cast<double>(found_count), 0.999 * static_cast<double>(exact_count));
+  }
+};
+
 void ExpectSound(const Fixture& fixture, const Target& target) {
   const SearchRequest request = fixture.Request(target);
   ExpectSameTokens(fixture.index_->Search(request), ExactIndex(&fixture.reader_).Search(request));
@@ -292,25 +314,16 @@ TEST(FlatIndexTest, HugeQueriesAreSearchedToo) {
 }
 
 TEST(FlatIndexTest, StatisticalDiprMissesNextToNothing) {
-  size_t found_count = 0;
-  size_t exact_count = 0;
+  Recall recall;
   for (uint32_t seed = 1; seed <= 10; ++seed) {
     const Fixture fixture({20000}, 100 * seed);
     const SearchRequest request = fixture.Request(DiprTarget{}, /*sound=*/false);
     const auto found = fixture.index_->Search(request);
     const auto exact = ExactIndex(&fixture.reader_).Search(request);
     ASSERT_TRUE(found.ok() && exact.ok());
-    for (size_t q = 0; q < exact->queries.size(); ++q) {
-      const std::vector<ScoredToken>& all = exact->queries[q].tokens;
-      for (const ScoredToken& token : found->queries[q].tokens) {
-        EXPECT_NE(std::ranges::find(all, token), all.end()) << "not in the set: " << token.token;
-      }
-      found_count += found->queries[q].tokens.size();
-      exact_count += all.size();
-    }
+    recall.Add(*found, *exact);
   }
-  EXPECT_GT(exact_count, 1000U);
-  EXPECT_GE(static_cast<double>(found_count), 0.999 * static_cast<double>(exact_count));
+  recall.ExpectNearlyAll();
 }
 
 TEST(FlatIndexTest, ScoresFewTokensExactly) {
@@ -517,8 +530,7 @@ TEST_F(MappedFlatIndexTest, SoundSetsAreExactForAnyQuery) {
 }
 
 TEST_F(MappedFlatIndexTest, StatisticalDiprMissesNextToNothingForQueriesLikeTheSample) {
-  size_t found_count = 0;
-  size_t exact_count = 0;
+  Recall recall;
   size_t scored = 0;
   size_t scored_by_rotated = 0;
   for (uint32_t seed = 1; seed <= 30; ++seed) {
@@ -532,17 +544,9 @@ TEST_F(MappedFlatIndexTest, StatisticalDiprMissesNextToNothingForQueriesLikeTheS
     ASSERT_TRUE(found.ok() && exact.ok() && by_map.ok() && by_rotation.ok());
     scored += by_map->tokens_scored;
     scored_by_rotated += by_rotation->tokens_scored;
-    for (size_t q = 0; q < kQueries; ++q) {
-      const std::vector<ScoredToken>& all = exact->queries[q].tokens;
-      for (const ScoredToken& token : found->queries[q].tokens) {
-        EXPECT_NE(std::ranges::find(all, token), all.end()) << "not in the set: " << token.token;
-      }
-      found_count += found->queries[q].tokens.size();
-      exact_count += all.size();
-    }
+    recall.Add(*found, *exact);
   }
-  EXPECT_GT(exact_count, 1000U);
-  EXPECT_GE(static_cast<double>(found_count), 0.999 * static_cast<double>(exact_count));
+  recall.ExpectNearlyAll();
   EXPECT_LT(scored, scored_by_rotated * 9 / 10);
 }
 

@@ -9,12 +9,7 @@
 #include <limits>
 #include <vector>
 
-#include "hwy/aligned_allocator.h"
-#include "index/flat/bounds.h"
-#include "index/flat/vector_length.h"
-#include "index/kernels/bf16.h"
-#include "index/kernels/code_scores.h"
-#include "tests/index/kernels/random_codes.h"
+#include "tests/index/flat/score_errors.h"
 #include "tests/index/random_tensors.h"
 
 namespace alaya {
@@ -36,17 +31,6 @@ struct Sample {
   std::vector<float> queries;
 };
 
-// In double.
-std::vector<double> Mapped(const QueryFit& fit, std::span<const float> query) {
-  std::vector<double> mapped(query.size());
-  for (size_t i = 0; i < query.size(); ++i) {
-    for (size_t e = 0; e < query.size(); ++e) {
-      mapped[e] += double{query[i]} * double{fit.queries[i * query.size() + e]};
-    }
-  }
-  return mapped;
-}
-
 TEST(QueryFitTest, MapsKeepInnerProducts) {
   for (const size_t head_dim : std::vector<size_t>{8, 24, 64, 96, 128}) {
     SCOPED_TRACE(head_dim);
@@ -57,7 +41,7 @@ TEST(QueryFitTest, MapsKeepInnerProducts) {
     const std::span key = std::span(any).first(head_dim);
     const std::span query = std::span(any).last(head_dim);
 
-    const std::vector<double> mapped = Mapped(*fit, query);
+    const std::vector<double> mapped = MapInDouble(*fit, query);
     double product = 0;
     double lengths = 0;
     double exact = 0;
@@ -118,88 +102,17 @@ TEST(QueryFitTest, TheLastQueriesCountMost) {
     std::vector<float> query(64);
     query[element] = 1;
     double sum = 0;
-    for (const double e : Mapped(*fit, query)) sum += e * e;
+    for (const double e : MapInDouble(*fit, query)) sum += e * e;
     return std::sqrt(sum);
   };
   // What comes often is short, so that its errors are small.
   EXPECT_LT(length_of(20), length_of(5));
 }
 
-struct Errors {
-  double sound_exceeded = 0;
-  double statistical_exceeded = 0;
-  double coarse_exceeded = 0;
-  double fine = 0;  // root mean square, as the next one
-  double coarse = 0;
-};
-
-// Of scores of 64 fresh keys for `queries`, with or without the map.
-Errors ErrorsOf(const QueryFit* fit, size_t head_dim, const std::vector<float>& queries) {
+// Of 64 fresh keys.
+ScoreErrors ErrorsOf(const QueryFit* fit, size_t head_dim, const std::vector<float>& queries) {
   const EncodedMatrix keys = Encode(FallingRows(64, head_dim, 1, 7), head_dim, DType::kF32);
-  const std::vector<float> centre(head_dim, 0.125F);
-  const Rotation rotation(head_dim, 5);
-  const auto high = hwy::AllocateAligned<std::byte>(HighBytes(head_dim));
-  const auto low = hwy::AllocateAligned<std::byte>(LowBytes(head_dim));
-  std::fill_n(high.get(), HighBytes(head_dim), std::byte{0});
-  std::fill_n(low.get(), LowBytes(head_dim), std::byte{0});
-  std::vector<uint16_t> numbers(256);
-  EncodeKeys({&rotation, centre, fit == nullptr ? nullptr : &fit->keys}, keys.view, 0,
-             {head_dim, 1, high.get(), low.get(), &numbers[0], &numbers[64], &numbers[128],
-              &numbers[192]});
-  const KeyCodes codes = {
-      head_dim, 1, high.get(), low.get(), &numbers[0], &numbers[64], &numbers[128], &numbers[192]};
-  const size_t count = queries.size() / head_dim;
-  std::vector<float> mapped(queries.size());
-  std::vector<float> centre_scores(count);
-  const MatrixView<const float> rows(queries.data(), count, head_dim);
-  Rotate(rotation, rows, {mapped.data(), count, head_dim});
-  for (size_t q = 0; q < count; ++q) {
-    double sum = 0;
-    for (const float element : rows.row(q)) sum += 0.125 * double{element};
-    centre_scores[q] = static_cast<float>(sum);
-    if (fit == nullptr) continue;
-    const std::vector<double> there = Mapped(*fit, rows.row(q));
-    std::ranges::transform(there, &mapped[q * head_dim],
-                           [](double x) { return static_cast<float>(x); });
-  }
-  const CodeQueries code_queries({mapped.data(), count, head_dim}, centre_scores,
-                                 fit == nullptr ? CoarseElements{} : fit->facts.coarse);
-  std::vector<float> fine(count * 64);
-  std::vector<float> coarse(count * 64);
-  FineScores(code_queries, codes, {fine.data(), count, 64});
-  AllCoarseScores(code_queries, codes, {coarse.data(), count, 64});
-  Errors errors;
-  const auto part = 1 / static_cast<double>(count * 64);
-  for (size_t q = 0; q < count; ++q) {
-    CodeFrame frame = {VectorLength(rows.row(q)), VectorLength(centre)};
-    if (fit != nullptr) frame.rounding = double{fit->facts.rounding};
-    const Bounds bounds(&code_queries[q], head_dim, frame);
-    for (size_t t = 0; t < 64; ++t) {
-      double exact = 0;
-      for (size_t e = 0; e < head_dim; ++e) {
-        exact += double{rows.row(q)[e]} * double{keys.values[t * head_dim + e]};
-      }
-      const auto bound = [&](const ErrorFactors& factors, uint16_t scale, uint16_t error) {
-        return double{factors.error_factor} * BF16ToFloat(error) +
-               double{factors.scale_factor} * BF16ToFloat(scale) + double{factors.constant};
-      };
-      const double fine_off = std::fabs(fine[q * 64 + t] - exact);
-      const double coarse_off = std::fabs(coarse[q * 64 + t] - exact);
-      const auto fine_bound = [&](const ErrorFactors& factors) {
-        return bound(factors, codes.fine_scale[t], codes.fine_error[t]);
-      };
-      errors.sound_exceeded += fine_off > fine_bound(bounds.Sound()) ? part : 0;
-      errors.statistical_exceeded += fine_off > fine_bound(bounds.Statistical(2)) ? part : 0;
-      errors.coarse_exceeded +=
-          coarse_off > bound(bounds.Coarse(2), codes.coarse_scale[t], codes.coarse_error[t]) ? part
-                                                                                             : 0;
-      errors.fine += fine_off * fine_off * part;
-      errors.coarse += coarse_off * coarse_off * part;
-    }
-  }
-  errors.fine = std::sqrt(errors.fine);
-  errors.coarse = std::sqrt(errors.coarse);
-  return errors;
+  return ErrorsOf(keys, std::vector<float>(head_dim, 0.125F), queries, /*rotation_seed=*/5, fit);
 }
 
 TEST(QueryFitTest, ErrorsAreSmallerForQueriesLikeTheSample) {
@@ -209,17 +122,17 @@ TEST(QueryFitTest, ErrorsAreSmallerForQueriesLikeTheSample) {
     ASSERT_TRUE(fit);
     const std::vector<float> queries = FallingRows(200, head_dim, 0.01, 11);
 
-    const Errors plain = ErrorsOf(nullptr, head_dim, queries);
-    const Errors fitted = ErrorsOf(&*fit, head_dim, queries);
+    const ScoreErrors plain = ErrorsOf(nullptr, head_dim, queries);
+    const ScoreErrors fitted = ErrorsOf(&*fit, head_dim, queries);
 
-    EXPECT_LT(fitted.fine, 0.9 * plain.fine);
+    EXPECT_LT(fitted.fine(), 0.9 * plain.fine());
     // Half of the elements say as much as all did.
-    EXPECT_LT(fitted.coarse, 1.15 * plain.coarse);
-    EXPECT_EQ(fitted.sound_exceeded, 0);
+    EXPECT_LT(fitted.coarse(), 1.15 * plain.coarse());
+    EXPECT_EQ(fitted.sound_exceeded, 0U);
     // 4.6 % of a normal distribution lie beyond two deviations.
-    EXPECT_LT(fitted.statistical_exceeded, 0.06);
-    EXPECT_LT(fitted.coarse_exceeded, 0.06);
-    EXPECT_GT(fitted.coarse_exceeded, 0.01);
+    EXPECT_LT(fitted.share(fitted.statistical_exceeded), 0.06);
+    EXPECT_LT(fitted.share(fitted.coarse_exceeded), 0.06);
+    EXPECT_GT(fitted.share(fitted.coarse_exceeded), 0.01);
   }
 }
 
@@ -234,10 +147,10 @@ TEST(QueryFitTest, BoundsHoldForAnyQuery) {
       for (size_t q = 0; q < 100; ++q) {
         std::ranges::reverse(std::span(queries).subspan(q * head_dim, head_dim));
       }
-      const Errors errors = ErrorsOf(&*fit, head_dim, queries);
-      EXPECT_EQ(errors.sound_exceeded, 0);
-      EXPECT_LT(errors.statistical_exceeded, 0.1);
-      EXPECT_LT(errors.coarse_exceeded, 0.1);
+      const ScoreErrors errors = ErrorsOf(&*fit, head_dim, queries);
+      EXPECT_EQ(errors.sound_exceeded, 0U);
+      EXPECT_LT(errors.share(errors.statistical_exceeded), 0.1);
+      EXPECT_LT(errors.share(errors.coarse_exceeded), 0.1);
     }
   }
 }
