@@ -186,6 +186,8 @@ class ColdContextBench {
     pb::RegisterModelRequest request;
     *request.mutable_model() = ToProto(model());
     ALAYA_RETURN_IF_ERROR(client_->RegisterModel(request).status());
+    const std::vector<uint64_t> sampled =
+        workload_.SampledPositions(SampledPositionCount(plan_.token_count));
     std::vector<LayerTokens> layers;
     for (uint32_t layer = 0; layer < plan_.layer_count; ++layer) {
       layers.push_back(workload_.Layer(layer, {0, plan_.token_count}));
@@ -199,13 +201,13 @@ class ColdContextBench {
       ALAYA_ASSIGN_OR_RETURN(auto importer, client_->ImportContext(header));
       for (uint32_t layer = 0; layer < plan_.layer_count; ++layer) {
         const LayerTokens& kv = layers[layer];
-        const std::vector<std::byte> queries = SampledQueries(layer);
+        const std::vector<std::byte> queries = QueriesAt(layer, sampled);
         ALAYA_RETURN_IF_ERROR(importer.AppendChunk(
             {.layer = layer,
              .token_begin = 0,
              .key = View(kv.keys, plan_.token_count),
              .value = View(kv.values, plan_.token_count),
-             .query = TensorView{model().dtype, SampledPositions(), model().num_query_heads,
+             .query = TensorView{model().dtype, sampled.size(), model().num_query_heads,
                                  model().head_dim, queries}}));
       }
       ALAYA_RETURN_IF_ERROR(importer.Commit().status());
@@ -213,18 +215,13 @@ class ColdContextBench {
     return OkStatus();
   }
 
-  // Positions whose queries an engine sends along.
-  size_t SampledPositions() const { return std::min<size_t>(4096, plan_.token_count / 10); }
-
-  // Of positions spread over the text, of every remainder by 8, so that some ask for needles.
-  std::vector<std::byte> SampledQueries(uint32_t layer) const {
-    const size_t elements = size_t{model().num_query_heads} * model().head_dim;
-    const size_t row_bytes = elements * ElementBytes(model().dtype);
-    std::vector<std::byte> queries(SampledPositions() * row_bytes);
-    ParallelFor(SampledPositions(), [&](size_t i) {
-      const uint64_t position = i * plan_.token_count / SampledPositions() + i % 8;
-      EncodeElements(workload_.Queries(layer, std::min(position, plan_.token_count - 1)),
-                     model().dtype, std::span(queries).subspan(i * row_bytes, row_bytes));
+  std::vector<std::byte> QueriesAt(uint32_t layer, std::span<const uint64_t> positions) const {
+    const size_t row_bytes =
+        size_t{model().num_query_heads} * model().head_dim * ElementBytes(model().dtype);
+    std::vector<std::byte> queries(positions.size() * row_bytes);
+    ParallelFor(positions.size(), [&](size_t i) {
+      EncodeElements(workload_.Queries(layer, positions[i]), model().dtype,
+                     std::span(queries).subspan(i * row_bytes, row_bytes));
     });
     return queries;
   }

@@ -15,6 +15,7 @@
 #include "index/memory_index_blocks.h"
 #include "storage/types/check.h"
 #include "tests/benchmarks/arena.h"
+#include "tests/support/attention_workload.h"
 
 namespace alaya {
 namespace {
@@ -70,19 +71,12 @@ class BlocksIndex : public BenchmarkIndex {
   std::unique_ptr<Index> index_;
 };
 
-// Positions whose queries a context is imported with, at most.
-constexpr size_t kSampledPositionsMax = 4096;
-
-size_t SampledPositions(const BenchmarkLayer& layer) {
-  return std::min<size_t>(kSampledPositionsMax, layer.token_count() / 10);
-}
-
 // Queries that an import of the layer samples.
 class Sample {
  public:
   Sample(const BenchmarkLayer& layer, size_t head)
       : head_dim_(layer.model().head_dim),
-        queries_(layer.SampledQueries(head, SampledPositions(layer))) {}
+        queries_(layer.SampledQueries(head, SampledPositionCount(layer.token_count()))) {}
 
   MatrixView<const float> view() const {
     return {queries_.data(), queries_.size() / head_dim_, head_dim_};
@@ -124,7 +118,7 @@ std::shared_ptr<BenchmarkIndex> BuildFine(const BenchmarkLayer& layer, size_t he
 }  // namespace
 
 void SampleQueries(const BenchmarkLayer& layer) {
-  layer.SampledQueries(0, SampledPositions(layer));
+  layer.SampledQueries(0, SampledPositionCount(layer.token_count()));
 }
 
 OurIndexKind FlatWithoutQueries() {

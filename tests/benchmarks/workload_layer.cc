@@ -60,11 +60,8 @@ class WorkloadLayer : public BenchmarkLayer {
     const std::lock_guard lock(mutex_);
     if (samples_.size() != count) {
       samples_.resize(count);
-      ParallelFor(count, [&](size_t i) {
-        // Of every remainder by 8, so that some of them ask for needles.
-        const uint64_t position = i * token_count() / count + i % 8;
-        samples_[i] = workload_.Queries(layer_, std::min(position, token_count() - 1));
-      });
+      const std::vector<uint64_t> positions = workload_.SampledPositions(count);
+      ParallelFor(count, [&](size_t i) { samples_[i] = workload_.Queries(layer_, positions[i]); });
     }
     std::vector<float> queries(count * group_elements);
     for (size_t i = 0; i < count; ++i) {

@@ -231,6 +231,16 @@ bool AttentionWorkload::AsksForNeedles(uint64_t position) const {
          position % options_.needle_interval == options_.needle_interval - 1;
 }
 
+std::vector<uint64_t> AttentionWorkload::SampledPositions(size_t count) const {
+  const uint64_t token_count = options_.token_count;
+  std::vector<uint64_t> positions(count);
+  for (size_t i = 0; i < count; ++i) {
+    // Of every remainder by 8, so that some of them ask for needles.
+    positions[i] = std::min(i * token_count / count + i % 8, token_count - 1);
+  }
+  return positions;
+}
+
 std::vector<TokenId> AttentionWorkload::Tokens(TokenRange range) const {
   constexpr uint64_t kVocabulary = 128'256;
   std::vector<TokenId> tokens;

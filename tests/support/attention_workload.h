@@ -22,6 +22,7 @@
 #ifndef ALAYA_TESTS_SUPPORT_ATTENTION_WORKLOAD_H_
 #define ALAYA_TESTS_SUPPORT_ATTENTION_WORKLOAD_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -54,6 +55,11 @@ struct WorkloadOptions {
   double rope_base = 500'000;
 };
 
+// Of how many positions an engine sends the queries along with a context.
+constexpr size_t SampledPositionCount(uint64_t token_count) {
+  return std::min<size_t>(4096, token_count / 10);
+}
+
 // What makes one kv head different from the others.
 struct HeadProfile {
   double logit_deviation = 0;     // of the bulk, nats
@@ -81,6 +87,9 @@ class AttentionWorkload {
   const HeadProfile& profile(uint32_t layer, uint32_t kv_head) const;
   // Do the queries at this position ask for needles?
   bool AsksForNeedles(uint64_t position) const;
+
+  // So many positions all over the stored context.
+  std::vector<uint64_t> SampledPositions(size_t count) const;
 
   // Vocabulary entries of positions [range.begin, range.end).
   std::vector<TokenId> Tokens(TokenRange range) const;
