@@ -192,7 +192,9 @@ class ValueSums {
   void AddBatch() {
     for (size_t i = 0; i < pending_.size(); ++i) {
       const QueryRows& batch = scratch_.batch[i];
-      if (!batch.rows.empty()) AddGatheredValues(batch.weights, dtype_, batch.rows, sums_.row(i));
+      if (batch.rows.empty()) continue;
+      const MatrixView<const float> weights(batch.weights.data(), 1, batch.weights.size());
+      AddGatheredValues(weights, dtype_, batch.rows, sums_.rows_range(i, 1));
     }
     Clear();
   }

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "index/flat/sums.h"
 #include "index/scratch_buffer.h"
 
 namespace alaya {
@@ -107,8 +108,7 @@ void CoarseRest::Settle() {
     std::ranges::fill(weights.first(begin), 0.0F);
     std::ranges::fill(weights.subspan(end), 0.0F);
     for (const uint32_t group : open_groups_) weights[group] = 0;
-    query.weight_sum = 0;
-    for (const float weight : weights) query.weight_sum += double{weight};
+    query.weight_sum = SumOf(weights);
   }
 }
 

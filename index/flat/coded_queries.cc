@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <span>
 
-#include "index/flat/vector_length.h"
+#include "index/flat/sums.h"
 #include "index/scratch_buffer.h"
 
 namespace alaya {

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <variant>
+#include <vector>
 
 #include "index/attention/attention_merge.h"
-#include "index/flat/vector_length.h"
+#include "index/flat/sums.h"
+#include "index/gather_pins.h"
 #include "index/kernels/bf16.h"
 #include "index/kernels/group_weights.h"
 #include "index/kernels/weighted_values.h"
@@ -34,6 +37,64 @@ constexpr double kOpenShareMax = 0.5;
 
 double RootMeanSquare(double square_sum, size_t count) {
   return count == 0 ? 0 : std::sqrt(square_sum / static_cast<double>(count));
+}
+
+// Of all groups, those on which a query has some weight, by rising number.
+std::vector<uint32_t> WeighedGroups(MatrixView<const float> weights) {
+  thread_local ScratchBuffer<float> buffer;
+  const std::span<float> sums = buffer.Take(weights.cols());
+  std::ranges::fill(sums, 0.0F);
+  for (size_t q = 0; q < weights.rows(); ++q) {
+    const std::span<const float> row = weights.row(q);
+    for (size_t group = 0; group < sums.size(); ++group) sums[group] += row[group];
+  }
+  std::vector<uint32_t> groups(sums.size());
+  size_t count = 0;
+  for (size_t group = 0; group < sums.size(); ++group) {
+    groups[count] = static_cast<uint32_t>(group);
+    count += static_cast<size_t>(sums[group] != 0);
+  }
+  groups.resize(count);
+  return groups;
+}
+
+// output[q] += sum over groups of weights[q][group] * the mean of its values. Moves the weights.
+Status AddMeans(const FlatSource& source, MatrixView<float> weights, MatrixView<float> output) {
+  const size_t block_groups = source.header().block_tokens / kCodeGroupTokens;
+  const size_t head_dim = output.cols();
+  const std::vector<uint32_t> groups = WeighedGroups(weights);
+  if (groups.size() < weights.cols()) {
+    for (size_t q = 0; q < weights.rows(); ++q) {
+      const std::span<float> row = weights.row(q);
+      std::ranges::transform(groups, row.begin(), [&](uint32_t group) { return row[group]; });
+    }
+  }
+  // Means of several blocks together: each is asked for some rows ahead.
+  GatherPins pins(/*is_in_memory=*/false);
+  std::vector<const std::byte*> rows;
+  size_t begin = 0;
+  const auto add = [&] {
+    const MatrixView<const float> part(weights.data() + begin, weights.rows(), rows.size(),
+                                       weights.stride());
+    AddGatheredValues(part, DType::kBF16, rows, output);
+    begin += rows.size();
+    rows.clear();
+    pins.Clear();
+  };
+  for (size_t i = 0; i < groups.size();) {
+    const size_t block = groups[i] / block_groups;
+    ALAYA_ASSIGN_OR_RETURN(PinnedFlatBlock pinned, source.Block(block));
+    for (; i < groups.size() && groups[i] / block_groups == block; ++i) {
+      const size_t group = groups[i] - block * block_groups;
+      rows.push_back(reinterpret_cast<const std::byte*>(pinned.block.value_means) +
+                     group * head_dim * sizeof(uint16_t));
+      if (rows.size() <= kGatherAheadValues) Prefetch(rows.back(), head_dim * sizeof(uint16_t));
+    }
+    pins.Add(std::move(pinned.pin));
+    if (pins.is_full()) add();
+  }
+  if (!rows.empty()) add();
+  return OkStatus();
 }
 
 }  // namespace
@@ -258,76 +319,42 @@ double RestAttention::LogOfUnit(size_t query_index) const {
   return std::max(fine, coarse_->LogOfWeightOne(query_index));
 }
 
-double RestAttention::WeighBlock(size_t query_index, size_t first_group,
-                                 std::span<float> weights) const {
+void RestAttention::WeighGroups(size_t query_index, std::span<float> weights) const {
   const Query& query = queries_[query_index];
   const double unit = LogOfUnit(query_index);
   std::ranges::fill(weights, 0.0F);
   if (coarse_ && coarse_->weight_sum(query_index) > 0) {
     const auto factor = static_cast<float>(std::exp(coarse_->LogOfWeightOne(query_index) - unit));
-    const std::span all = coarse_->weights(query_index).subspan(first_group, weights.size());
-    std::ranges::transform(all, weights.begin(), [&](float weight) { return weight * factor; });
+    std::ranges::transform(coarse_->weights(query_index), weights.begin(),
+                           [&](float weight) { return weight * factor; });
   }
-  if (query.estimate) {
-    const std::span<const float> all = query.estimate->group_weights();
-    const auto factor = static_cast<float>(std::exp(query.estimate->LogOfWeightOne() - unit));
-    const size_t begin = query.places.begin / kCodeGroupTokens;
-    size_t i =
-        coarse_
-            ? static_cast<size_t>(std::ranges::lower_bound(coarse_->open_groups(), first_group) -
-                                  coarse_->open_groups().begin())
-            : first_group;
-    for (i = std::max(i, begin); i - begin < all.size(); ++i) {
-      const size_t group = TokenAt(i * kCodeGroupTokens) / kCodeGroupTokens;
-      if (group >= first_group + weights.size()) break;
-      weights[group - first_group] = all[i - begin] * factor;
-    }
+  if (!query.estimate) return;
+  const auto factor = static_cast<float>(std::exp(query.estimate->LogOfWeightOne() - unit));
+  const size_t begin = query.places.begin / kCodeGroupTokens;
+  const std::span<const float> all = query.estimate->group_weights();
+  for (size_t i = 0; i < all.size(); ++i) {
+    const size_t group = coarse_ ? coarse_->open_groups()[begin + i] : begin + i;
+    weights[group] = all[i] * factor;
   }
-  double sum = 0;
-  for (const float weight : weights) sum += double{weight};
-  return sum;
 }
 
 Status RestAttention::Attend(SearchResult* result) const {
   thread_local ScratchBuffer<float> weight_buffer;
-  const FlatHeader& header = source_.header();
-  const size_t head_dim = header.head_dim;
-  result->rest_output.assign(queries_.size() * head_dim, 0.0F);
-  result->rest_log_sum_exp.assign(queries_.size(), static_cast<float>(kNothing));
-  const MatrixView<float> output(result->rest_output.data(), queries_.size(), head_dim);
-  std::vector<double> weight_sums(queries_.size());
-  const auto is_covered = [&](size_t b) {
-    const uint64_t begin = b * header.block_tokens;
-    const TokenRange tokens = {begin, begin + header.block_token_count(b)};
-    return std::ranges::any_of(queries_, [&](const Query& query) {
-      return !Intersect(query.facts.covered, tokens).empty();
-    });
-  };
-  // The next block's means come while those of a block are added up.
-  PinnedFlatBlock next;
-  for (size_t b = 0; b < header.block_count(); ++b) {
-    PinnedFlatBlock pinned = std::move(next);
-    next = {};
-    if (b + 1 < header.block_count() && is_covered(b + 1)) {
-      ALAYA_ASSIGN_OR_RETURN(next, source_.Block(b + 1));
-      Prefetch(next.block.value_means, next.block.codes.group_count * head_dim * sizeof(uint16_t));
-    }
-    if (!is_covered(b)) continue;
-    if (pinned.block.value_means == nullptr) {
-      ALAYA_ASSIGN_OR_RETURN(pinned, source_.Block(b));
-    }
-    const size_t first_group = b * header.block_tokens / kCodeGroupTokens;
-    const size_t group_count = pinned.block.codes.group_count;
-    const MatrixView<float> weights(weight_buffer.Take(queries_.size() * group_count).data(),
-                                    queries_.size(), group_count);
-    for (size_t q = 0; q < queries_.size(); ++q) {
-      weight_sums[q] += WeighBlock(q, first_group, weights.row(q));
-    }
-    const EncodedMatrixView means = {reinterpret_cast<const std::byte*>(pinned.block.value_means),
-                                     group_count, head_dim, DType::kBF16};
-    AddWeightedValues(weights, means, output);
+  const size_t count = queries_.size();
+  const size_t head_dim = source_.header().head_dim;
+  const size_t group_count = CodeGroupCount(source_.header().token_count);
+  result->rest_output.assign(count * head_dim, 0.0F);
+  result->rest_log_sum_exp.assign(count, static_cast<float>(kNothing));
+  const MatrixView<float> output(result->rest_output.data(), count, head_dim);
+  const MatrixView<float> weights(weight_buffer.Take(count * group_count).data(), count,
+                                  group_count);
+  std::vector<double> weight_sums;
+  for (size_t q = 0; q < count; ++q) {
+    WeighGroups(q, weights.row(q));
+    weight_sums.push_back(SumOf(weights.row(q)));
   }
-  for (size_t q = 0; q < queries_.size(); ++q) {
+  ALAYA_RETURN_IF_ERROR(AddMeans(source_, weights, output));
+  for (size_t q = 0; q < count; ++q) {
     const double total = weight_sums[q] > 0 ? log_sum_exp(q) : kNothing;
     result->rest_log_sum_exp[q] = static_cast<float>(total);
     const double factor = std::isinf(total) ? 0 : 1 / weight_sums[q];

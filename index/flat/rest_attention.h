@@ -90,8 +90,8 @@ class RestAttention {
   // Of the errors of fine scores.
   double ScoreDeviation(const Query& query) const;
   double LogOfUnit(size_t query_index) const;
-  // Writes the weights of a block's groups, in the query's unit, and returns their sum.
-  double WeighBlock(size_t query_index, size_t first_group, std::span<float> weights) const;
+  // Writes the weights of all groups, in the query's unit.
+  void WeighGroups(size_t query_index, std::span<float> weights) const;
 
   const FlatSource& source_;
   const SearchRequest& request_;

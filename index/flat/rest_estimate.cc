@@ -9,6 +9,7 @@
 #include <limits>
 #include <numbers>
 
+#include "index/flat/sums.h"
 #include "index/kernels/softmax.h"
 #include "index/prefetch.h"
 #include "index/scratch_buffer.h"
@@ -242,8 +243,14 @@ std::optional<float> RestEstimate::SampledSquareBar(double budget, float least_s
   const std::span<float> scores = scratch.scores.Take(places.size());
   for (size_t group = 1; group < added_groups_; group += kSampleStep) {
     total += double{groups_.square_sums[group]};
-    if (groups_.tops[group] < least_score) continue;
     const size_t begin = scores_.first_group_tokens + (group - 1) * kGroupTokens;
+    constexpr size_t kAhead = 6;
+    if (group + kAhead * kSampleStep < added_groups_ &&
+        groups_.tops[group + kAhead * kSampleStep] >= least_score) {
+      Prefetch(scores_.scores.data() + begin + kAhead * kSampleStep * kGroupTokens,
+               kGroupTokens * sizeof(float));
+    }
+    if (groups_.tops[group] < least_score) continue;
     const size_t count =
         FilterScores(scores_.scores.subspan(begin, std::min(kGroupTokens, added_ - begin)),
                      least_score, 0, places, scores);
@@ -303,8 +310,7 @@ void RestEstimate::LeaveOut(std::span<const uint32_t> tokens) {
 }
 
 double RestEstimate::log_sum_exp() const {
-  double sum = 0;
-  for (const float weight : groups_.weights) sum += double{weight};
+  const double sum = SumOf(groups_.weights);
   // What rounding leaves of a group whose tokens are all attended is not mass.
   if (sum <= 1e-6 * totals_.sum * std::numeric_limits<float>::epsilon()) {
     return -std::numeric_limits<double>::infinity();

@@ -137,12 +137,12 @@ void AddRows(const Rows& rows, TokenSpan tokens, MatrixView<const float> weights
   if (element < sums.cols()) AddLastElements<kType>(rows, tokens, weights, element, sums);
 }
 
-template <DType kType>
-void AddWeighted(MatrixView<const float> weights, EncodedMatrixView values, MatrixView<float> sums,
-                 std::span<const std::byte> upcoming) {
-  const ConsecutiveRows rows{values.data, values.row_bytes(), ReadAhead(values.bytes(), upcoming)};
-  for (size_t begin = 0; begin < values.rows; begin += kTileTokens) {
-    const TokenSpan tokens{begin, std::min(begin + kTileTokens, values.rows)};
+// For any number of queries.
+template <DType kType, class Rows>
+void AddAllRows(const Rows& rows, size_t row_count, MatrixView<const float> weights,
+                MatrixView<float> sums) {
+  for (size_t begin = 0; begin < row_count; begin += kTileTokens) {
+    const TokenSpan tokens{begin, std::min(begin + kTileTokens, row_count)};
     for (size_t q = 0; q < sums.rows(); q += kTileQueries) {
       const size_t count = std::min(kTileQueries, sums.rows() - q);
       const MatrixView<const float> tile_weights = weights.rows_range(q, count);
@@ -164,38 +164,28 @@ void AddWeighted(MatrixView<const float> weights, EncodedMatrixView values, Matr
   }
 }
 
-template <DType kType>
-void AddGathered(MatrixView<const float> weights, std::span<const std::byte* const> rows,
-                 MatrixView<float> sums) {
-  for (size_t begin = 0; begin < rows.size(); begin += kTileTokens) {
-    AddRows<kType, 1>(GatheredRows{rows}, {begin, std::min(begin + kTileTokens, rows.size())},
-                      weights, sums);
-  }
-}
-
 void AddWeightedValues(MatrixView<const float> weights, EncodedMatrixView values,
                        MatrixView<float> sums, std::span<const std::byte> upcoming) {
+  const ConsecutiveRows rows{values.data, values.row_bytes(), ReadAhead(values.bytes(), upcoming)};
   switch (values.dtype) {
     case DType::kF32:
-      return AddWeighted<DType::kF32>(weights, values, sums, upcoming);
+      return AddAllRows<DType::kF32>(rows, values.rows, weights, sums);
     case DType::kF16:
-      return AddWeighted<DType::kF16>(weights, values, sums, upcoming);
+      return AddAllRows<DType::kF16>(rows, values.rows, weights, sums);
     case DType::kBF16:
-      return AddWeighted<DType::kBF16>(weights, values, sums, upcoming);
+      return AddAllRows<DType::kBF16>(rows, values.rows, weights, sums);
   }
 }
 
-void AddGatheredValues(std::span<const float> weights, DType dtype,
-                       std::span<const std::byte* const> rows, std::span<float> sum) {
-  const MatrixView<const float> weight_row(weights.data(), 1, weights.size());
-  const MatrixView<float> sum_row(sum.data(), 1, sum.size());
+void AddGatheredValues(MatrixView<const float> weights, DType dtype,
+                       std::span<const std::byte* const> rows, MatrixView<float> sums) {
   switch (dtype) {
     case DType::kF32:
-      return AddGathered<DType::kF32>(weight_row, rows, sum_row);
+      return AddAllRows<DType::kF32>(GatheredRows{rows}, rows.size(), weights, sums);
     case DType::kF16:
-      return AddGathered<DType::kF16>(weight_row, rows, sum_row);
+      return AddAllRows<DType::kF16>(GatheredRows{rows}, rows.size(), weights, sums);
     case DType::kBF16:
-      return AddGathered<DType::kBF16>(weight_row, rows, sum_row);
+      return AddAllRows<DType::kBF16>(GatheredRows{rows}, rows.size(), weights, sums);
   }
 }
 
@@ -216,11 +206,11 @@ void AddWeightedValues(MatrixView<const float> weights, EncodedMatrixView values
   HWY_DYNAMIC_DISPATCH(AddWeightedValues)(weights, values, sums, upcoming);
 }
 
-void AddGatheredValues(std::span<const float> weights, DType dtype,
-                       std::span<const std::byte* const> rows, std::span<float> sum) {
-  assert(weights.size() == rows.size());
-  assert(sum.size() % 8 == 0);
-  HWY_DYNAMIC_DISPATCH(AddGatheredValues)(weights, dtype, rows, sum);
+void AddGatheredValues(MatrixView<const float> weights, DType dtype,
+                       std::span<const std::byte* const> rows, MatrixView<float> sums) {
+  assert(weights.rows() == sums.rows() && weights.cols() == rows.size());
+  assert(sums.cols() % 8 == 0);
+  HWY_DYNAMIC_DISPATCH(AddGatheredValues)(weights, dtype, rows, sums);
 }
 
 void AddWeightedValuesReference(MatrixView<const float> weights, EncodedMatrixView values,

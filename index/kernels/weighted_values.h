@@ -21,14 +21,15 @@ namespace alaya {
 void AddWeightedValues(MatrixView<const float> weights, EncodedMatrixView values,
                        MatrixView<float> sums, std::span<const std::byte> upcoming = {});
 
-// sum += sum over j of weights[j] * the row at rows[j], of sum.size() elements.
+// sums[i] += sum over j of weights[i][j] * the row at rows[j].
 //
-// Requires: sum.size(), head_dim, is a multiple of 8.
+// Shapes: weights [query_count, rows.size()], sums [query_count, head_dim].
+// Requires: head_dim is a multiple of 8.
 // Cost: rows may lie anywhere. Each is fetched kGatherAheadValues rows before it is read; of the
 //   first ones the caller may have asked for.
 inline constexpr size_t kGatherAheadValues = 12;
-void AddGatheredValues(std::span<const float> weights, DType dtype,
-                       std::span<const std::byte* const> rows, std::span<float> sum);
+void AddGatheredValues(MatrixView<const float> weights, DType dtype,
+                       std::span<const std::byte* const> rows, MatrixView<float> sums);
 
 // By definition, summed in double.
 void AddWeightedValuesReference(MatrixView<const float> weights, EncodedMatrixView values,

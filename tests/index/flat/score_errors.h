@@ -13,7 +13,7 @@
 #include "hwy/aligned_allocator.h"
 #include "index/flat/bounds.h"
 #include "index/flat/query_fit.h"
-#include "index/flat/vector_length.h"
+#include "index/flat/sums.h"
 #include "index/kernels/bf16.h"
 #include "index/kernels/code_scores.h"
 #include "index/kernels/key_codes.h"

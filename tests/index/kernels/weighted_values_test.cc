@@ -53,6 +53,36 @@ void ExpectEqualsReference(size_t query_count, size_t token_count, size_t head_d
   }
 }
 
+// Every `step`-th row.
+void ExpectGatheredEqualsReference(const EncodedMatrix& values, size_t step, size_t query_count) {
+  const size_t head_dim = values.view.cols;
+  std::vector<size_t> tokens;
+  std::vector<const std::byte*> rows;
+  for (size_t token = 0; token < values.view.rows; token += step) {
+    tokens.push_back(token);
+    rows.push_back(values.view.row(token));
+  }
+  const std::vector<float> weights = RandomWeights(query_count * rows.size());
+  std::vector<float> sums(query_count * head_dim, 0.5F);
+
+  AddGatheredValues({weights.data(), query_count, rows.size()}, values.view.dtype, rows,
+                    {sums.data(), query_count, head_dim});
+
+  for (size_t q = 0; q < query_count; ++q) {
+    for (size_t e = 0; e < head_dim; ++e) {
+      double expected = 0.5;
+      double magnitude = 0;
+      for (size_t j = 0; j < tokens.size(); ++j) {
+        const double product =
+            double{weights[q * rows.size() + j]} * values.values[tokens[j] * head_dim + e];
+        expected += product;
+        magnitude += std::fabs(product);
+      }
+      ASSERT_NEAR(sums[q * head_dim + e], expected, Tolerance(tokens.size(), magnitude));
+    }
+  }
+}
+
 TEST_P(WeightedValuesTest, EqualsTheReferenceAtEveryHeadDim) {
   for (const DType dtype : kDTypes) {
     for (size_t head_dim = 8; head_dim <= 136; head_dim += 8) {
@@ -85,26 +115,8 @@ TEST_P(WeightedValuesTest, GatheredRowsEqualTheReferenceOverThoseRows) {
     for (const size_t head_dim : std::initializer_list<size_t>{8, 64, 96, 104, 128, 256}) {
       const EncodedMatrix values = Encode(RandomFloats(300 * head_dim, 1.0F, 6), head_dim, dtype);
       for (const size_t step : std::initializer_list<size_t>{1, 2, 7, 299}) {
-        std::vector<uint32_t> tokens;
-        for (uint32_t token = 0; token < 300; token += static_cast<uint32_t>(step)) {
-          tokens.push_back(token);
-        }
-        const std::vector<float> weights = RandomWeights(tokens.size());
-        std::vector<float> sum(head_dim, 0.5F);
-
-        std::vector<const std::byte*> rows;
-        for (const uint32_t token : tokens) rows.push_back(values.view.row(token));
-        AddGatheredValues(weights, values.view.dtype, rows, sum);
-
-        for (size_t e = 0; e < head_dim; ++e) {
-          double expected = 0.5;
-          double magnitude = 0;
-          for (size_t j = 0; j < tokens.size(); ++j) {
-            const double product = double{weights[j]} * values.values[tokens[j] * head_dim + e];
-            expected += product;
-            magnitude += std::fabs(product);
-          }
-          ASSERT_NEAR(sum[e], expected, Tolerance(tokens.size(), magnitude)) << head_dim;
+        for (const size_t query_count : std::initializer_list<size_t>{1, 4, 6}) {
+          ExpectGatheredEqualsReference(values, step, query_count);
         }
       }
     }
@@ -115,7 +127,7 @@ TEST_P(WeightedValuesTest, NoGatheredRowsChangeNothing) {
   const EncodedMatrix values = Encode(RandomFloats(8, 1.0F, 7), 8, DType::kBF16);
   std::vector<float> sum(8, 0.25F);
 
-  AddGatheredValues({}, values.view.dtype, {}, sum);
+  AddGatheredValues({nullptr, 1, 0}, values.view.dtype, {}, {sum.data(), 1, 8});
 
   EXPECT_EQ(sum, std::vector<float>(8, 0.25F));
 }
