@@ -46,7 +46,8 @@ constexpr size_t kSampleBlocksMin = 4;
 constexpr double kUsualErrors = 2;
 
 struct Scratch {
-  ScratchBuffer<float> scores;  // of one block, or of all tokens if they are kept
+  ScratchBuffer<float> scores;       // of one block
+  ScratchBuffer<float> kept_scores;  // of all tokens
   ScratchBuffer<float> kept_upper;
   ScratchBuffer<uint32_t> kept_tokens;
   ScratchBuffer<float> key_scores;
@@ -67,7 +68,7 @@ class FlatSearch {
         is_mass_(std::holds_alternative<MassTarget>(request.target)),
         estimates_rest_(request.estimate_rest && dipr_ != nullptr),
         takes_heavy_(estimates_rest_ || is_mass_),
-        keeps_scores_(request.want_mass || takes_heavy_),
+        weighs_rest_(request.want_mass || takes_heavy_),
         count_(request.queries.rows()) {}
 
   // False if a number is so large that bounds would overflow.
@@ -79,7 +80,7 @@ class FlatSearch {
     const bool is_sound = dipr_ == nullptr || request_.sound;
     scores_at_once_ = dipr_ != nullptr && !takes_heavy_ && keys_.IsInMemory();
     // Keys that are not in memory are scanned finely, which leaves a tenth of them to read.
-    may_scan_coarsely_ = scores_at_once_ && !is_sound && !keeps_scores_;
+    may_scan_coarsely_ = scores_at_once_ && !is_sound && !weighs_rest_;
     states_.resize(count_);
     for (size_t q = 0; q < count_; ++q) {
       QueryState& state = states_[q];
@@ -98,10 +99,11 @@ class FlatSearch {
   }
 
   StatusOr<SearchResult> Run() {
-    if (keeps_scores_) {
-      kept_scores_ = {scratch_.scores.Take(count_ * ScoreStride()).data(), count_, ScoreStride()};
-      StartRest();
+    if (is_mass_) {
+      kept_scores_ = {scratch_.kept_scores.Take(count_ * ScoreStride()).data(), count_,
+                      ScoreStride()};
     }
+    if (weighs_rest_) StartRest();
     // Of DIPR, what filters find is marked at once.
     if (dipr_ != nullptr) scratch_.marks.Reset(keys_.token_count());
     if (scores_at_once_) StartScoring();
@@ -176,7 +178,11 @@ class FlatSearch {
         ALAYA_RETURN_IF_ERROR(PruneTopK(q));
       }
       // While the cache has the scores.
-      if (rest_ && !is_coarse) rest_->AddScores(q, filter.end - filter.begin, filter.top);
+      if (rest_ && !is_coarse && !is_mass_) {
+        const std::span<const float> seen =
+            scores.row(q).subspan(filter.begin, filter.end - filter.begin);
+        rest_->AddScores(q, seen, filter.top);
+      }
       if (FollowTop(filter, states_[q])) ALAYA_RETURN_IF_ERROR(Probe(q));
     }
     if (is_coarse && kept * kCoarseShare > tokens.size()) fine_blocks_left_ = kFineBlocks;
@@ -211,20 +217,20 @@ class FlatSearch {
   // Scans open groups finely.
   Status ScanOpen() {
     const std::span<const uint32_t> groups = rest_->SettleGroups();
-    const size_t size = groups.size() * kCodeGroupTokens;
-    const MatrixView<float> scores(kept_scores_.data(), count_, size);
-    rest_->BeginOpen(scores);
+    rest_->BeginOpen();
     OpenBlocks blocks(&source_, groups);
     while (true) {
       ALAYA_ASSIGN_OR_RETURN(const bool is_one, blocks.Next());
       if (!is_one) return OkStatus();
       const auto& [pinned, block, places, listed] = blocks.current();
       const std::span filters = MakeFilters(BlockRange(block), /*is_coarse=*/false);
-      ListedFineScores(queries_, {pinned.block.codes, listed},
-                       {scores.data() + places.begin, count_, places.size(), size}, filters,
-                       blocks.upcoming());
+      const MatrixView<float> scores(scratch_.scores.Take(count_ * places.size()).data(), count_,
+                                     places.size());
+      ListedFineScores(queries_, {pinned.block.codes, listed}, scores, filters, blocks.upcoming());
       for (size_t q = 0; q < count_; ++q) {
-        rest_->AddScores(q, rest_->SeenCount(q, places), filters[q].top);
+        const TokenRange seen = rest_->SeenPlaces(q, places);
+        rest_->AddScores(q, scores.row(q).subspan(seen.begin - places.begin, seen.size()),
+                         filters[q].top);
         if (FollowTop(filters[q], states_[q])) ALAYA_RETURN_IF_ERROR(Probe(q));
       }
     }
@@ -248,7 +254,7 @@ class FlatSearch {
     }
     const size_t size = codes.token_count();
     const MatrixView<float> scores =
-        keeps_scores_
+        is_mass_
             ? MatrixView(kept_scores_.data() + tokens.begin, count_, size, kept_scores_.stride())
             : MatrixView(scratch_.scores.Take(count_ * size).data(), count_, size);
     FineScores(queries_, codes, scores, filters, upcoming);
@@ -280,11 +286,10 @@ class FlatSearch {
     ALAYA_ASSIGN_OR_RETURN(const uint64_t scored,
                            ScoreMarkedKeys(keys_, scratch_.marks, request_.queries, use));
     result_.tokens_scored += scored;
-    if (scored == 0) return OkStatus();
     for (size_t q = 0; q < count_; ++q) {
       const TokenRange covered = Covered(states_[q]);
-      const float top = MaxScore(kept_scores_.row(q).subspan(covered.begin, covered.size()));
-      rest_->AddCorrected(q, top);
+      const std::span<const float> all = kept_scores_.row(q).subspan(covered.begin, covered.size());
+      rest_->AddScores(q, all, MaxScore(all));
     }
     return OkStatus();
   }
@@ -445,7 +450,7 @@ class FlatSearch {
     for (size_t q = 0; q < count_; ++q) {
       queries.push_back({Covered(states_[q]), queries_[q].length, queries_[q].coarse_deviation});
     }
-    rest_.emplace(&source_, &request_, queries, kept_scores_);
+    rest_.emplace(&source_, &request_, queries);
     if (weighs_coarsely_) rest_->StartCoarse();
   }
 
@@ -547,7 +552,7 @@ class FlatSearch {
   const bool is_mass_;
   const bool estimates_rest_;
   const bool takes_heavy_;  // tokens that the rest's estimate names
-  const bool keeps_scores_;
+  const bool weighs_rest_;
   const size_t count_;
   bool may_scan_coarsely_ = false;
   bool scores_at_once_ = false;
@@ -561,8 +566,8 @@ class FlatSearch {
   std::vector<HeavyTokens> heavy_;    // [query_count] while candidates are scored
   UseScores use_scores_;
   std::optional<MarkedKeyScorer> scorer_;  // once candidates are scored
-  MatrixView<float> kept_scores_;          // [query_count, ScoreStride()] if keeps_scores_
-  std::optional<RestAttention> rest_;      // if keeps_scores_
+  MatrixView<float> kept_scores_;          // [query_count, ScoreStride()] if is_mass_
+  std::optional<RestAttention> rest_;      // if weighs_rest_
   SearchResult result_;
 };
 

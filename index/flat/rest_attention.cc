@@ -100,38 +100,33 @@ Status AddMeans(const FlatSource& source, MatrixView<float> weights, MatrixView<
 }  // namespace
 
 RestAttention::RestAttention(const FlatSource* source, const SearchRequest* request,
-                             std::span<const RestQuery> queries, MatrixView<const float> scores)
+                             std::span<const RestQuery> queries)
     : source_(*source), request_(*request), queries_(queries.size()) {
   std::vector<TokenRange> places;
   for (size_t q = 0; q < queries.size(); ++q) {
     queries_[q].facts = queries[q];
     places.push_back(queries[q].covered);
   }
-  MakeEstimates(scores, places);
+  MakeEstimates(CodeGroupCount(source_.header().token_count), places);
 }
 
-void RestAttention::MakeEstimates(MatrixView<const float> scores,
-                                  std::span<const TokenRange> places) {
+void RestAttention::MakeEstimates(size_t group_count, std::span<const TokenRange> places) {
+  thread_local ScratchBuffer<uint8_t> step_buffer;
   thread_local ScratchBuffer<float> weight_buffer;
   thread_local ScratchBuffer<float> square_buffer;
-  thread_local ScratchBuffer<float> top_buffer;
-  const size_t room = scores.cols() / kCodeGroupTokens;
-  const std::span<float> weights = weight_buffer.Take(queries_.size() * room);
-  const std::span<float> square_sums = square_buffer.Take(queries_.size() * room);
-  const std::span<float> tops = top_buffer.Take(queries_.size() * room);
+  thread_local ScratchBuffer<uint8_t> fewest_buffer;
+  const size_t room = queries_.size() * group_count;
+  const GroupSums all = {step_buffer.Take(room * kGroupTokens), weight_buffer.Take(room),
+                         square_buffer.Take(room), fewest_buffer.Take(room)};
   for (size_t q = 0; q < queries_.size(); ++q) {
-    const auto [begin, end] = queries_[q].places = places[q];
-    queries_[q].estimate.reset();
-    if (begin == end) continue;
-    const size_t first_group = begin / kCodeGroupTokens;
-    const size_t group_count = (end - 1) / kCodeGroupTokens + 1 - first_group;
-    const ApproximateScores all = {.scores = scores.row(q).subspan(begin, end - begin),
-                                   .first_group_tokens = std::min<size_t>(
-                                       end - begin, (first_group + 1) * kCodeGroupTokens - begin),
-                                   .scale = request_.scale};
-    queries_[q].estimate.emplace(all, GroupSums{weights.subspan(q * room, group_count),
-                                                square_sums.subspan(q * room, group_count),
-                                                tops.subspan(q * room, group_count)});
+    Query& query = queries_[q];
+    query.places = places[q];
+    query.estimate.reset();
+    if (query.places.empty()) continue;
+    const size_t first_group = query.first_place() / kCodeGroupTokens;
+    const size_t end_group = CodeGroupCount(query.places.end);
+    query.estimate.emplace(request_.scale, query.places.begin % kCodeGroupTokens,
+                           all.subspan(q * group_count + first_group, end_group - first_group));
   }
 }
 
@@ -172,10 +167,10 @@ std::span<const uint32_t> RestAttention::SettleGroups() {
   return coarse_->open_groups();
 }
 
-void RestAttention::BeginOpen(MatrixView<const float> scores) {
+void RestAttention::BeginOpen() {
   std::vector<TokenRange> places;
   for (const Query& query : queries_) places.push_back(OpenPlaces(query.facts.covered));
-  MakeEstimates(scores, places);
+  MakeEstimates(coarse_->open_groups().size(), places);
 }
 
 TokenRange RestAttention::OpenPlaces(TokenRange covered) const {
@@ -196,8 +191,8 @@ uint32_t RestAttention::TokenAt(size_t place) const {
          static_cast<uint32_t>(place % kCodeGroupTokens);
 }
 
-size_t RestAttention::SeenCount(size_t query_index, TokenRange places) const {
-  return Intersect(queries_[query_index].places, places).size();
+TokenRange RestAttention::SeenPlaces(size_t query_index, TokenRange places) const {
+  return Intersect(queries_[query_index].places, places);
 }
 
 void RestAttention::ForgetCoarse() {
@@ -230,21 +225,14 @@ void RestAttention::AddBlock(const FlatBlock& block, const FlatBlock& upcoming) 
   }
 }
 
-void RestAttention::AddScores(size_t query_index, size_t count, float top) {
-  if (count > 0) queries_[query_index].estimate->Add(count, top);
+void RestAttention::AddScores(size_t query_index, std::span<const float> scores, float top) {
+  if (!scores.empty()) queries_[query_index].estimate->Add(scores, top);
 }
 
 double RestAttention::error() const { return RootMeanSquare(error_square_sum_, error_count_); }
 
 double RestAttention::ScoreDeviation(const Query& query) const {
   return query.facts.length * error() / std::sqrt(static_cast<double>(source_.header().head_dim));
-}
-
-void RestAttention::AddCorrected(size_t query_index, float top) {
-  Query& query = queries_[query_index];
-  if (!query.estimate) return;
-  query.estimate->Clear();
-  query.estimate->Add(query.places.size(), top);
 }
 
 void RestAttention::SetTolerances() {
@@ -272,9 +260,9 @@ void RestAttention::SetTolerances() {
 
 void RestAttention::ListHeavy(size_t query_index, std::vector<uint32_t>& tokens) const {
   const Query& query = queries_[query_index];
-  if (!query.estimate || std::isinf(query.bar)) return;
+  if (!query.estimate || query.bar == 0) return;
   const size_t listed = tokens.size();
-  query.estimate->ListFrom(query.bar, static_cast<uint32_t>(query.places.begin), tokens);
+  query.estimate->ListHeavy(query.bar, query.first_place(), tokens);
   if (!coarse_) return;
   for (size_t i = listed; i < tokens.size(); ++i) tokens[i] = TokenAt(tokens[i]);
 }
@@ -282,14 +270,14 @@ void RestAttention::ListHeavy(size_t query_index, std::vector<uint32_t>& tokens)
 void RestAttention::LeaveOut(size_t query_index, std::span<const ScoredToken> attended) {
   Query& query = queries_[query_index];
   if (!query.estimate) return;
-  const auto begin = static_cast<uint32_t>(query.places.begin);
+  const uint32_t first = query.first_place();
   std::vector<uint32_t> places;
   places.reserve(attended.size());
   size_t open = 0;  // of the groups
   for (const ScoredToken& token : attended) {
     if (!query.facts.covered.contains(token.token)) continue;
     if (!coarse_) {
-      places.push_back(token.token - begin);
+      places.push_back(token.token - first);
       continue;
     }
     const auto group = static_cast<uint32_t>(token.token / kCodeGroupTokens);
@@ -298,7 +286,7 @@ void RestAttention::LeaveOut(size_t query_index, std::span<const ScoredToken> at
     // far below its own.
     if (open == coarse_->open_groups().size() || coarse_->open_groups()[open] != group) continue;
     places.push_back(
-        static_cast<uint32_t>(open * kCodeGroupTokens + token.token % kCodeGroupTokens) - begin);
+        static_cast<uint32_t>(open * kCodeGroupTokens + token.token % kCodeGroupTokens) - first);
   }
   query.estimate->LeaveOut(places);
 }

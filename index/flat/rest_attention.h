@@ -30,10 +30,9 @@ namespace alaya {
 // OpenGroups, SettleGroups and BeginOpen, and AddScores as open groups are scanned.
 class RestAttention {
  public:
-  // `scores` are written as the scan goes: [query_count, whole groups of the source]. All
-  // arguments must outlive this.
+  // Both pointers must outlive this.
   RestAttention(const FlatSource* source, const SearchRequest* request,
-                std::span<const RestQuery> queries, MatrixView<const float> scores);
+                std::span<const RestQuery> queries);
 
   void StartCoarse();
   // What the coarse scan of a block, `tokens`, writes; `bests`: for each query a score about as
@@ -44,22 +43,20 @@ class RestAttention {
   bool OpenGroups(TokenMarks& marks);
   // No more will be opened. Returns them, by rising number.
   std::span<const uint32_t> SettleGroups();
-  // Scores of open groups alone, one after the other, are written from now on: [query_count,
-  // 64 * how many there are], in place of those of all groups.
-  void BeginOpen(MatrixView<const float> scores);
-  // How many of the scores in `places` a query sees.
-  size_t SeenCount(size_t query_index, TokenRange places) const;
+  // Scores of open groups alone are added from now on, in place of those of all groups: their
+  // tokens have places one after the other.
+  void BeginOpen();
+  // Those of `places` that a query sees.
+  TokenRange SeenPlaces(size_t query_index, TokenRange places) const;
   // Forgets the coarse scan.
   void ForgetCoarse();
 
   // A block was scanned. `upcoming` is scanned next, or is empty: its summary is asked for.
   void AddBlock(const FlatBlock& block, const FlatBlock& upcoming);
-  // The next `count` covered scores of a query are written; none of them is above `top`.
-  void AddScores(size_t query_index, size_t count, float top);
+  // The next covered scores of a query; none of them is above `top`.
+  void AddScores(size_t query_index, std::span<const float> scores, float top);
   // Of the codes of the blocks that were scanned, root mean square.
   double error() const;
-  // Scores were corrected, so that none of the query's is above `top`: adds all of them again.
-  void AddCorrected(size_t query_index, float top);
   // The scan is over: what errors the scores have, and which weights are too heavy.
   void SetTolerances();
 
@@ -79,11 +76,15 @@ class RestAttention {
     RestQuery facts;
     TokenRange places;                     // of its scores
     std::optional<RestEstimate> estimate;  // none: it has no scores
-    // Approximate scores from here on are attended, whatever the target.
-    float bar = std::numeric_limits<float>::infinity();
+    size_t bar = 0;                        // Weights above it are attended, whatever the target.
+
+    // The place of the first token of the estimate's first group.
+    uint32_t first_place() const {
+      return static_cast<uint32_t>(places.begin / kCodeGroupTokens * kCodeGroupTokens);
+    }
   };
-  // Makes estimates for scores at these places, for each query.
-  void MakeEstimates(MatrixView<const float> scores, std::span<const TokenRange> places);
+  // Makes estimates for scores at these places, for each query, of so many groups.
+  void MakeEstimates(size_t group_count, std::span<const TokenRange> places);
   // Where the scores are of the tokens that a query sees.
   TokenRange OpenPlaces(TokenRange covered) const;
   uint32_t TokenAt(size_t place) const;

@@ -15,23 +15,16 @@
 #ifndef ALAYA_INDEX_FLAT_REST_ESTIMATE_H_
 #define ALAYA_INDEX_FLAT_REST_ESTIMATE_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <optional>
 #include <span>
 #include <vector>
 
 #include "index/kernels/group_weights.h"
 
 namespace alaya {
-
-// Approximate scores of the consecutive tokens that one query sees.
-struct ApproximateScores {
-  std::span<const float> scores;  // unscaled; [token_count], not empty; written by and by
-  size_t first_group_tokens = 0;  // as in GroupWeights: where the first group ends
-  float scale = 1;                // from score to logit, > 0
-};
 
 // What the error is measured against.
 struct RestTolerance {
@@ -44,39 +37,40 @@ struct RestTolerance {
   double attended_log_sum_exp = 0;
 };
 
-// Life: construction -> Add while scores are written -> RestBar -> LeaveOut of all
-// tokens that are attended -> the rest's group weights and log_sum_exp.
+// Bars are in steps of weight (group_weights.h): tokens with fewer have to be attended; 0: none.
+//
+// Life: construction -> Add of scores of consecutive tokens -> a bar -> LeaveOut of all tokens
+// that are attended -> the rest's group weights and log_sum_exp.
 class RestEstimate {
  public:
-  // The scores and `groups` (one each per group) must outlive this.
-  RestEstimate(const ApproximateScores& scores, GroupSums groups);
+  // `scale`: from score to logit, > 0. The first score is that of token `first_place` of the first
+  // of `groups`, whose memory must outlive this.
+  RestEstimate(float scale, size_t first_place, GroupSums groups);
 
-  // The next `count` scores are written, and none of them is above `top`. All but the last
-  // ones end where a group ends.
-  void Add(size_t count, float top);
-  // Forgets what was added: scores have changed.
-  void Clear();
+  // The next scores, unscaled, none of them above `top`. All but the last ones end where a group
+  // ends.
+  void Add(std::span<const float> scores, float top);
   // The standard deviation of the scores' errors, once it is known.
   void set_deviation(double deviation) { deviation_ = deviation; }
 
-  // The bar in approximate scores: tokens at or above it have to be attended.
-  // Cost: one pass over the groups, and the candidates' histogram.
-  float RestBar(const RestTolerance& tolerance);
-  // The highest bar, to within an eighth of a nat, below which scores together have no more than
-  // this share of all weight.
+  // The least bar that keeps the rest's error within the tolerance.
+  //
+  // Cost: one pass over the groups, and a look at the tokens that are counted.
+  size_t RestBar(const RestTolerance& tolerance) const;
+  // The least bar that leaves no more than this share of all weight to the rest.
   //
   // Requires: 0 < share < 1.
-  // Cost: one pass over the groups, and those scores that may reach it.
-  float MassBar(double share);
-  // Appends the places of scores at or above the bar, plus first_token. Cost: little for a bar that
-  // was found last.
-  void ListFrom(float bar, uint32_t first_token, std::vector<uint32_t>& tokens) const;
+  // Cost: one pass over the groups, and a look at the tokens that may lie above the bar.
+  size_t MassBar(double share) const;
+  // Appends the places of tokens above the bar, plus `first`: places count from the first token of
+  // the first group.
+  void ListHeavy(size_t bar, uint32_t first, std::vector<uint32_t>& tokens) const;
 
-  // Takes tokens (by their places in the scores) out of the rest.
-  void LeaveOut(std::span<const uint32_t> tokens);
+  // Takes tokens, by their places, out of the rest.
+  void LeaveOut(std::span<const uint32_t> places);
 
   // Weight of each group's rest, relative to that of one score for all.
-  std::span<const float> group_weights() const { return groups_.weights; }
+  std::span<const float> group_weights() const { return added().weights; }
   // ln of the sum of exp(scale * score) over the rest: the errors of approximate scores
   // inflate the mean of their exponentials, which is taken back here. -inf if nothing
   // is left.
@@ -85,41 +79,29 @@ class RestEstimate {
   double LogOfWeightOne() const;
 
  private:
-  void RaiseReference(float top);
-  // A weight below which all others together have a sum of squares within the budget; 0: none
-  // found.
-  double LeastWeight(double budget) const;
-  // Calls use(places, scores) with scores at or above the bar, by rising place.
-  template <class Use>
-  void ForScoresFrom(float bar, const Use& use) const;
-  // Keeps those scores.
-  void LookFrom(float bar);
-  float ScoreOfWeight(double weight) const;
-  // The highest bar, in steps, below which the amounts of weights have no more than `allowed` of
-  // their total, where `scores` are all at or above `least_score`; none if less than all above it
-  // must be taken out.
-  template <class Amount>
-  std::optional<float> BarAmong(std::span<const float> scores, float least_score, double allowed,
-                                double total, const Amount& amount) const;
-  // The same among all scores. Looks at no weight below the least one.
-  template <class Amount>
-  float BarWhere(double allowed, double total, double least_weight, const Amount& amount);
-  // A bar for squares of weights that is likely low enough, by a sample.
-  std::optional<float> SampledSquareBar(double budget, float least_score) const;
+  using StepCounts = std::array<uint32_t, kStepCount>;
 
-  const ApproximateScores scores_;
+  void RaiseReference(float top);
+  // Whole groups.
+  void AddGroups(std::span<const float> scores);
+  // A part of a group, from its token `place` on.
+  void AddPart(std::span<const float> scores, size_t place);
+  GroupSums added() const { return groups_.subspan(0, added_groups_); }
+  // A bar that keeps the sum of squares of the rest within the budget, as the groups' sums show.
+  size_t SureSquareBar(double budget) const;
+  // One that likely does, and is nearer to the least one, by a sample.
+  size_t SampledSquareBar(double budget, size_t bar_max) const;
+
+  const float scale_;
+  const size_t first_place_;
   const GroupSums groups_;
   double deviation_ = 0;
-  size_t added_ = 0;  // scores, groups
   size_t added_groups_ = 0;
   // The score whose weight is 1: at least every score, and a whole power of two away from
   // every other one that there was, so that weights keep their digits.
   float reference_ = -std::numeric_limits<float>::infinity();
-  WeightTotals totals_;  // before any token was left out
-  // Scores at or above looked_from_, by rising place: what finding a bar looked at.
-  float looked_from_ = std::numeric_limits<float>::infinity();
-  std::vector<uint32_t> looked_places_;
-  std::vector<float> looked_scores_;
+  double reference_octaves_ = 0;  // the power
+  WeightTotals totals_;           // before any token was left out
 };
 
 }  // namespace alaya

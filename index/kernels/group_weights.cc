@@ -1,8 +1,11 @@
 #include "index/kernels/group_weights.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cassert>
 #include <cmath>
+#include <cstring>
 
 // Compiles the code inside HWY_NAMESPACE once per instruction set.
 #undef HWY_TARGET_INCLUDE
@@ -18,6 +21,19 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using FloatTag = hn::ScalableTag<float>;
 using FloatVector = hn::Vec<FloatTag>;
+
+// What is added before steps are rounded down: for the 64 places of a group, 64 numbers evenly
+// between 0 and 1, such that those of neighbours are, too.
+constexpr std::array<float, kGroupTokens> MakeLifts() {
+  std::array<float, kGroupTokens> lifts{};
+  for (size_t place = 0; place < kGroupTokens; ++place) {
+    size_t reversed = 0;
+    for (size_t bit = 0; bit < 6; ++bit) reversed |= (place >> bit & 1) << (5 - bit);
+    lifts[place] = (static_cast<float>(reversed) + 0.5F) / float{kGroupTokens};
+  }
+  return lifts;
+}
+constexpr std::array<float, kGroupTokens> kLifts = MakeLifts();
 
 // 2^x for x <= 0; 0 below 2^-124. The minimax cubic on [-0.5, 0.5] has a relative
 // error of 8e-5.
@@ -45,76 +61,118 @@ HWY_INLINE FloatVector CoarseExp2OfNegative(FloatVector x) {
 #endif
 }
 
+// How many steps below 1 a score's weight is, and that weight.
 class Weigher {
  public:
   Weigher(float scale, float top)
-      : scale_log2_(static_cast<float>(double{scale} * 1.4426950408889634)), top_(top) {}
+      : steps_per_score_(
+            static_cast<float>(double{scale} * 1.4426950408889634 * double{kStepsPerOctave})),
+        top_(top) {}
 
-  HWY_INLINE FloatVector operator()(FloatVector scores) const {
+  // `lift`: of the tokens' places in their group.
+  HWY_INLINE FloatVector Steps(FloatVector scores, FloatVector lift) const {
     const FloatTag d;
-    const auto below_top = hn::Sub(scores, hn::Set(d, top_));
-    return CoarseExp2OfNegative(hn::Mul(below_top, hn::Set(d, scale_log2_)));
+    const auto below = hn::Sub(hn::Set(d, top_), scores);
+    const auto steps = hn::MulAdd(below, hn::Set(d, steps_per_score_), lift);
+    return hn::Floor(hn::Min(steps, hn::Set(d, static_cast<float>(kStepCount))));
   }
-  // The same arithmetic on one lane, so that a weight does not depend on its place.
-  HWY_INLINE float operator()(float score) const {
-    return hn::GetLane((*this)(hn::Set(FloatTag(), score)));
+  static HWY_INLINE FloatVector Weights(FloatVector steps) {
+    const FloatTag d;
+    const auto weight =
+        CoarseExp2OfNegative(hn::Mul(steps, hn::Set(d, -1.0F / float{kStepsPerOctave})));
+    return hn::IfThenElseZero(hn::Lt(steps, hn::Set(d, static_cast<float>(kStepCount))), weight);
   }
 
  private:
-  float scale_log2_;
+  float steps_per_score_;
   float top_;
 };
 
-void CoarseWeights(std::span<const float> scores, float scale, float top,
-                   std::span<float> weights) {
+void FillWeights(std::span<float> weights) {
   const FloatTag d;
-  const size_t lanes = hn::Lanes(d);
-  const Weigher weigh(scale, top);
-  size_t i = 0;
-  for (; i + lanes <= scores.size(); i += lanes) {
-    hn::StoreU(weigh(hn::LoadU(d, &scores[i])), d, &weights[i]);
+  for (size_t i = 0; i < weights.size(); i += hn::Lanes(d)) {
+    hn::StoreU(Weigher::Weights(hn::Iota(d, static_cast<float>(i))), d, &weights[i]);
   }
-  for (; i < scores.size(); ++i) weights[i] = weigh(scores[i]);
 }
 
-WeightTotals GroupWeights(std::span<const float> scores, float scale, float top,
-                          size_t first_group_tokens, GroupSums groups) {
+WeightTotals GroupWeights(std::span<const float> scores, float scale, float top, GroupSums groups) {
   const FloatTag d;
-  const size_t lanes = hn::Lanes(d);
-  const Weigher weigh(scale, top);
+  const hn::RebindToSigned<FloatTag> d_int;
+  const hn::Rebind<uint8_t, FloatTag> d_byte;
+  const Weigher weigher(scale, top);
   WeightTotals totals;
-  size_t begin = 0;
-  for (size_t g = 0; g < groups.weights.size(); ++g) {
-    const size_t group_tokens = g == 0 ? first_group_tokens : kGroupTokens;
-    const size_t end = std::min(begin + group_tokens, scores.size());
+  for (size_t g = 0; g < groups.size(); ++g) {
     auto sum = hn::Zero(d);
     auto square_sum = hn::Zero(d);
-    auto highest = hn::Set(d, scores[begin]);
-    size_t i = begin;
-    for (; i + lanes <= end; i += lanes) {
-      const auto score = hn::LoadU(d, &scores[i]);
-      const auto weight = weigh(score);
-      highest = hn::Max(highest, score);
+    auto fewest = hn::Set(d, static_cast<float>(kStepCount));
+    for (size_t i = g * kGroupTokens; i < (g + 1) * kGroupTokens; i += hn::Lanes(d)) {
+      const auto steps =
+          weigher.Steps(hn::LoadU(d, &scores[i]), hn::LoadU(d, &kLifts[i % kGroupTokens]));
+      const auto weight = Weigher::Weights(steps);
+      fewest = hn::Min(fewest, steps);
       sum = hn::Add(sum, weight);
       square_sum = hn::MulAdd(weight, weight, square_sum);
+      hn::StoreU(hn::DemoteTo(d_byte, hn::ConvertTo(d_int, steps)), d_byte, &groups.steps[i]);
     }
-    float group_sum = hn::GetLane(hn::SumOfLanes(d, sum));
-    float group_square_sum = hn::GetLane(hn::SumOfLanes(d, square_sum));
-    float group_top = hn::GetLane(hn::MaxOfLanes(d, highest));
-    for (; i < end; ++i) {
-      const float weight = weigh(scores[i]);
-      group_sum += weight;
-      group_square_sum += weight * weight;
-      group_top = std::max(group_top, scores[i]);
-    }
-    groups.weights[g] = group_sum;
-    groups.square_sums[g] = group_square_sum;
-    groups.tops[g] = group_top;
-    totals.sum += double{group_sum};
-    totals.square_sum += double{group_square_sum};
-    begin = end;
+    groups.weights[g] = hn::GetLane(hn::SumOfLanes(d, sum));
+    groups.square_sums[g] = hn::GetLane(hn::SumOfLanes(d, square_sum));
+    groups.fewest_steps[g] = static_cast<uint8_t>(hn::GetLane(hn::MinOfLanes(d, fewest)));
+    totals.sum += double{groups.weights[g]};
+    totals.square_sum += double{groups.square_sums[g]};
   }
   return totals;
+}
+
+void LowerAll(std::span<uint8_t> steps, uint8_t by) {
+  const hn::ScalableTag<uint8_t> d;
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + lanes <= steps.size(); i += lanes) {
+    hn::StoreU(hn::SaturatedAdd(hn::LoadU(d, &steps[i]), hn::Set(d, by)), d, &steps[i]);
+  }
+  for (; i < steps.size(); ++i) {
+    steps[i] = static_cast<uint8_t>(std::min<size_t>(kStepCount, size_t{steps[i]} + by));
+  }
+}
+
+// A bit for each of a group's tokens that has fewer steps than the bar.
+HWY_INLINE uint64_t BitsBelow(const uint8_t* steps, uint8_t bar) {
+  const hn::CappedTag<uint8_t, kGroupTokens> d;
+  const auto bars = hn::Set(d, bar);
+  uint64_t bits = 0;
+  for (size_t t = 0; t < kGroupTokens; t += hn::Lanes(d)) {
+    uint8_t bytes[8] = {};
+    hn::StoreMaskBits(d, hn::Lt(hn::LoadU(d, steps + t), bars), bytes);
+    uint64_t some;
+    std::memcpy(&some, bytes, sizeof(some));
+    bits |= some << t;
+  }
+  return bits;
+}
+
+// Calls use(place) for each token of a group with fewer steps than the bar.
+template <class Use>
+HWY_INLINE void ForTokensBelow(const GroupSums& groups, size_t group, size_t bar, const Use& use) {
+  if (groups.fewest_steps[group] >= bar) return;
+  const size_t begin = group * kGroupTokens;
+  uint64_t bits = BitsBelow(&groups.steps[begin], static_cast<uint8_t>(bar));
+  for (; bits != 0; bits &= bits - 1) use(begin + static_cast<size_t>(std::countr_zero(bits)));
+}
+
+void CountSteps(GroupSums groups, size_t stride, size_t bar,
+                std::span<uint32_t, kStepCount> counts) {
+  for (size_t group = 0; group < groups.size(); group += stride) {
+    ForTokensBelow(groups, group, bar, [&](size_t place) { ++counts[groups.steps[place]]; });
+  }
+}
+
+size_t ListBelowBar(GroupSums groups, size_t bar, uint32_t first, std::span<uint32_t> places) {
+  size_t count = 0;
+  for (size_t group = 0; group < groups.size(); ++group) {
+    ForTokensBelow(groups, group, bar,
+                   [&](size_t place) { places[count++] = first + static_cast<uint32_t>(place); });
+  }
+  return count;
 }
 
 }  // namespace HWY_NAMESPACE
@@ -124,36 +182,42 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace alaya {
 
-HWY_EXPORT(CoarseWeights);
+HWY_EXPORT(FillWeights);
 HWY_EXPORT(GroupWeights);
+HWY_EXPORT(LowerAll);
+HWY_EXPORT(CountSteps);
+HWY_EXPORT(ListBelowBar);
 
-void CoarseWeights(std::span<const float> scores, float scale, float top,
-                   std::span<float> weights) {
-  assert(scores.size() == weights.size());
-  HWY_DYNAMIC_DISPATCH(CoarseWeights)(scores, scale, top, weights);
+std::array<float, kStepCount + 1> WeightsOfSteps() {
+  std::array<float, kStepCount + 1> weights;
+  HWY_DYNAMIC_DISPATCH(FillWeights)(weights);
+  return weights;
 }
 
-WeightTotals GroupWeights(std::span<const float> scores, float scale, float top,
-                          size_t first_group_tokens, GroupSums groups) {
-  assert(groups.weights.size() == groups.tops.size());
-  assert(groups.weights.size() == groups.square_sums.size());
-  assert(first_group_tokens >= 1 && first_group_tokens <= kGroupTokens);
-  assert(scores.size() <= first_group_tokens + (groups.weights.size() - 1) * kGroupTokens);
-  return HWY_DYNAMIC_DISPATCH(GroupWeights)(scores, scale, top, first_group_tokens, groups);
+WeightTotals GroupWeights(std::span<const float> scores, float scale, float top, GroupSums groups) {
+  assert(scores.size() == groups.size() * kGroupTokens);
+  assert(groups.steps.size() == scores.size());
+  return HWY_DYNAMIC_DISPATCH(GroupWeights)(scores, scale, top, groups);
 }
 
-WeightTotals GroupWeightsReference(std::span<const float> scores, float scale, float top,
-                                   size_t first_group_tokens, std::span<double> group_sums) {
-  std::ranges::fill(group_sums, 0.0);
-  WeightTotals totals;
-  for (size_t i = 0; i < scores.size(); ++i) {
-    const double weight = std::exp(double{scale} * (double{scores[i]} - double{top}));
-    const size_t group = i < first_group_tokens ? 0 : 1 + (i - first_group_tokens) / kGroupTokens;
-    group_sums[group] += weight;
-    totals.sum += weight;
-    totals.square_sum += weight * weight;
-  }
-  return totals;
+void LowerWeights(size_t steps, GroupSums groups) {
+  const auto by = static_cast<uint8_t>(std::min(steps, kStepCount));
+  HWY_DYNAMIC_DISPATCH(LowerAll)(groups.steps, by);
+  HWY_DYNAMIC_DISPATCH(LowerAll)(groups.fewest_steps, by);
+  const double factor = std::exp2(-static_cast<double>(steps) / kStepsPerOctave);
+  for (float& weight : groups.weights) weight = static_cast<float>(double{weight} * factor);
+  for (float& sum : groups.square_sums) sum = static_cast<float>(double{sum} * factor * factor);
+}
+
+void CountSteps(GroupSums groups, size_t stride, size_t bar,
+                std::span<uint32_t, kStepCount> counts) {
+  assert(bar <= kStepCount);
+  HWY_DYNAMIC_DISPATCH(CountSteps)(groups, stride, bar, counts);
+}
+
+size_t ListBelowBar(GroupSums groups, size_t bar, uint32_t first, std::span<uint32_t> places) {
+  assert(bar <= kStepCount && places.size() >= groups.steps.size());
+  return HWY_DYNAMIC_DISPATCH(ListBelowBar)(groups, bar, first, places);
 }
 
 }  // namespace alaya

@@ -64,14 +64,18 @@ class RestAttentionTest : public testing::Test {
   }
 
   RestAttention Scanned() {
-    RestAttention rest(&source_, &request_, queries_, scores_);
+    RestAttention rest(&source_, &request_, queries_);
     rest.AddBlock(source_.Block(0)->block, {});
     for (size_t q = 0; q < queries_.size(); ++q) {
       const bool sees_top = queries_[q].covered.contains(70);
-      rest.AddScores(q, queries_[q].covered.size(), sees_top ? scores_.row(q)[70] : 1);
+      rest.AddScores(q, Seen(q), sees_top ? scores_.row(q)[70] : 1);
     }
     rest.SetTolerances();
     return rest;
+  }
+
+  std::span<const float> Seen(size_t q) const {
+    return scores_.row(q).subspan(queries_[q].covered.begin, queries_[q].covered.size());
   }
 
   OneBlock source_;
@@ -93,11 +97,11 @@ TEST_F(RestAttentionTest, WeighsTheMeansOfGroupsByTheTokensLeft) {
   const double weight = std::exp(0.5);
   const double all = 63 * 1 + 63 * 2 + 64 * 3 + 8 * 4;
   const double part = 28 * 2 + 64 * 3 + 3 * 4;
-  EXPECT_NEAR(result.rest_log_sum_exp[0], std::log(198 * weight), 2e-3);
-  EXPECT_NEAR(result.rest_log_sum_exp[1], std::log(95 * weight), 2e-3);
+  EXPECT_NEAR(result.rest_log_sum_exp[0], std::log(198 * weight), 4e-3);
+  EXPECT_NEAR(result.rest_log_sum_exp[1], std::log(95 * weight), 4e-3);
   for (size_t e = 0; e < kHeadDim; ++e) {
-    EXPECT_NEAR(result.rest_output[e], all / 198, 2e-3);
-    EXPECT_NEAR(result.rest_output[kHeadDim + e], part / 95, 2e-3);
+    EXPECT_NEAR(result.rest_output[e], all / 198, 4e-3);
+    EXPECT_NEAR(result.rest_output[kHeadDim + e], part / 95, 4e-3);
     EXPECT_EQ(result.rest_output[2 * kHeadDim + e], 0);
   }
   EXPECT_EQ(result.rest_log_sum_exp[2], -std::numeric_limits<float>::infinity());
@@ -105,10 +109,10 @@ TEST_F(RestAttentionTest, WeighsTheMeansOfGroupsByTheTokensLeft) {
 
 TEST_F(RestAttentionTest, OneFarHeavierTokenIsToBeAttended) {
   for (size_t q = 0; q < queries_.size(); ++q) scores_.row(q)[70] = 20;
-  RestAttention rest(&source_, &request_, queries_, scores_);
+  RestAttention rest(&source_, &request_, queries_);
   rest.AddBlock(source_.Block(0)->block, {});
-  rest.AddScores(0, kTokens, 20);
-  rest.AddScores(1, 95, 1);
+  rest.AddScores(0, Seen(0), 20);
+  rest.AddScores(1, Seen(1), 1);
   rest.SetTolerances();
 
   std::vector<uint32_t> heavy;
@@ -127,7 +131,7 @@ TEST_F(RestAttentionTest, NothingIsHeavyWithoutAnEstimate) {
   rest.ListHeavy(0, heavy);
 
   EXPECT_TRUE(heavy.empty());
-  EXPECT_NEAR(rest.log_sum_exp(1), std::log(95 * std::exp(0.5)), 2e-3);
+  EXPECT_NEAR(rest.log_sum_exp(1), std::log(95 * std::exp(0.5)), 4e-3);
 }
 
 }  // namespace
