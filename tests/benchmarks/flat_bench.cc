@@ -1,9 +1,9 @@
 // The flat index against the memory floor and exact attention.
 //
 // One layer of the synthetic workload, one decode step per run, one thread per core over
-// kv heads. The ways run in turns, so that other work on the machine disturbs all alike;
-// in between, the floor reads all keys and values, which also leaves nothing of the
-// codes in the caches. The table gives medians.
+// kv heads. Lengths and ways run in turns, so that other work on the machine, and memory
+// whose speed changes, disturb all alike; in between, the floor reads all keys and values, which
+// also leaves nothing of the codes in the caches. The table gives medians.
 //
 // Columns: wall time of search and attention of all heads; the floor's over it; the same
 // of the processor time of the busiest thread; processor time of all threads for search
@@ -115,19 +115,17 @@ class Layer {
   }
   size_t kv_bytes() const { return layer_->kv_bytes(); }
 
-  void Measure(std::vector<Way>& ways) {
-    constexpr size_t kWarmUpRuns = 1;
-    for (size_t run = 0; run < settings_.runs + kWarmUpRuns; ++run) {
-      queries_ = layer_->Queries(run);
-      for (Way& way : ways) {
-        // The floor first, every time: it leaves the caches the same for all.
-        if (way.kind != Way::Kind::kFloor) RunOnce({"", Way::Kind::kFloor});
-        const Times times = RunOnce(way);
-        if (run < kWarmUpRuns) continue;
-        way.timing.Add(times);
-        if (way.kind == Way::Kind::kFull) full_outputs_ = outputs_;
-        if (way.kind == Way::Kind::kFlat) Judge(way);
-      }
+  // One decode step, all ways in turns. The first one is a warm-up.
+  void Measure(size_t step, std::vector<Way>& ways) {
+    queries_ = layer_->Queries(step);
+    for (Way& way : ways) {
+      // The floor first, every time: it leaves the caches the same for all.
+      if (way.kind != Way::Kind::kFloor) RunOnce({"", Way::Kind::kFloor});
+      const Times times = RunOnce(way);
+      if (step == 0) continue;
+      way.timing.Add(times);
+      if (way.kind == Way::Kind::kFull) full_outputs_ = outputs_;
+      if (way.kind == Way::Kind::kFlat) Judge(way);
     }
   }
 
@@ -311,11 +309,16 @@ Status Run(Settings settings) {
       "| tokens | way | us | floor / way | CPU us | floor / way | search | attend | recall | "
       "scored "
       "| attended | error | checksum |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
+  std::vector<std::unique_ptr<Layer>> layers;
   for (const size_t token_count : settings.lengths) {
-    Layer layer(model, token_count, settings, team);
-    std::vector<Way> ways = Ways(settings.way);
-    layer.Measure(ways);
-    Report(token_count, layer, ways, settings);
+    layers.push_back(std::make_unique<Layer>(model, token_count, settings, team));
+  }
+  std::vector<std::vector<Way>> ways(layers.size(), Ways(settings.way));
+  for (size_t step = 0; step <= settings.runs; ++step) {
+    for (size_t i = 0; i < layers.size(); ++i) layers[i]->Measure(step, ways[i]);
+  }
+  for (size_t i = 0; i < layers.size(); ++i) {
+    Report(settings.lengths[i], *layers[i], ways[i], settings);
   }
   if (settings.csv != nullptr) std::fclose(settings.csv);
   return OkStatus();
