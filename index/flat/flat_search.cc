@@ -210,6 +210,7 @@ class FlatSearch {
   std::span<const CoarseWeighing> CoarseWeighings(TokenRange tokens) {
     if (!weighs_coarsely_) return {};
     std::vector<float> bests;
+    bests.reserve(count_);
     for (const QueryState& state : states_) bests.push_back(state.best());
     return rest_->Weighing(tokens, bests);
   }

@@ -103,6 +103,7 @@ RestAttention::RestAttention(const FlatSource* source, const SearchRequest* requ
                              std::span<const RestQuery> queries)
     : source_(*source), request_(*request), queries_(queries.size()) {
   std::vector<TokenRange> places;
+  places.reserve(queries.size());
   for (size_t q = 0; q < queries.size(); ++q) {
     queries_[q].facts = queries[q];
     places.push_back(queries[q].covered);
@@ -169,6 +170,7 @@ std::span<const uint32_t> RestAttention::SettleGroups() {
 
 void RestAttention::BeginOpen() {
   std::vector<TokenRange> places;
+  places.reserve(queries_.size());
   for (const Query& query : queries_) places.push_back(OpenPlaces(query.facts.covered));
   MakeEstimates(coarse_->open_groups().size(), places);
 }

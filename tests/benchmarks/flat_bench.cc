@@ -310,6 +310,7 @@ Status Run(Settings settings) {
       "scored "
       "| attended | error | checksum |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
   std::vector<std::unique_ptr<Layer>> layers;
+  layers.reserve(settings.lengths.size());
   for (const size_t token_count : settings.lengths) {
     layers.push_back(std::make_unique<Layer>(model, token_count, settings, team));
   }
