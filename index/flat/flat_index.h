@@ -32,7 +32,8 @@ class FlatIndex : public TokenIndex {
 
   IndexKind kind() const override { return IndexKind::kFlat; }
   size_t token_count() const { return source_.header().token_count; }
-  // Holds at most two pins of the index and a GatherPins of the reader at a time.
+  // Holds at most two pins of the index and a GatherPins of the reader at a time, or a few of the
+  // index alone: those of open groups that are read ahead, and GatherPins::kMax for means.
   StatusOr<SearchResult> Search(const SearchRequest& request) const override {
     return SearchFlat(source_, *reader_, request);
   }

@@ -117,7 +117,7 @@ void RestAttention::MakeEstimates(size_t group_count, std::span<const TokenRange
   thread_local ScratchBuffer<float> square_buffer;
   thread_local ScratchBuffer<uint8_t> fewest_buffer;
   const size_t room = queries_.size() * group_count;
-  const GroupSums all = {step_buffer.Take(room * kGroupTokens), weight_buffer.Take(room),
+  const GroupSums all = {step_buffer.Take(room * kCodeGroupTokens), weight_buffer.Take(room),
                          square_buffer.Take(room), fewest_buffer.Take(room)};
   for (size_t q = 0; q < queries_.size(); ++q) {
     Query& query = queries_[q];

@@ -52,24 +52,24 @@ std::optional<size_t> LeastBar(std::span<const uint32_t, kStepCount> counts, dou
 
 RestEstimate::RestEstimate(float scale, size_t first_place, GroupSums groups)
     : scale_(scale), first_place_(first_place), groups_(groups) {
-  assert(first_place < kGroupTokens);
+  assert(first_place < kCodeGroupTokens);
 }
 
 void RestEstimate::Add(std::span<const float> scores, float top) {
   if (scores.empty()) return;
   if (top > reference_) RaiseReference(top);
   if (added_groups_ == 0 && first_place_ > 0) {
-    const size_t count = std::min(scores.size(), kGroupTokens - first_place_);
+    const size_t count = std::min(scores.size(), kCodeGroupTokens - first_place_);
     AddPart(scores.first(count), first_place_);
     scores = scores.subspan(count);
   }
-  const size_t whole = scores.size() / kGroupTokens * kGroupTokens;
+  const size_t whole = scores.size() / kCodeGroupTokens * kCodeGroupTokens;
   AddGroups(scores.first(whole));
   if (whole < scores.size()) AddPart(scores.subspan(whole), 0);
 }
 
 void RestEstimate::AddGroups(std::span<const float> scores) {
-  const GroupSums groups = groups_.subspan(added_groups_, scores.size() / kGroupTokens);
+  const GroupSums groups = groups_.subspan(added_groups_, scores.size() / kCodeGroupTokens);
   const WeightTotals totals = GroupWeights(scores, scale_, reference_, groups);
   totals_.sum += totals.sum;
   totals_.square_sum += totals.square_sum;
@@ -77,7 +77,7 @@ void RestEstimate::AddGroups(std::span<const float> scores) {
 }
 
 void RestEstimate::AddPart(std::span<const float> scores, size_t place) {
-  std::array<float, kGroupTokens> group;
+  std::array<float, kCodeGroupTokens> group;
   group.fill(-std::numeric_limits<float>::infinity());
   std::ranges::copy(scores, group.begin() + static_cast<std::ptrdiff_t>(place));
   AddGroups(group);
@@ -105,11 +105,11 @@ double RestEstimate::LogOfWeightOne() const {
 void RestEstimate::ListHeavy(size_t bar, uint32_t first, std::vector<uint32_t>& tokens) const {
   constexpr size_t kGroups = 64;
   thread_local ScratchBuffer<uint32_t> buffer;
-  const std::span<uint32_t> places = buffer.Take(kGroups * kGroupTokens);
+  const std::span<uint32_t> places = buffer.Take(kGroups * kCodeGroupTokens);
   for (size_t group = 0; group < added_groups_; group += kGroups) {
     const GroupSums groups = groups_.subspan(group, std::min(kGroups, added_groups_ - group));
     const size_t count =
-        ListBelowBar(groups, bar, first + static_cast<uint32_t>(group * kGroupTokens), places);
+        ListBelowBar(groups, bar, first + static_cast<uint32_t>(group * kCodeGroupTokens), places);
     tokens.insert(tokens.end(), places.begin(),
                   places.begin() + static_cast<std::ptrdiff_t>(count));
   }
@@ -184,7 +184,7 @@ size_t RestEstimate::MassBar(double share) const {
   assert(share > 0 && share < 1);
   const double allowed = share * totals_.sum;
   // All that lie below this have half of it at most, or weigh nothing.
-  const double least_weight = allowed / 2 / static_cast<double>(added_groups_ * kGroupTokens);
+  const double least_weight = allowed / 2 / static_cast<double>(added_groups_ * kCodeGroupTokens);
   const double steps = std::ceil(-kStepsPerOctave * std::log2(least_weight));
   const auto bar_max = static_cast<size_t>(std::clamp(steps, 0.0, double{kStepCount}));
   StepCounts counts{};
@@ -194,9 +194,10 @@ size_t RestEstimate::MassBar(double share) const {
 }
 
 void RestEstimate::LeaveOut(std::span<const uint32_t> places) {
+  const auto& weights = StepWeights();
   for (const uint32_t place : places) {
-    float& group = groups_.weights[place / kGroupTokens];
-    group = std::max(0.0F, group - StepWeights()[groups_.steps[place]]);
+    float& group = groups_.weights[place / kCodeGroupTokens];
+    group = std::max(0.0F, group - weights[groups_.steps[place]]);
   }
 }
 

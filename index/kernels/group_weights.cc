@@ -5,7 +5,6 @@
 #include <bit>
 #include <cassert>
 #include <cmath>
-#include <cstring>
 
 // Compiles the code inside HWY_NAMESPACE once per instruction set.
 #undef HWY_TARGET_INCLUDE
@@ -13,6 +12,7 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target.h:
 #include "hwy/highway.h"
+#include "index/kernels/mask_bits-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace alaya {
@@ -24,16 +24,16 @@ using FloatVector = hn::Vec<FloatTag>;
 
 // What is added before steps are rounded down: for the 64 places of a group, 64 numbers evenly
 // between 0 and 1, such that those of neighbours are, too.
-constexpr std::array<float, kGroupTokens> MakeLifts() {
-  std::array<float, kGroupTokens> lifts{};
-  for (size_t place = 0; place < kGroupTokens; ++place) {
+constexpr std::array<float, kCodeGroupTokens> MakeLifts() {
+  std::array<float, kCodeGroupTokens> lifts{};
+  for (size_t place = 0; place < kCodeGroupTokens; ++place) {
     size_t reversed = 0;
     for (size_t bit = 0; bit < 6; ++bit) reversed |= (place >> bit & 1) << (5 - bit);
-    lifts[place] = (static_cast<float>(reversed) + 0.5F) / float{kGroupTokens};
+    lifts[place] = (static_cast<float>(reversed) + 0.5F) / float{kCodeGroupTokens};
   }
   return lifts;
 }
-constexpr std::array<float, kGroupTokens> kLifts = MakeLifts();
+constexpr std::array<float, kCodeGroupTokens> kLifts = MakeLifts();
 
 // 2^x for x <= 0; 0 below 2^-124. The minimax cubic on [-0.5, 0.5] has a relative
 // error of 8e-5.
@@ -105,9 +105,9 @@ WeightTotals GroupWeights(std::span<const float> scores, float scale, float top,
     auto sum = hn::Zero(d);
     auto square_sum = hn::Zero(d);
     auto fewest = hn::Set(d, static_cast<float>(kStepCount));
-    for (size_t i = g * kGroupTokens; i < (g + 1) * kGroupTokens; i += hn::Lanes(d)) {
+    for (size_t i = g * kCodeGroupTokens; i < (g + 1) * kCodeGroupTokens; i += hn::Lanes(d)) {
       const auto steps =
-          weigher.Steps(hn::LoadU(d, &scores[i]), hn::LoadU(d, &kLifts[i % kGroupTokens]));
+          weigher.Steps(hn::LoadU(d, &scores[i]), hn::LoadU(d, &kLifts[i % kCodeGroupTokens]));
       const auto weight = Weigher::Weights(steps);
       fewest = hn::Min(fewest, steps);
       sum = hn::Add(sum, weight);
@@ -137,15 +137,11 @@ void LowerAll(std::span<uint8_t> steps, uint8_t by) {
 
 // A bit for each of a group's tokens that has fewer steps than the bar.
 HWY_INLINE uint64_t BitsBelow(const uint8_t* steps, uint8_t bar) {
-  const hn::CappedTag<uint8_t, kGroupTokens> d;
+  const hn::CappedTag<uint8_t, kCodeGroupTokens> d;
   const auto bars = hn::Set(d, bar);
   uint64_t bits = 0;
-  for (size_t t = 0; t < kGroupTokens; t += hn::Lanes(d)) {
-    uint8_t bytes[8] = {};
-    hn::StoreMaskBits(d, hn::Lt(hn::LoadU(d, steps + t), bars), bytes);
-    uint64_t some;
-    std::memcpy(&some, bytes, sizeof(some));
-    bits |= some << t;
+  for (size_t t = 0; t < kCodeGroupTokens; t += hn::Lanes(d)) {
+    bits |= BitsOf(d, hn::Lt(hn::LoadU(d, steps + t), bars)) << t;
   }
   return bits;
 }
@@ -154,7 +150,7 @@ HWY_INLINE uint64_t BitsBelow(const uint8_t* steps, uint8_t bar) {
 template <class Use>
 HWY_INLINE void ForTokensBelow(const GroupSums& groups, size_t group, size_t bar, const Use& use) {
   if (groups.fewest_steps[group] >= bar) return;
-  const size_t begin = group * kGroupTokens;
+  const size_t begin = group * kCodeGroupTokens;
   uint64_t bits = BitsBelow(&groups.steps[begin], static_cast<uint8_t>(bar));
   for (; bits != 0; bits &= bits - 1) use(begin + static_cast<size_t>(std::countr_zero(bits)));
 }
@@ -195,7 +191,7 @@ std::array<float, kStepCount + 1> WeightsOfSteps() {
 }
 
 WeightTotals GroupWeights(std::span<const float> scores, float scale, float top, GroupSums groups) {
-  assert(scores.size() == groups.size() * kGroupTokens);
+  assert(scores.size() == groups.size() * kCodeGroupTokens);
   assert(groups.steps.size() == scores.size());
   return HWY_DYNAMIC_DISPATCH(GroupWeights)(scores, scale, top, groups);
 }

@@ -1,5 +1,4 @@
-// Softmax weights of approximate scores, a byte a token, added up over groups of consecutive
-// tokens.
+// Softmax weights of approximate scores, a byte a token, added up over the groups of their codes.
 //
 // A weight is kept as the number of steps that it lies below 1, six to a factor of 2. What that
 // rounds, 12 % at most, is little beside the errors of approximate scores, and it is nothing on
@@ -14,10 +13,9 @@
 #include <cstdint>
 #include <span>
 
-namespace alaya {
+#include "index/kernels/key_codes.h"
 
-// Tokens of a group.
-inline constexpr size_t kGroupTokens = 64;
+namespace alaya {
 
 inline constexpr int kStepsPerOctave = 6;
 // What is so many steps below 1, 2^-42, or more, weighs nothing.
@@ -40,7 +38,7 @@ struct GroupSums {
 
   size_t size() const { return weights.size(); }
   GroupSums subspan(size_t begin, size_t count) const {
-    return {steps.subspan(begin * kGroupTokens, count * kGroupTokens),
+    return {steps.subspan(begin * kCodeGroupTokens, count * kCodeGroupTokens),
             weights.subspan(begin, count), square_sums.subspan(begin, count),
             fewest_steps.subspan(begin, count)};
   }

@@ -16,6 +16,7 @@
 #include "hwy/highway.h"
 #include "index/kernels/code_scores.h"
 #include "index/kernels/key_codes.h"
+#include "index/kernels/mask_bits-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace alaya {
@@ -59,19 +60,6 @@ HWY_INLINE void RaiseTop(hn::Vec<hn::ScalableTag<float>> top, const float* score
   size_t t = filter.begin > place ? filter.begin - place : 0;
   while (scores[t] != filter.top) ++t;
   filter.top_token = filter.first_token + static_cast<uint32_t>(place + t);
-}
-
-// One bit for each lane.
-template <class D>
-HWY_INLINE uint64_t BitsOf(D d, hn::Mask<D> mask) {
-#if HWY_TARGET <= HWY_AVX3
-  (void)d;
-  return uint64_t{mask.raw};
-#else
-  uint8_t bytes[8] = {};
-  hn::StoreMaskBits(d, mask, bytes);
-  return bytes[0];
-#endif
 }
 
 // Marks what FilterGroup would list.

@@ -164,29 +164,28 @@ void AddAllRows(const Rows& rows, size_t row_count, MatrixView<const float> weig
   }
 }
 
+template <class Rows>
+void AddRowsOf(DType dtype, const Rows& rows, size_t row_count, MatrixView<const float> weights,
+               MatrixView<float> sums) {
+  switch (dtype) {
+    case DType::kF32:
+      return AddAllRows<DType::kF32>(rows, row_count, weights, sums);
+    case DType::kF16:
+      return AddAllRows<DType::kF16>(rows, row_count, weights, sums);
+    case DType::kBF16:
+      return AddAllRows<DType::kBF16>(rows, row_count, weights, sums);
+  }
+}
+
 void AddWeightedValues(MatrixView<const float> weights, EncodedMatrixView values,
                        MatrixView<float> sums, std::span<const std::byte> upcoming) {
   const ConsecutiveRows rows{values.data, values.row_bytes(), ReadAhead(values.bytes(), upcoming)};
-  switch (values.dtype) {
-    case DType::kF32:
-      return AddAllRows<DType::kF32>(rows, values.rows, weights, sums);
-    case DType::kF16:
-      return AddAllRows<DType::kF16>(rows, values.rows, weights, sums);
-    case DType::kBF16:
-      return AddAllRows<DType::kBF16>(rows, values.rows, weights, sums);
-  }
+  AddRowsOf(values.dtype, rows, values.rows, weights, sums);
 }
 
 void AddGatheredValues(MatrixView<const float> weights, DType dtype,
                        std::span<const std::byte* const> rows, MatrixView<float> sums) {
-  switch (dtype) {
-    case DType::kF32:
-      return AddAllRows<DType::kF32>(GatheredRows{rows}, rows.size(), weights, sums);
-    case DType::kF16:
-      return AddAllRows<DType::kF16>(GatheredRows{rows}, rows.size(), weights, sums);
-    case DType::kBF16:
-      return AddAllRows<DType::kBF16>(GatheredRows{rows}, rows.size(), weights, sums);
-  }
+  AddRowsOf(dtype, GatheredRows{rows}, rows.size(), weights, sums);
 }
 
 }  // namespace HWY_NAMESPACE

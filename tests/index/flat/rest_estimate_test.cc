@@ -55,15 +55,15 @@ Tokens MakeTokens(size_t count, double logit_deviation, double error, uint64_t s
 struct Rest {
   Rest(std::span<const float> scores, float scale, size_t first, size_t step = 1000)
       : first_place(first),
-        weights((first + scores.size() + kGroupTokens - 1) / kGroupTokens),
+        weights((first + scores.size() + kCodeGroupTokens - 1) / kCodeGroupTokens),
         square_sums(weights.size()),
         fewest_steps(weights.size()),
-        steps(weights.size() * kGroupTokens),
+        steps(weights.size() * kCodeGroupTokens),
         estimate(scale, first, {steps, weights, square_sums, fewest_steps}) {
     size_t begin = 0;
     float top = -std::numeric_limits<float>::infinity();
     while (begin < scores.size()) {
-      const size_t count = step * kGroupTokens - (begin == 0 ? first : 0);
+      const size_t count = step * kCodeGroupTokens - (begin == 0 ? first : 0);
       const std::span<const float> some =
           scores.subspan(begin, std::min(count, scores.size() - begin));
       top = std::max(top, *std::ranges::max_element(some));
@@ -132,7 +132,7 @@ Answer Estimated(const Tokens& tokens, size_t first_place, double error) {
   std::vector<double> means(group_count * kDim);
   std::vector<double> sizes(group_count);
   for (uint32_t i = 0; i < tokens.count(); ++i) {
-    const size_t group = (first_place + i) / kGroupTokens;
+    const size_t group = (first_place + i) / kCodeGroupTokens;
     ++sizes[group];
     for (size_t j = 0; j < kDim; ++j) means[group * kDim + j] += tokens.values[i * kDim + j];
     if (!std::ranges::binary_search(heavy, i)) continue;
@@ -208,7 +208,7 @@ INSTANTIATE_TEST_SUITE_P(Heads, RestEstimateHeadsTest,
 // Of long texts a sample of groups says where to look. Whatever it says, what stays below the bar
 // is within the tolerance, and hardly less.
 TEST(RestBarTest, IsAsHighAsTheToleranceAllows) {
-  constexpr size_t kCount = 300 * kGroupTokens + 7;
+  constexpr size_t kCount = 300 * kCodeGroupTokens + 7;
   for (const double deviation : {0.5, 2.0, 4.0}) {
     for (const size_t heavy_group_step : {1U, 8U, 400U}) {
       std::mt19937 random(5);
@@ -216,7 +216,7 @@ TEST(RestBarTest, IsAsHighAsTheToleranceAllows) {
       std::vector<float> scores(kCount);
       for (size_t i = 0; i < kCount; ++i) {
         // Heavy tokens in every group, or where no sample looks, or as good as nowhere.
-        const double lift = i / kGroupTokens % heavy_group_step == 0 ? 4 * deviation : 0;
+        const double lift = i / kCodeGroupTokens % heavy_group_step == 0 ? 4 * deviation : 0;
         scores[i] = static_cast<float>(normal(random) + (i % 16 == 0 ? lift : 0));
       }
       const Rest rest(scores, 1, 0);
@@ -334,7 +334,7 @@ TEST(RestEstimateTest, ListsWhatIsAboveABar) {
 
 // A token far above all before it leaves these without weight, and one far below has none.
 TEST(RestEstimateTest, WeighsAgainstTheHighestScoreOfAll) {
-  std::vector<float> scores(3 * kGroupTokens, 0);
+  std::vector<float> scores(3 * kCodeGroupTokens, 0);
   scores[70] = 200;
   scores[150] = -1e30F;
   Rest rest(scores, 1, 0, /*step=*/1);

@@ -21,7 +21,7 @@ ALAYA_EACH_INSTRUCTION_SET(GroupWeightsTest);
 
 struct Groups {
   explicit Groups(size_t count)
-      : steps(count * kGroupTokens), weights(count), square_sums(count), fewest_steps(count) {}
+      : steps(count * kCodeGroupTokens), weights(count), square_sums(count), fewest_steps(count) {}
   GroupSums sums() { return {steps, weights, square_sums, fewest_steps}; }
 
   std::vector<uint8_t> steps;
@@ -37,7 +37,7 @@ double StepsBelow(double scale, double top, double score) {
 TEST_P(GroupWeightsTest, StepsAreOneOfTheTwoNearestAndSumsAreThoseOfSteps) {
   constexpr float kScale = 0.1F;
   for (const size_t group_count : {1U, 2U, 17U}) {
-    const std::vector<float> scores = RandomFloats(group_count * kGroupTokens, 120, /*seed=*/7);
+    const std::vector<float> scores = RandomFloats(group_count * kCodeGroupTokens, 120, /*seed=*/7);
     const float top = *std::ranges::max_element(scores);
     Groups groups(group_count);
 
@@ -49,7 +49,7 @@ TEST_P(GroupWeightsTest, StepsAreOneOfTheTwoNearestAndSumsAreThoseOfSteps) {
       double sum = 0;
       double square_sum = 0;
       size_t fewest = kStepCount;
-      for (size_t i = g * kGroupTokens; i < (g + 1) * kGroupTokens; ++i) {
+      for (size_t i = g * kCodeGroupTokens; i < (g + 1) * kCodeGroupTokens; ++i) {
         const size_t steps = groups.steps[i];
         const double exact = StepsBelow(double{kScale}, double{top}, double{scores[i]});
         ASSERT_NEAR(static_cast<double>(steps), std::min(exact, double{kStepCount}), 0.995) << i;
@@ -72,7 +72,7 @@ TEST_P(GroupWeightsTest, StepsAreOneOfTheTwoNearestAndSumsAreThoseOfSteps) {
 
 TEST_P(GroupWeightsTest, RoundingIsNothingOnAverage) {
   constexpr float kScale = 0.2F;
-  const std::vector<float> scores = RandomFloats(500 * kGroupTokens, 10, /*seed=*/3);
+  const std::vector<float> scores = RandomFloats(500 * kCodeGroupTokens, 10, /*seed=*/3);
   const float top = *std::ranges::max_element(scores);
   Groups groups(500);
 
@@ -86,26 +86,26 @@ TEST_P(GroupWeightsTest, RoundingIsNothingOnAverage) {
 TEST_P(GroupWeightsTest, RoundingOfEqualScoresIsNothingOnAverage) {
   Groups groups(1);
   for (const float below : {0.0F, 0.01F, 0.03F, 0.06F, 0.1F, 3.33F, 12.3F}) {
-    const std::vector<float> scores(kGroupTokens, -below);
+    const std::vector<float> scores(kCodeGroupTokens, -below);
 
     const WeightTotals totals = GroupWeights(scores, 1, 0, groups.sums());
 
-    const double expected = kGroupTokens * std::exp(-double{below});
+    const double expected = kCodeGroupTokens * std::exp(-double{below});
     EXPECT_NEAR(totals.sum, expected, 3e-3 * expected) << below;
   }
 }
 
 TEST_P(GroupWeightsTest, WeightsOfStepsAreThoseThatAreAddedUp) {
   const std::array<float, kStepCount + 1> weights = WeightsOfSteps();
-  std::vector<float> scores(kGroupTokens);
+  std::vector<float> scores(kCodeGroupTokens);
   Groups groups(1);
   for (size_t steps = 0; steps <= kStepCount; ++steps) {
     // One token of the group has some weight.
     std::ranges::fill(scores, -std::numeric_limits<float>::infinity());
-    scores[steps % kGroupTokens] = -static_cast<float>(steps);
+    scores[steps % kCodeGroupTokens] = -static_cast<float>(steps);
     GroupWeights(scores, static_cast<float>(std::log(2.0) / kStepsPerOctave), 0, groups.sums());
 
-    ASSERT_EQ(groups.steps[steps % kGroupTokens], steps);
+    ASSERT_EQ(groups.steps[steps % kCodeGroupTokens], steps);
     EXPECT_EQ(groups.weights[0], weights[steps]) << steps;
     const double expected =
         steps < kStepCount ? std::exp2(-static_cast<double>(steps) / kStepsPerOctave) : 0;
@@ -114,7 +114,7 @@ TEST_P(GroupWeightsTest, WeightsOfStepsAreThoseThatAreAddedUp) {
 }
 
 TEST_P(GroupWeightsTest, ScoresFarBelowTheTopWeighNothing) {
-  std::vector<float> scores(kGroupTokens, -1e30F);
+  std::vector<float> scores(kCodeGroupTokens, -1e30F);
   scores[0] = 0;
   scores[1] = -3.0e38F;
   scores[2] = -std::numeric_limits<float>::infinity();
@@ -133,7 +133,7 @@ TEST_P(GroupWeightsTest, ScoresFarBelowTheTopWeighNothing) {
 TEST_P(GroupWeightsTest, LoweredWeightsAreThoseBelowAHigherTop) {
   constexpr float kScale = 0.1F;
   const auto octave = static_cast<float>(std::log(2.0) / double{kScale});
-  const std::vector<float> scores = RandomFloats(3 * kGroupTokens, 120, /*seed=*/5);
+  const std::vector<float> scores = RandomFloats(3 * kCodeGroupTokens, 120, /*seed=*/5);
   const float top = *std::ranges::max_element(scores);
   for (const size_t octaves : {1U, 4U, 30U, 100U}) {
     Groups lowered(3);
@@ -159,7 +159,7 @@ TEST_P(GroupWeightsTest, LoweredWeightsAreThoseBelowAHigherTop) {
 
 TEST_P(GroupWeightsTest, CountsAndListsWhatIsAboveABar) {
   constexpr size_t kGroups = 20;
-  const std::vector<float> scores = RandomFloats(kGroups * kGroupTokens, 120, /*seed=*/9);
+  const std::vector<float> scores = RandomFloats(kGroups * kCodeGroupTokens, 120, /*seed=*/9);
   Groups groups(kGroups);
   GroupWeights(scores, 0.1F, *std::ranges::max_element(scores), groups.sums());
   for (const size_t bar : {size_t{0}, size_t{1}, size_t{40}, size_t{150}, kStepCount}) {
@@ -171,7 +171,7 @@ TEST_P(GroupWeightsTest, CountsAndListsWhatIsAboveABar) {
       for (size_t i = 0; i < scores.size(); ++i) {
         if (groups.steps[i] >= bar) continue;
         expected_places.push_back(static_cast<uint32_t>(100 + i));
-        if (i / kGroupTokens % stride == 0) ++expected[groups.steps[i]];
+        if (i / kCodeGroupTokens % stride == 0) ++expected[groups.steps[i]];
       }
 
       CountSteps(groups.sums(), stride, bar, counts);
